@@ -1,0 +1,18 @@
+/**
+ * Where a disk gets a block that is not here. The swarm implements it; a test may too.
+ */
+
+/** In the order in which they are served: a guest waits for `demand`; `fill` completes an image in the background. */
+export const PRIORITIES = ['demand', 'read-ahead', 'profile', 'fill'] as const
+export type Priority = (typeof PRIORITIES)[number]
+
+/** A verified block: in the pool at `slot`, or, when the pool could not keep it, as bytes (64 KiB). */
+export type ObtainedBlock = { slot: number } | { bytes: Uint8Array }
+
+export interface BlockSource {
+  /**
+   * Resolves once the block was verified. Waits for a replica as long as it takes: a guest rather waits than sees an
+   * I/O error. Rejects with ABORTED when `signal` fires and with DISK_CLOSED when the source stops.
+   */
+  want(image: string, block: number, priority: Priority, options?: { signal?: AbortSignal }): Promise<ObtainedBlock>
+}
