@@ -1,0 +1,121 @@
+/**
+ * The command line's mouth: sends one command to the daemon of a home and reads its answer line by line.
+ */
+import { type IncomingMessage, request } from 'node:http'
+import { ERRORS, type ErrorCode, RowanError } from '../errors.ts'
+import type { Command, Params, Progress, Results } from './daemon-api.ts'
+import { checkSocketPath } from './home.ts'
+
+/** The longest line of an answer: `status` of a thousand machines is under 1 MiB. */
+export const MAX_ANSWER_LINE_BYTES = 64 * 1024 * 1024
+
+export interface CallOptions {
+  signal?: AbortSignal
+  onProgress?: (progress: Progress) => void
+}
+
+interface AnswerLine {
+  progress?: Progress
+  result?: unknown
+  error?: { code: string; message: string }
+}
+
+export class ControlClient {
+  readonly #socketPath: string
+
+  constructor(socketPath: string) {
+    checkSocketPath(socketPath)
+    this.#socketPath = socketPath
+  }
+
+  /**
+   * @returns the command's result
+   * @throws RowanError the daemon's own errors; DAEMON_NOT_RUNNING; ABORTED when `signal` fires
+   */
+  async call<C extends Command>(command: C, params: Params<C>, options: CallOptions = {}): Promise<Results[C]> {
+    const response = await this.#send('POST', command, JSON.stringify(params), options.signal)
+    for await (const line of this.#lines(response)) {
+      const answer = parseLine(line)
+      if (answer.progress !== undefined) options.onProgress?.(answer.progress)
+      if (answer.error !== undefined) throw errorFrom(answer.error)
+      if (answer.result !== undefined) return answer.result as Results[C]
+    }
+    throw this.#gone()
+  }
+
+  /** @throws RowanError DAEMON_NOT_RUNNING */
+  async ping(options: { signal?: AbortSignal } = {}): Promise<{ ok: boolean; version: string; pid: number }> {
+    const response = await this.#send('GET', 'ping', undefined, options.signal)
+    for await (const line of this.#lines(response)) return JSON.parse(line)
+    throw this.#gone()
+  }
+
+  #send(method: string, name: string, body: string | undefined, signal?: AbortSignal): Promise<IncomingMessage> {
+    return new Promise((resolve, reject) => {
+      const headers: Record<string, string | number> =
+        body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
+      const sent = request({
+        socketPath: this.#socketPath,
+        path: `/v1/${name}`,
+        method,
+        headers,
+        ...(signal === undefined ? {} : { signal })
+      })
+      sent.once('response', resolve)
+      sent.once('error', error => reject(this.#failure(error, signal)))
+      sent.end(body)
+    })
+  }
+
+  async *#lines(response: IncomingMessage): AsyncGenerator<string> {
+    response.setEncoding('utf8')
+    let pending = ''
+    try {
+      for await (const chunk of response as AsyncIterable<string>) {
+        pending += chunk
+        let end = pending.indexOf('\n')
+        while (end >= 0) {
+          yield pending.slice(0, end)
+          pending = pending.slice(end + 1)
+          end = pending.indexOf('\n')
+        }
+        if (pending.length > MAX_ANSWER_LINE_BYTES) {
+          throw new RowanError('LIMIT_EXCEEDED', `an answer line is longer than ${MAX_ANSWER_LINE_BYTES} bytes`)
+        }
+      }
+    } catch (error) {
+      throw error instanceof RowanError ? error : this.#failure(error as NodeJS.ErrnoException, undefined)
+    }
+  }
+
+  #failure(error: NodeJS.ErrnoException, signal: AbortSignal | undefined): RowanError {
+    if (signal?.aborted || error.name === 'AbortError') {
+      return new RowanError('ABORTED', 'the command was interrupted', { cause: error })
+    }
+    if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') {
+      return new RowanError('DAEMON_NOT_RUNNING', `no daemon answers on ${this.#socketPath}`, { cause: error })
+    }
+    if (error.code === 'ECONNRESET' || error.code === 'EPIPE') return this.#gone(error)
+    return new RowanError('DAEMON_NOT_RUNNING', `${this.#socketPath}: ${error.message}`, { cause: error })
+  }
+
+  #gone(cause?: unknown): RowanError {
+    return new RowanError('DAEMON_NOT_RUNNING', `the daemon on ${this.#socketPath} went away before it answered`, {
+      cause
+    })
+  }
+}
+
+function parseLine(line: string): AnswerLine {
+  try {
+    return JSON.parse(line)
+  } catch (error) {
+    throw new RowanError('REQUEST_INVALID', `the daemon's answer is not JSON: ${line.slice(0, 100)}`, { cause: error })
+  }
+}
+
+/** The daemon's error as one of ours; a code that this version does not know keeps its name in the message. */
+function errorFrom({ code, message }: { code: string; message: string }): RowanError {
+  if (Object.hasOwn(ERRORS, code)) return new RowanError(code as ErrorCode, message)
+  return new RowanError('INTERNAL', `${message} (${code})`)
+}

@@ -1,0 +1,256 @@
+/**
+ * The contract between the command line and the daemon: the commands, what goes in, what comes out.
+ *
+ * The parameters are a table of schemas, so that their types and their checks are one thing. Results are plain JSON
+ * and are what `--json` prints. A field that scripts rely on stays; new ones may come.
+ *
+ * Goes over HOME/control.sock: see control-server.ts for the form.
+ */
+import type { Log } from '../environment.ts'
+import type { HomePaths } from './home.ts'
+import { type Checked, check, flag, labels, optional, text, wholeNumber } from './schema.ts'
+import type { Settings } from './settings.ts'
+
+// ---- Parameters
+
+export const PARAMS = {
+  publish: {
+    /** Absolute: the daemon has another working directory. */
+    path: text,
+    name: text,
+    version: text,
+    channel: optional(text),
+    rollout: optional(wholeNumber),
+    labels: optional(labels)
+  },
+  replicate: { appliance: text, wait: optional(flag), allowExpired: optional(flag) },
+  attach: {
+    machine: text,
+    /** A reference like `grid@v2`; absent: the machine must exist. */
+    appliance: optional(text),
+    /** Absent: as the machine was last time, read-write if new. */
+    readOnly: optional(flag),
+    allowExpired: optional(flag)
+  },
+  detach: { machine: text },
+  remove: { machine: text, force: optional(flag) },
+  releases: { appliance: text },
+  status: {},
+  follow: { appliance: text, alias: text },
+  doctor: {},
+  'key-show': {},
+  'key-export': { file: text },
+  'key-import': { file: text, replace: optional(flag) },
+  'key-renew': {},
+  'key-rotate': {}
+} as const
+
+export type Command = keyof typeof PARAMS
+export type Params<C extends Command> = Checked<(typeof PARAMS)[C]>
+
+// ---- Results
+
+/** How far a command is; `done` of `of` in the unit named. */
+export interface Progress {
+  /** What is being done, for a person: "reading", "fetching". */
+  phase: string
+  done: number
+  of: number
+  unit: 'bytes' | 'blocks'
+}
+
+export interface PublishResult {
+  appliance: string
+  version: string
+  image: string
+  /** Bytes of the disk. */
+  size: number
+  /** All of them, zero ones included. */
+  blocks: number
+  zeroBlocks: number
+  /** Blocks that the pool did not have yet. */
+  newBlocks: number
+  seconds: number
+}
+
+export interface ReplicateResult {
+  appliance: string
+  version: string
+  image: string
+  complete: boolean
+}
+
+export interface AttachResult {
+  machine: string
+  appliance: string
+  version: string
+  image: string
+  /** Bytes of the disk. */
+  size: number
+  /** nbd+unix:///MACHINE?socket=PATH */
+  uri: string
+  readOnly: boolean
+  /** Whether this call created the machine. */
+  created: boolean
+}
+
+export interface MachineResult {
+  machine: string
+}
+
+export interface ReleaseRow {
+  appliance: string
+  version: string
+  image: string
+  channels: string[]
+  /** ISO 8601. */
+  published: string
+  /** `count` is null when too few holders answered. */
+  sharers: { count: number | null; exact: boolean }
+  replicas: number
+}
+
+export interface MachineStatus {
+  name: string
+  appliance: string
+  version: string
+  image: string
+  size: number
+  attached: boolean
+  readOnly: boolean
+  /** NBD connections. */
+  clients: number
+  layers: number
+  /** Blocks of the image that are here, of those that are not zero. */
+  local: { blocks: number; of: number }
+  /** Since the machine was created. `wireBytes` is what crossed the network, compressed. */
+  fetched: { blocks: number; bytes: number; wireBytes: number }
+  /** Time with a demand read pending on the network, since the machine was created. */
+  waited: { seconds: number; longestMs: number; reads: number }
+  /** Set when the machine cannot be used: its error's code and message. */
+  error?: { code: string; message: string }
+}
+
+export interface PeerStatus {
+  peer: string
+  rttMs: number | null
+  rateBytesPerSecond: number | null
+  servedBytes: number
+  outstanding: number
+}
+
+export interface ReplicationStatus {
+  appliance: string
+  version: string
+  image: string
+  complete: boolean
+  local: { blocks: number; of: number }
+}
+
+export interface StatusResult {
+  peer: string
+  publisher: string
+  addresses: string[]
+  /** Those connected to. */
+  peers: number
+  /** What is known about those that blocks are exchanged with. */
+  exchanging: PeerStatus[]
+  machines: MachineStatus[]
+  replicating: ReplicationStatus[]
+  pool: { blocks: number; bytes: number; quotaBytes: number | null }
+}
+
+export interface FollowResult {
+  alias: string
+  appliance: string
+}
+
+export interface DoctorRow {
+  check: string
+  ok: boolean
+  detail: string
+  /** What to do; empty when all is well. */
+  advice: string
+}
+
+export interface KeyResult {
+  publisher: string
+  releaseKey: string
+  /** Of the delegation from the root key to the release key. */
+  sequence: number
+  /** ISO 8601. */
+  expires: string
+  /** Whether the root key is here. */
+  root: boolean
+  /** Of `key export`. */
+  file?: string
+}
+
+export interface Results {
+  publish: PublishResult
+  replicate: ReplicateResult
+  attach: AttachResult
+  detach: MachineResult
+  remove: MachineResult
+  releases: ReleaseRow[]
+  status: StatusResult
+  follow: FollowResult
+  doctor: DoctorRow[]
+  'key-show': KeyResult
+  'key-export': KeyResult
+  'key-import': KeyResult
+  'key-renew': KeyResult
+  'key-rotate': KeyResult
+}
+
+// ---- Handlers
+
+export interface CommandContext {
+  /** Fires when the client went away or the daemon stops. */
+  signal: AbortSignal
+  /** May be called as often as one likes: what the client does not read in time is dropped. */
+  progress(progress: Progress): void
+}
+
+export type Handlers = {
+  [C in Command]: (params: Params<C>, context: CommandContext) => Promise<Results[C]>
+}
+
+export type CommandTable = Record<string, (params: unknown, context: CommandContext) => Promise<unknown>>
+
+/** Typed handlers as the table that a control server serves: each checks its parameters first. */
+export function commandTable(handlers: Handlers): CommandTable {
+  const table: CommandTable = {}
+  for (const [name, schema] of Object.entries(PARAMS)) {
+    const handler = handlers[name as Command] as CommandTable[string]
+    table[name] = async (params, context) => handler(check(schema, params, name), context)
+  }
+  return table
+}
+
+// ---- The daemon itself (node/daemon.ts)
+
+export interface DaemonOptions {
+  home: HomePaths
+  settings: Settings
+  log: Log
+  /** Name and version of the program, for `ping` and for identify. */
+  version: string
+}
+
+/** What `rowan up --json` prints. */
+export interface UpResult {
+  peer: string
+  publisher: string
+  /** Each ends in /p2p/ID. */
+  addresses: string[]
+  /** The control socket's path. */
+  control: string
+}
+
+export interface RunningDaemon extends UpResult {
+  /** Ends connections, serves no more, makes durable what must be, closes the store. */
+  stop(): Promise<void>
+}
+
+export type StartDaemon = (options: DaemonOptions) => Promise<RunningDaemon>

@@ -1,0 +1,270 @@
+/**
+ * What each peer may choose for itself, in one table: DEFAULTS feeds the parser, the types and docs/CONFIG.md.
+ *
+ * A setting's value is written in the configuration file as its kind says; in code it carries its unit in its name:
+ * `[directory] latestTtl = "7d"` becomes `settings.directory.latestTtlMs`. What all peers must agree on is in cluster.ts.
+ */
+import { readFileSync } from 'node:fs'
+import { parse, TomlError } from 'smol-toml'
+import { RowanError } from '../errors.ts'
+import { nearest } from './nearest.ts'
+import { LOG_LEVELS } from './system.ts'
+import { parseDuration, parseRate, parseSize } from './units.ts'
+
+interface Setting {
+  kind: 'duration' | 'size' | 'rate' | 'count' | 'list' | 'choice'
+  default: string | number | readonly string[]
+  meaning: string
+  caveat?: string
+  /** For a choice: what may be chosen. */
+  choices?: readonly string[]
+  /** For a count: the bounds, both included. */
+  min?: number
+  max?: number
+}
+
+/** A list of addresses longer than this is a mistake. */
+const MAX_LIST_ENTRIES = 64
+const LATER = 'Not yet in force: leases and the collection of unused versions come in a later version.'
+
+export const DEFAULTS = {
+  network: {
+    listen: {
+      kind: 'list',
+      default: ['/ip4/0.0.0.0/tcp/0'],
+      meaning: 'Addresses to listen on for other peers. An empty list: this peer dials others and cannot be dialled.',
+      caveat: 'Port 0 lets the system choose; name a port on a peer that others start from. `--listen` replaces it.'
+    },
+    announce: {
+      kind: 'list',
+      default: [],
+      meaning: 'Addresses to tell other peers instead of those that this peer finds itself.',
+      caveat: 'For a peer behind a router with a forwarded port. `--announce` replaces it.'
+    },
+    bootstrap: {
+      kind: 'list',
+      default: [],
+      meaning: 'Addresses of peers to join the network through, each ending in `/p2p/PEER-ID`.',
+      caveat: 'One that answers is enough; `--bootstrap` replaces it.'
+    }
+  },
+  directory: {
+    serve: {
+      kind: 'choice',
+      choices: ['auto', 'always', 'never'],
+      default: 'auto',
+      meaning: 'Whether this peer keeps directory records for others.',
+      caveat:
+        '`auto`: once other peers have confirmed that it can be dialled. `always` is for peers with a public address and for tests.'
+    },
+    latestTtl: {
+      kind: 'duration',
+      default: '7d',
+      meaning: 'How long the signed record of an appliance is valid; the publisher renews it at a seventh of this.',
+      caveat: 'Once it has expired, nobody attaches anything new of the appliance without `--allow-expired`.'
+    },
+    replicaTtl: {
+      kind: 'duration',
+      default: '1h',
+      meaning: 'How long a replica stays announced; renewed at a third of this.',
+      caveat: 'Shorter finds dead replicas sooner, and costs messages.'
+    },
+    sharerTtl: {
+      kind: 'duration',
+      default: '30m',
+      meaning: 'How long the lease of a running machine holds.',
+      caveat: LATER
+    },
+    keepTtl: {
+      kind: 'duration',
+      default: '60d',
+      meaning: 'How long the lease of a machine with layers of its own holds after this peer was last seen.',
+      caveat: LATER
+    }
+  },
+  gc: {
+    grace: {
+      kind: 'duration',
+      default: '7d',
+      meaning: 'How long an unused version is kept at least.',
+      caveat: LATER
+    }
+  },
+  pool: {
+    quota: {
+      kind: 'size',
+      default: '50GB',
+      meaning: 'The most that verified blocks may take on this disk.',
+      caveat: 'Layers of machines do not count. When it is full, a guest still gets its blocks, but they are not kept.'
+    }
+  },
+  swarm: {
+    maxUpload: {
+      kind: 'rate',
+      default: 'unlimited',
+      meaning: 'The most that is sent to other peers.',
+      caveat: 'Very low values make this peer a slow replica that others avoid.'
+    },
+    maxDownload: {
+      kind: 'rate',
+      default: 'unlimited',
+      meaning: 'The most that is fetched from other peers.',
+      caveat: 'It also holds for blocks that a guest is waiting for.'
+    },
+    maxPeers: {
+      kind: 'count',
+      default: 64,
+      min: 1,
+      max: 4096,
+      meaning: 'The most peers that blocks are exchanged with at a time.',
+      caveat: 'Each costs memory for what is in flight.'
+    }
+  },
+  log: {
+    level: {
+      kind: 'choice',
+      choices: LOG_LEVELS,
+      default: 'info',
+      meaning: 'The least important messages that `rowan up` writes to stderr.'
+    }
+  }
+} as const satisfies Record<string, Record<string, Setting>>
+
+type Defaults = typeof DEFAULTS
+type ValueOf<S extends Setting> = S['kind'] extends 'list'
+  ? string[]
+  : S extends { choices: readonly (infer Choice)[] }
+    ? Choice
+    : number
+type NameWithUnit<Name extends string, S extends Setting> = S['kind'] extends 'duration'
+  ? `${Name}Ms`
+  : S['kind'] extends 'size'
+    ? `${Name}Bytes`
+    : S['kind'] extends 'rate'
+      ? `${Name}BytesPerSecond`
+      : Name
+
+/** Settings as the code uses them: durations in ms, sizes in bytes, rates in bytes a second (Infinity: no limit). */
+export type Settings = {
+  [Section in keyof Defaults]: {
+    [Name in keyof Defaults[Section] as NameWithUnit<Name & string, Defaults[Section][Name] & Setting>]: ValueOf<
+      Defaults[Section][Name] & Setting
+    >
+  }
+}
+
+const UNIT: Partial<Record<Setting['kind'], string>> = { duration: 'Ms', size: 'Bytes', rate: 'BytesPerSecond' }
+const TABLE: Record<string, Record<string, Setting>> = DEFAULTS
+
+/** Every setting as it stands without a configuration file. */
+export function defaultSettings(): Settings {
+  return settingsFrom({}, 'the defaults')
+}
+
+/**
+ * Reads a configuration file.
+ *
+ * @param file - its path
+ * @param options - `optional`: a file that does not exist gives the defaults
+ * @throws RowanError CONFIG_INVALID, naming the file and the key
+ */
+export function loadSettings(file: string, options: { optional: boolean }): Settings {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    if (options.optional && (error as NodeJS.ErrnoException).code === 'ENOENT') return defaultSettings()
+    throw new RowanError('CONFIG_INVALID', `cannot read ${file}: ${(error as Error).message}`, { cause: error })
+  }
+  return parseSettings(text, file)
+}
+
+/**
+ * @param text - TOML
+ * @param file - how to call it in errors
+ * @throws RowanError CONFIG_INVALID
+ */
+export function parseSettings(text: string, file: string): Settings {
+  let document: Record<string, unknown>
+  try {
+    document = parse(text)
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error
+    const says = error.message.split('\n')[0]!.replace(/^Invalid TOML document: /, '')
+    throw new RowanError('CONFIG_INVALID', `${file}, line ${error.line}: ${says}`, { cause: error })
+  }
+  return settingsFrom(document, file)
+}
+
+function settingsFrom(document: Record<string, unknown>, file: string): Settings {
+  for (const [section, entries] of Object.entries(document)) {
+    if (typeof entries !== 'object' || entries === null || Array.isArray(entries)) throw unknownKey([section], file)
+    if (!Object.hasOwn(TABLE, section)) throw unknownKey([section, ...Object.keys(entries).slice(0, 1)], file)
+    for (const name of Object.keys(entries)) {
+      if (!Object.hasOwn(TABLE[section]!, name)) throw unknownKey([section, name], file)
+    }
+  }
+  const result: Record<string, Record<string, unknown>> = {}
+  for (const [section, settings] of Object.entries(TABLE)) {
+    const given = (document[section] ?? {}) as Record<string, unknown>
+    result[section] = {}
+    for (const [name, setting] of Object.entries(settings)) {
+      const value = Object.hasOwn(given, name) ? given[name] : setting.default
+      result[section][`${name}${UNIT[setting.kind] ?? ''}`] = readValue(setting, value, `[${section}] ${name}`, file)
+    }
+  }
+  return result as Settings
+}
+
+/** The value of one setting in the code's units; CONFIG_INVALID names the key. */
+function readValue(setting: Setting, value: unknown, key: string, file: string): unknown {
+  const wrong = (says: string) => new RowanError('CONFIG_INVALID', `${file}: ${key}: ${says}`)
+  switch (setting.kind) {
+    case 'duration':
+    case 'size':
+    case 'rate': {
+      const example = typeof setting.default === 'string' ? setting.default : ''
+      if (typeof value !== 'string') {
+        throw wrong(`${shown(value)} is not a text with a unit; write a ${setting.kind} like "${example}"`)
+      }
+      const read = { duration: parseDuration, size: parseSize, rate: parseRate }[setting.kind]
+      try {
+        return read(value)
+      } catch (error) {
+        if (!(error instanceof TypeError)) throw error
+        throw wrong(error.message)
+      }
+    }
+    case 'count': {
+      const { min = 0, max = Number.MAX_SAFE_INTEGER } = setting
+      if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value
+      throw wrong(`${shown(value)} is not a whole number from ${min} to ${max}`)
+    }
+    case 'list':
+      if (!Array.isArray(value) || !value.every(entry => typeof entry === 'string' && entry !== '')) {
+        throw wrong(`${shown(value)} is not a list of texts like ["…", "…"]`)
+      }
+      if (value.length > MAX_LIST_ENTRIES) throw wrong(`has ${value.length} entries, more than ${MAX_LIST_ENTRIES}`)
+      return [...value]
+    case 'choice':
+      if (setting.choices!.includes(value as string)) return value
+      throw wrong(`${shown(value)} is not one of ${setting.choices!.map(choice => `"${choice}"`).join(', ')}`)
+  }
+}
+
+function shown(value: unknown): string {
+  return typeof value === 'bigint' ? String(value) : JSON.stringify(value)
+}
+
+function unknownKey(path: string[], file: string): RowanError {
+  const name = path.length === 1 ? path[0]! : `[${path[0]}] ${path[1]}`
+  const known = Object.entries(TABLE).flatMap(([section, settings]) =>
+    Object.keys(settings).map(key => ({ section, key }))
+  )
+  // A key outside any section is compared with the keys alone, so that `quota = …` finds `[pool] quota`.
+  const best = nearest(path.join('.'), known, ({ section, key }) => (path.length === 1 ? key : `${section}.${key}`))
+  return new RowanError(
+    'CONFIG_INVALID',
+    `${file}: unknown key ${name}; the nearest known one is [${best.section}] ${best.key}`
+  )
+}
