@@ -1,0 +1,81 @@
+/**
+ * Boots a disk in QEMU without acceleration and talks to its serial console.
+ *
+ * The disk is a file or an NBD export. QEMU's `reconnect-delay` is set, so that a daemon that is started again only
+ * pauses the guest. The console is QEMU's stdin and stdout.
+ */
+import { type RunningProcess, start } from './processes.ts'
+
+export interface BootOptions {
+  /** nbd+unix:///EXPORT?socket=PATH, or the path of a raw file (never written to). */
+  disk: string
+  memoryMb?: number
+  /** How long QEMU waits for the server to come back, in seconds. */
+  reconnectDelaySeconds?: number
+}
+
+const TCG = ['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '1', '-display', 'none', '-nodefaults', '-no-reboot']
+/** What a kernel or the tiny appliance says when its disk fails. */
+export const DISK_TROUBLE =
+  /I\/O error|Buffer I\/O|EXT4-fs error|Remounting filesystem read-only|DISK-(ERROR|MISMATCH)/i
+
+export class Guest {
+  readonly process: RunningProcess
+
+  constructor(process: RunningProcess) {
+    this.process = process
+  }
+
+  get console(): string {
+    return this.process.stdout
+  }
+
+  async waitFor(pattern: RegExp, timeoutMs: number): Promise<RegExpMatchArray> {
+    return await this.process.waitForOutput(pattern, { timeoutMs })
+  }
+
+  /** Types into the serial console. */
+  type(text: string): void {
+    this.process.child.stdin?.write(text)
+  }
+
+  /** Logs in at the prompt of the Debian appliance and waits for its shell. */
+  async login(timeoutMs: number): Promise<void> {
+    await this.waitFor(/login: /, timeoutMs)
+    this.type('root\n')
+    await this.waitFor(/Password: /, timeoutMs)
+    this.type('root\n')
+    await this.waitFor(/root@\S+#/, timeoutMs)
+  }
+
+  /** The plug is pulled. */
+  async powerOff(): Promise<void> {
+    await this.process.stop('SIGKILL')
+  }
+}
+
+/** The `-drive` value for a disk. */
+export function driveOption(options: BootOptions): string {
+  const escaped = (value: string) => value.replaceAll(',', ',,')
+  if (!options.disk.startsWith('nbd+unix:')) {
+    return `file=${escaped(options.disk)},format=raw,if=virtio,snapshot=on`
+  }
+  const uri = new URL(options.disk)
+  const path = uri.searchParams.get('socket')
+  if (path === null) throw new Error(`no socket in ${options.disk}`)
+  return [
+    'file.driver=nbd',
+    'file.server.type=unix',
+    `file.server.path=${escaped(path)}`,
+    `file.export=${escaped(decodeURIComponent(uri.pathname.slice(1)))}`,
+    `file.reconnect-delay=${options.reconnectDelaySeconds ?? 60}`,
+    'format=raw',
+    'if=virtio'
+  ].join(',')
+}
+
+export function boot(options: BootOptions): Guest {
+  const args = [...TCG, '-m', String(options.memoryMb ?? 64), '-chardev', 'stdio,id=console,signal=off']
+  args.push('-serial', 'chardev:console', '-drive', driveOption(options))
+  return new Guest(start('qemu-system-x86_64', args, { name: 'qemu' }))
+}
