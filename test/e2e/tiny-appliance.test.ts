@@ -53,3 +53,11 @@ test('keeps what it writes on an NBD disk, and counts its boots there', async ()
   await file.close()
   expect([...new Set(sector)]).toEqual([4])
 })
+
+test('switches itself off when asked to', async () => {
+  const path = join(await temporaryFolder(), 'tiny.raw')
+  await makeTinyAppliance(path, { powerOff: true })
+  const guest = boot({ disk: path })
+  await guest.waitFor(/APPLIANCE-WORK/, 20_000)
+  expect(await guest.process.exited).toEqual({ status: 0, signal: null })
+})

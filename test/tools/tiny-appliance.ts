@@ -35,6 +35,8 @@ export interface TinyAppliance {
   writeSpan: number
   /** Data blocks (spread over the first half) that differ from the image with 0 changed ones. */
   changedBlocks: number
+  /** Whether the guest switches itself off at the end; it waits for ever otherwise. */
+  powerOff: boolean
   /** Images with different seeds share no block of data. */
   seed: number
 }
@@ -46,6 +48,7 @@ const DEFAULTS: TinyAppliance = {
   writes: 32,
   writeSpan: 4096,
   changedBlocks: 0,
+  powerOff: false,
   seed: 1
 }
 
@@ -116,7 +119,8 @@ const AT = {
   packet: 0x1a0,
   packetCount: 0x1a2,
   packetSector: 0x1a8,
-  drive: 0x1b0
+  drive: 0x1b0,
+  powerOff: 0x1b1
 } as const
 
 function bootSector(tiny: TinyAppliance): Uint8Array {
@@ -137,6 +141,7 @@ function bootSector(tiny: TinyAppliance): Uint8Array {
   view.setUint16(AT.packetCount, READ_SECTORS, true)
   view.setUint16(AT.packet + 4, BUFFER, true)
   view.setUint32(AT.packetSector, SECTORS_PER_BLOCK, true)
+  view.setUint8(AT.powerOff, tiny.powerOff ? 1 : 0)
   view.setUint16(510, 0xaa55, true)
   return sector
 }
@@ -180,6 +185,8 @@ function program(version: string): Uint8Array {
 
   asm.label('done')
   asm.address(0xbe, 'work').call('print').bytes(0x66, 0x89, 0xd8).call('hex')
+  asm.bytes(0x80, 0x3e, ...at('powerOff'), 0x00).jump(0x74, 'halt')
+  asm.bytes(0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef) // ACPI's sleep register of QEMU's PC: off
   asm.label('halt').bytes(0xf4).jump(0xeb, 'halt')
 
   asm.label('disk') // ah = what to do; the packet says where

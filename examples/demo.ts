@@ -1,0 +1,83 @@
+/**
+ * `npm run demo`: a publisher, a replica and a volunteer on this machine, and a virtual machine that the volunteer
+ * boots from an image that it has not downloaded.
+ *
+ *   npm run demo                     builds a Debian appliance (the first time), takes it from then on
+ *   npm run demo -- --image FILE     a disk of your own, raw or qcow2, that boots with a BIOS
+ *   npm run demo -- --keep           leaves the peers running at the end, until Ctrl-C
+ */
+import { parseArgs } from 'node:util'
+import { type Appliance, debianAppliance, debianIsBuilt, ownImage } from './demo/appliance.ts'
+import { bootMachine } from './demo/boot.ts'
+import { DemoError, endChildren, endChildrenOnSignals } from './demo/children.ts'
+import { DemoPeer, freshDemoFolder } from './demo/peers.ts'
+import { formatBytes, step } from './demo/progress.ts'
+import { reportOf, sourcesOf } from './demo/report.ts'
+import { ensureTools } from './demo/tools.ts'
+
+const MACHINE = 'worker'
+
+function options(): { image: string | undefined; keep: boolean } {
+  try {
+    const { values } = parseArgs({ options: { image: { type: 'string' }, keep: { type: 'boolean', default: false } } })
+    return { image: values.image, keep: values.keep }
+  } catch (error) {
+    console.error(`${(error as Error).message}\nusage: npm run demo -- [--image FILE] [--keep]`)
+    process.exit(2)
+  }
+}
+
+async function chooseAppliance(image: string | undefined): Promise<Appliance> {
+  const own = image === undefined ? undefined : ownImage(image)
+  const qcow2 = own !== undefined && !own.file.endsWith('.raw')
+  await ensureTools({ building: own === undefined && !debianIsBuilt(), qcow2 })
+  return own ?? (await debianAppliance())
+}
+
+async function demo(): Promise<void> {
+  const started = performance.now()
+  const { image, keep } = options()
+  const appliance = await chooseAppliance(image)
+
+  step('Three peers, each a process of its own')
+  const folder = freshDemoFolder()
+  const publisher = await DemoPeer.start(folder, 'publisher', [])
+  const replica = await DemoPeer.start(folder, 'replica', [publisher])
+
+  step(`The publisher publishes ${appliance.file} (${formatBytes(appliance.sizeBytes)})`)
+  const published = await publisher.command(['publish', appliance.file, `${appliance.name}@v1`])
+
+  step('The replica completes the image and serves it on')
+  await replica.command(['replicate', published.appliance, '--wait'])
+
+  step('The volunteer, who has nothing, finds it')
+  const volunteer = await DemoPeer.start(folder, 'volunteer', [replica])
+  await volunteer.command(['follow', published.appliance, '--as', appliance.name])
+  const attachStarted = performance.now()
+  const attached = await volunteer.command(['attach', appliance.name, '--as', MACHINE])
+  const attachMs = performance.now() - attachStarted
+
+  step('… and boots it in QEMU, without acceleration')
+  const boot = await bootMachine(volunteer, MACHINE, appliance, folder)
+  const sources = await sourcesOf(volunteer, [publisher, replica])
+
+  step('Done')
+  const peers = { publisher, replica, volunteer }
+  const totalMs = performance.now() - started
+  console.log(`\n${reportOf({ appliance, published, attached, attachMs, boot, peers, sources, totalMs })}\n`)
+  if (keep) {
+    console.log('  The peers keep running. Ctrl-C ends them.')
+    await Promise.all([publisher.child.left, replica.child.left, volunteer.child.left])
+  }
+}
+
+endChildrenOnSignals()
+try {
+  await demo()
+} catch (error) {
+  const message = error instanceof DemoError ? error.message : ((error as Error).stack ?? String(error))
+  console.error(`\nThe demo has failed: ${message}`)
+  process.exitCode = 1
+} finally {
+  await endChildren()
+}

@@ -1,0 +1,105 @@
+/**
+ * The demo's three peers: each a `rowan up` of its own, with a home of its own; and the commands sent to them.
+ */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { ControlClient } from '../../src/node/control-client.ts'
+import type { Command, Results, StatusResult, UpResult } from '../../src/node/daemon-api.ts'
+import { type Child, DemoError, startChild } from './children.ts'
+import { say } from './progress.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+export const ROWAN = join(ROOT, 'bin/rowan')
+const READY_TIMEOUT_MS = 60_000
+/** A socket's path has at most 107 bytes, and the longest one below a home is machines/NAME/…: leave room for it. */
+const MAX_HOME_BYTES = 60
+
+/** A fresh folder for the homes: .demo in the checkout, or a temporary one where its path is too long for sockets. */
+export function freshDemoFolder(): string {
+  const preferred = join(ROOT, '.demo')
+  if (Buffer.byteLength(join(preferred, 'publisher')) > MAX_HOME_BYTES) {
+    const folder = mkdtempSync(join(tmpdir(), 'rowan-demo-'))
+    say(`The path of this checkout is too long for Unix sockets: the peers live in ${folder}`)
+    return folder
+  }
+  rmSync(preferred, { recursive: true, force: true })
+  mkdirSync(preferred)
+  return preferred
+}
+
+export class DemoPeer {
+  readonly role: string
+  readonly home: string
+  readonly logFile: string
+  readonly up: UpResult
+  readonly child: Child
+
+  private constructor(role: string, home: string, logFile: string, up: UpResult, child: Child) {
+    this.role = role
+    this.home = home
+    this.logFile = logFile
+    this.up = up
+    this.child = child
+  }
+
+  /** Starts the peer and waits until it is ready. @throws DemoError with the end of its log */
+  static async start(folder: string, role: string, bootstrap: DemoPeer[]): Promise<DemoPeer> {
+    const home = join(folder, role)
+    const logFile = join(folder, `${role}.log`)
+    const joins = bootstrap.flatMap(peer => ['--bootstrap', peer.up.addresses[0] ?? ''])
+    const args = ['up', '--json', '--home', home, '--listen', '/ip4/127.0.0.1/tcp/0', ...joins]
+    let tellReady = (_: UpResult) => {}
+    const ready = new Promise<UpResult>(resolve => {
+      tellReady = resolve
+    })
+    const child = startChild(ROWAN, args, { logFile, onLine: line => tellReady(JSON.parse(line) as UpResult) })
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () => reject(new DemoError(`the ${role} was not ready within a minute; see ${logFile}`)),
+        READY_TIMEOUT_MS
+      )
+    })
+    const gone = child.left.then(status => {
+      throw new DemoError(`the ${role} left with status ${status} before it was ready:\n${child.stderr().slice(-1500)}`)
+    })
+    try {
+      const up = await Promise.race([ready, late, gone])
+      say(`${role.padEnd(9)}  ${up.peer}  ${up.addresses[0] ?? ''}`)
+      return new DemoPeer(role, home, logFile, up, child)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** The command as a person would type it. */
+  typed(args: string[]): string {
+    return `npx rowan --home ${this.home} ${args.join(' ')}`
+  }
+
+  /** What `rowan status` says, asked without a process of its own, because the demo asks twice a second. */
+  async status(): Promise<StatusResult> {
+    return await new ControlClient(this.up.control).call('status', {})
+  }
+
+  /** Runs a command against this peer; its progress shows on the terminal. @throws DemoError with its line of error */
+  async command<C extends Command>(args: [C, ...string[]]): Promise<Results[C]> {
+    say(`$ ${this.typed(args)}`)
+    let stdout = ''
+    const child = startChild(ROWAN, ['--json', '--home', this.home, ...args], {
+      onLine: line => {
+        stdout += line
+      },
+      showStderr: process.stderr.isTTY === true
+    })
+    const status = await child.left
+    if (status !== 0) {
+      throw new DemoError(
+        `\`${this.typed(args)}\` failed:\n${child.stderr().trim()}\n\nThe ${this.role}'s log: ${this.logFile}`
+      )
+    }
+    return JSON.parse(stdout) as Results[C]
+  }
+}

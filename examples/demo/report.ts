@@ -1,0 +1,83 @@
+/**
+ * What a person reads at the end of the demo.
+ */
+import { relative } from 'node:path'
+import type { AttachResult, PublishResult } from '../../src/node/daemon-api.ts'
+import type { Appliance } from './appliance.ts'
+import { type BootOutcome, writtenBytes } from './boot.ts'
+import type { DemoPeer } from './peers.ts'
+import { formatBytes, formatSeconds } from './progress.ts'
+
+export interface DemoRun {
+  appliance: Appliance
+  published: PublishResult
+  attached: AttachResult
+  attachMs: number
+  boot: BootOutcome
+  peers: { publisher: DemoPeer; replica: DemoPeer; volunteer: DemoPeer }
+  /** What the volunteer had from each replica. */
+  sources: Source[]
+  totalMs: number
+}
+
+export interface Source {
+  role: string
+  peer: string
+  blocks: number
+  bytes: number
+}
+
+const BLOCK_BYTES = 64 * 1024
+
+/** What the volunteer fetched from each of the two that could serve it, as it counts itself. */
+export async function sourcesOf(volunteer: DemoPeer, replicas: DemoPeer[]): Promise<Source[]> {
+  const { exchanging } = await volunteer.status()
+  return replicas.map(({ role, up }) => {
+    const row = exchanging.find(({ peer }) => peer === up.peer) as
+      | { fetched?: { blocks: number; bytes: number } }
+      | undefined
+    return { role, peer: up.peer, blocks: row?.fetched?.blocks ?? 0, bytes: row?.fetched?.bytes ?? 0 }
+  })
+}
+
+export function reportOf(run: DemoRun): string {
+  const { published, boot, peers } = run
+  const { fetched, waited } = boot.machine
+  const dataBlocks = published.blocks - published.zeroBlocks
+  const share = (part: number, whole: number) => `${((100 * part) / Math.max(1, whole)).toFixed(1)} %`
+  const here = (path: string) => {
+    const short = relative(process.cwd(), path)
+    return short.startsWith('..') ? path : short
+  }
+  const home = (peer: DemoPeer) => here(peer.home)
+  const lines = [
+    `The machine was ready after ${formatSeconds(boot.readyMs)} (${boot.noticed}).`,
+    '',
+    `Image      ${published.appliance}@${published.version}`,
+    `           ${formatBytes(published.size)}, of which ${formatBytes(dataBlocks * BLOCK_BYTES)} are data (${dataBlocks} blocks); published in ${published.seconds.toFixed(1)} s`,
+    `Found      in ${formatSeconds(run.attachMs)}, in the DHT, by a peer that had nothing of it`,
+    `Fetched    ${fetched.blocks} blocks, ${formatBytes(fetched.bytes)} (${formatBytes(fetched.wireBytes)} on the wire): ${share(fetched.bytes, published.size)} of the disk, ${share(fetched.blocks, dataBlocks)} of its data`,
+    ...run.sources.map(
+      source =>
+        `           ${String(source.blocks).padStart(6)} blocks, ${formatBytes(source.bytes).padStart(9)}  from the ${source.role}`
+    ),
+    `Waited     ${waited.seconds.toFixed(1)} s in all for the network (${waited.reads} reads, the longest ${Math.round(waited.longestMs)} ms)`,
+    `Written    ${formatBytes(writtenBytes(peers.volunteer.home, run.attached.machine))} by the guest, into its own layer; the image is as it was`,
+    `All of it  took ${formatSeconds(run.totalMs)}`,
+    '',
+    'Where things are',
+    `  homes      ${home(peers.publisher)}, ${home(peers.replica)}, ${home(peers.volunteer)}`,
+    `  logs       ${here(peers.publisher.logFile)} and the like`,
+    `  console    ${here(boot.consoleFile)}`,
+    `  layer      ${home(peers.volunteer)}/machines/${run.attached.machine}/layers/0001`,
+    `  image      ${here(run.appliance.file)}`,
+    '',
+    'What to try next (the three peers run as long as this does)',
+    `  npm run demo -- --keep                     # keeps them running until Ctrl-C; then, in another terminal:`,
+    `  npx rowan --home ${home(peers.volunteer)} status`,
+    `  npx rowan --home ${home(peers.volunteer)} run ${run.attached.machine} -- -serial mon:stdio    # your machine again, its writes still there`,
+    `  npx rowan --home ${home(peers.volunteer)} attach ${published.appliance} --as second   # another, in a moment`,
+    `  npm run demo -- --image FILE               # with a disk of your own, raw or qcow2`
+  ]
+  return lines.map(line => (line === '' ? '' : `  ${line}`)).join('\n')
+}
