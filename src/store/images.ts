@@ -1,0 +1,176 @@
+/**
+ * The images that this peer knows, each by its root; what is here of them is in local-image.ts.
+ *
+ * Owns: the tables `images` (id -> root) and `nodes` (hash -> node of an index), and the images that are open.
+ */
+import { BLOCK_SIZE_BYTES, EAGER_INDEX_IMAGE_BYTES } from '../cluster.ts'
+import type { Log } from '../environment.ts'
+import { asRowanError, RowanError } from '../errors.ts'
+import { type Hash, toHex } from '../image/hash.ts'
+import { decodeImageRoot, imageIdOf } from '../image/image-root.ts'
+import { bytesCodec, type Catalog, type Operation, type Table } from './catalog.ts'
+import { IndexTree } from './index-tree.ts'
+import { LocalImage } from './local-image.ts'
+import type { Pool } from './pool.ts'
+
+export type { NodeRef } from './index-tree.ts'
+export { ABSENT, LocalImage, UNKNOWN, ZERO } from './local-image.ts'
+
+/** Images open at once. */
+export const MAX_OPEN_IMAGES = 1024
+/** Nodes written to the catalog in one go: 8 MiB. */
+const NODES_PER_WRITE = 256
+
+export class Images {
+  readonly #catalog: Catalog
+  readonly #pool: Pool
+  readonly #log: Log
+  readonly #roots: Table<Uint8Array>
+  readonly #nodes: Table<Uint8Array>
+  readonly #open = new Map<string, LocalImage>()
+  readonly #stopListening: () => void
+
+  constructor({ catalog, pool, log }: { catalog: Catalog; pool: Pool; log: Log }) {
+    this.#catalog = catalog
+    this.#pool = pool
+    this.#log = log
+    this.#roots = catalog.table('images', bytesCodec)
+    this.#nodes = catalog.table('nodes', bytesCodec)
+    this.#stopListening = pool.onDropped((slot, hash) => {
+      for (const image of this.#open.values()) {
+        if (image.slotDropped(slot, hash)) this.#recount(image)
+      }
+    })
+  }
+
+  /** Keeps a root, and opens its image. Known ones are just opened. Throws INDEX_INVALID, DISK_FULL, STORE_IO. */
+  async create(rootBytes: Uint8Array): Promise<LocalImage> {
+    const own = Uint8Array.from(rootBytes)
+    decodeImageRoot(own)
+    const id = imageIdOf(own)
+    const known = await this.open(id)
+    if (known !== undefined) return known
+    await this.#roots.put(id, own)
+    return this.#opened(id, own)
+  }
+
+  /** The image with this id, undefined if its root is not here. One object while it is open. */
+  async open(id: string): Promise<LocalImage | undefined> {
+    const open = this.#open.get(id)
+    if (open !== undefined) return open
+    const rootBytes = await this.#roots.get(id)
+    if (rootBytes === undefined) return undefined
+    if (imageIdOf(rootBytes) !== id) {
+      throw new RowanError('CATALOG_CORRUPT', `the root of the image ${id} in the table images has another hash`)
+    }
+    return this.#opened(id, rootBytes)
+  }
+
+  /** The ids of all images whose root is here. */
+  async *list(): AsyncIterable<string> {
+    for await (const [id] of this.#roots.entries()) yield id
+  }
+
+  /**
+   * Keeps an image that was made here: its nodes in any order, then its root. All of it, and everything that was
+   * written to the catalog before, survives power loss when it resolves; the pool's blocks need Pool.sync() before.
+   *
+   * @param nodes - as IndexBuilder emits them; for an image larger than memory use IndexWriter
+   */
+  async keep(rootBytes: Uint8Array, nodes: Iterable<[Hash, Uint8Array]>): Promise<LocalImage> {
+    const writer = this.writer()
+    for (const [hash, bytes] of nodes) {
+      writer.add(hash, bytes)
+      if (writer.isFull) await writer.drain()
+    }
+    return writer.finish(rootBytes)
+  }
+
+  /** For an image that is being made here, node by node. */
+  writer(): IndexWriter {
+    return new IndexWriter(
+      this.#catalog,
+      this.#nodes,
+      (id, rootBytes) => this.#roots.putOp(id, rootBytes),
+      (id, rootBytes) => this.#open.get(id) ?? this.#opened(id, rootBytes)
+    )
+  }
+
+  /** Ends what open images do in the background. Nothing may be asked of them any more. */
+  close(): void {
+    this.#stopListening()
+    for (const image of this.#open.values()) image.close()
+    this.#open.clear()
+  }
+
+  /** Synchronous, so that two callers never get two objects. */
+  #opened(id: string, rootBytes: Uint8Array): LocalImage {
+    const open = this.#open.get(id)
+    if (open !== undefined) return open
+    if (this.#open.size >= MAX_OPEN_IMAGES) {
+      throw new RowanError('LIMIT_EXCEEDED', `more than ${MAX_OPEN_IMAGES} images would be open`)
+    }
+    const tree = new IndexTree(decodeImageRoot(rootBytes), this.#nodes, this.#log)
+    const image = new LocalImage({ id, rootBytes, tree, pool: this.#pool })
+    this.#open.set(id, image)
+    if (image.root.blocks * BLOCK_SIZE_BYTES <= EAGER_INDEX_IMAGE_BYTES) image.countNow()
+    else this.#recount(image)
+    return image
+  }
+
+  #recount(image: LocalImage): void {
+    image.recount().catch((error: unknown) => {
+      const { message } = asRowanError(error)
+      this.#log.warn('the blocks of an image could not be counted', { id: image.id, error: message })
+    })
+  }
+}
+
+/** Takes the nodes of an image that is being made, and keeps few of them in memory. */
+export class IndexWriter {
+  readonly #catalog: Catalog
+  readonly #nodes: Table<Uint8Array>
+  readonly #rootOp: (id: string, rootBytes: Uint8Array) => Operation
+  readonly #open: (id: string, rootBytes: Uint8Array) => LocalImage
+  #waiting: Operation[] = []
+
+  constructor(
+    catalog: Catalog,
+    nodes: Table<Uint8Array>,
+    rootOp: (id: string, rootBytes: Uint8Array) => Operation,
+    open: (id: string, rootBytes: Uint8Array) => LocalImage
+  ) {
+    this.#catalog = catalog
+    this.#nodes = nodes
+    this.#rootOp = rootOp
+    this.#open = open
+  }
+
+  /** Fits as what IndexBuilder emits to. The bytes are kept as they are. */
+  readonly add = (hash: Hash, nodeBytes: Uint8Array): void => {
+    this.#waiting.push(this.#nodes.putOp(toHex(hash), nodeBytes))
+  }
+
+  /** Whether `drain` should be called before more nodes come. */
+  get isFull(): boolean {
+    return this.#waiting.length >= NODES_PER_WRITE
+  }
+
+  /** Writes what has come so far. Throws DISK_FULL or STORE_IO. */
+  async drain(): Promise<void> {
+    const operations = this.#waiting
+    this.#waiting = []
+    await this.#catalog.write(operations)
+  }
+
+  /** Writes the rest and the root, synced, and opens the image. Throws INDEX_INVALID, DISK_FULL or STORE_IO. */
+  async finish(rootBytes: Uint8Array): Promise<LocalImage> {
+    const own = Uint8Array.from(rootBytes)
+    decodeImageRoot(own)
+    const id = imageIdOf(own)
+    const operations = [...this.#waiting, this.#rootOp(id, own)]
+    this.#waiting = []
+    await this.#catalog.write(operations, { sync: true })
+    return this.#open(id, own)
+  }
+}

@@ -1,0 +1,360 @@
+/**
+ * An image as far as it is here: for each block, where it lies.
+ *
+ * A *slot page* maps the 1,024 blocks of an index page to slots of the pool. It is an Int32Array over shared memory,
+ * made when one of its blocks is first asked for, from the index page and the pool's table; so `locate`, which every
+ * read of every guest calls, is two array look-ups afterwards. Only what is not a plain answer goes a longer way:
+ * a block that is absent is looked for in the pool again (another image may have brought it), one whose slot is suspect
+ * is hashed.
+ *
+ * Counts are exact for the index pages that are here. Images up to 4 GiB are counted when they are opened (8 ms for
+ * all 64 pages); a larger one is counted page by page in the background, see `recount`. Nothing is written down, so
+ * nothing can be out of date.
+ *
+ * Owns: the slot pages. Does not own: blocks (pool.ts), nodes (index-tree.ts).
+ */
+import { INDEX_FANOUT } from '../cluster.ts'
+import { RowanError } from '../errors.ts'
+import { childCount, nodeCount } from '../image/geometry.ts'
+import type { Hash } from '../image/hash.ts'
+import type { ImageRoot } from '../image/image-root.ts'
+import type { PackedNode } from '../image/index-node.ts'
+import type { IndexTree, NodeRef } from './index-tree.ts'
+import { PageCounts } from './page-counts.ts'
+import type { Pool } from './pool.ts'
+
+/** Answers of `locate` that are not a slot. */
+export const ZERO = -1
+/** Not here. */
+export const ABSENT = -2
+/** Its index page is not here, so nobody can say. */
+export const UNKNOWN = -3
+/** In a slot page only: the block is here, but its slot is suspect. */
+const UNCHECKED = -4
+
+/** Slot pages of one image: 64 MiB of memory, for 1 TiB of the image. Beyond, the oldest is made anew when needed. */
+export const MAX_SLOT_PAGES = 16_384
+/** Shared by all pages that are all zero; never written to. */
+const ZERO_PAGE = makeSlotPage(INDEX_FANOUT).fill(ZERO)
+
+export interface LocalImageComponents {
+  id: string
+  rootBytes: Uint8Array
+  tree: IndexTree
+  pool: Pool
+}
+
+export class LocalImage {
+  readonly id: string
+  readonly root: ImageRoot
+  readonly rootBytes: Uint8Array
+  readonly #tree: IndexTree
+  readonly #pool: Pool
+  readonly #pages: (Int32Array | undefined)[]
+  /** Slot pages in the order in which they were made, shared zero pages not among them. */
+  readonly #made = new Set<number>()
+  readonly #counts: PageCounts
+  #isClosed = false
+
+  constructor({ id, rootBytes, tree, pool }: LocalImageComponents) {
+    this.id = id
+    this.root = tree.root
+    this.rootBytes = rootBytes
+    this.#tree = tree
+    this.#pool = pool
+    const pages = nodeCount(0, this.root.blocks)
+    this.#pages = Array.from<undefined>({ length: pages })
+    this.#counts = new PageCounts(pages)
+  }
+
+  /**
+   * Where `block` is: a slot of the pool (0 or more), ZERO, ABSENT or UNKNOWN. Throws OUT_OF_RANGE for a block that the
+   * image does not have, STORE_IO or CATALOG_CORRUPT when the store fails.
+   */
+  locate(block: number): number {
+    const slot = this.#pages[block >>> 10]?.[block & 1023]
+    return slot !== undefined && slot >= ZERO ? slot : this.#locateSlowly(block)
+  }
+
+  /** The hash of a block; undefined when it is ZERO or UNKNOWN (`locate` tells which). */
+  hashOf(block: number): Hash | undefined {
+    this.#mustHave(block)
+    const node = this.#tree.node(0, block >>> 10)
+    return typeof node === 'string' ? undefined : node.hashAt(block & 1023)
+  }
+
+  /** The nodes on the path to `block` that are not here, top first; those below the first have no hash yet. */
+  missingNodes(block: number): NodeRef[] {
+    this.#mustHave(block)
+    return this.#tree.missingNodes(block)
+  }
+
+  /**
+   * Takes a node that somebody sent. Its parent must be here. Known at once; resolves when it is kept.
+   *
+   * Throws INDEX_INVALID (wrong hash, wrong place, malformed), DISK_FULL or STORE_IO.
+   */
+  async addNode(level: number, position: number, bytes: Uint8Array): Promise<void> {
+    const taken = this.#tree.take(level, position, bytes)
+    if (level === 0) this.#page(position)
+    else this.#countZeros(level, position, taken.node)
+    try {
+      await this.#tree.save(taken)
+    } catch (error) {
+      if (level === 0) this.#forgetPage(position)
+      throw error
+    }
+  }
+
+  /** The bytes of a node that is here, for another peer. */
+  nodeBytes(level: number, position: number): Uint8Array | undefined {
+    return this.#tree.nodeBytes(level, position)
+  }
+
+  /** A verified block of this image is in the pool at `slot`. */
+  stored(block: number, slot: number): void {
+    const page = this.#pageOf(block)
+    const before = page?.[block & 1023]
+    if (page === undefined || before === undefined || before === ZERO) {
+      throw new RowanError('INTERNAL', `block ${block} of the image ${this.id} cannot have been verified`)
+    }
+    page[block & 1023] = slot
+    if (before === ABSENT) this.#counts.change(block >>> 10, 1)
+  }
+
+  /** A block of this image is not in the pool any more. */
+  forget(block: number): void {
+    const page = this.#pages[block >>> 10]
+    const before = page?.[block & 1023]
+    if (page === undefined || before === undefined || before === ZERO || before === ABSENT) return
+    page[block & 1023] = ABSENT
+    this.#counts.change(block >>> 10, -1)
+  }
+
+  /** Data blocks that are here, and data blocks in all; zero blocks count as neither. */
+  get local(): { blocks: number; of: number } {
+    const of = this.#counts.isComplete ? this.#counts.data : this.root.blocks - this.root.zeroBlocks
+    return { blocks: this.#counts.here, of }
+  }
+
+  /** Whether the whole index and every data block are here. */
+  get complete(): boolean {
+    return this.#counts.isComplete && this.#counts.here === this.#counts.data
+  }
+
+  /** Whether every page of the index is here. */
+  get indexComplete(): boolean {
+    return this.#counts.isComplete
+  }
+
+  /**
+   * Data blocks that are not here, in order, as it goes along. Blocks of pages that are not here are left out.
+   */
+  *eachMissing(): Iterable<number> {
+    for (const page of this.#pages.keys()) {
+      if (this.#counts.isFull(page)) continue
+      const slots = this.#page(page)
+      for (const index of slots?.keys() ?? []) {
+        const block = page * INDEX_FANOUT + index
+        if (this.locate(block) === ABSENT) yield block
+      }
+    }
+  }
+
+  /** Index pages that are not here, in order: what has to be known before eachMissing() is all that is missing. */
+  *eachUnknownPage(): Iterable<number> {
+    for (const page of this.#pages.keys()) {
+      if (!this.#counts.isKnown(page) && this.#page(page) === undefined) yield page
+    }
+  }
+
+  /**
+   * Which data blocks of an index page are here: one bit for each block, least significant first. Undefined if the
+   * page is not here.
+   */
+  haveBitmap(page: number): Uint8Array | undefined {
+    this.#mustHave(page * INDEX_FANOUT)
+    const slots = this.#page(page)
+    if (slots === undefined) return undefined
+    const bits = new Uint8Array(Math.ceil(childCount(0, page, this.root.blocks) / 8))
+    for (const [index, slot] of slots.entries()) {
+      if (slot >= 0 || slot === UNCHECKED) bits[index >> 3]! |= 1 << (index & 7)
+    }
+    return bits
+  }
+
+  /** The 64 KiB of a block for another peer, hashed just now; undefined if it is not here, zero, or rotten. */
+  async verified(block: number): Promise<Uint8Array | undefined> {
+    const slot = this.locate(block)
+    const hash = slot >= 0 ? this.hashOf(block) : undefined
+    return hash === undefined ? undefined : this.#pool.readVerified(slot, hash)
+  }
+
+  /** Counts the pages that were not counted yet, giving way between them. Ends early when the image is closed. */
+  async recount(): Promise<void> {
+    this.#loadUpper()
+    for (const page of this.#pages.keys()) {
+      if (this.#isClosed) return
+      if (this.#counts.isKnown(page)) continue
+      this.#count(page)
+      await new Promise(resolve => setImmediate(resolve))
+    }
+  }
+
+  /** Counts all pages now. For images with few of them. */
+  countNow(): void {
+    this.#loadUpper()
+    for (const page of this.#pages.keys()) {
+      if (!this.#counts.isKnown(page)) this.#page(page)
+    }
+  }
+
+  /**
+   * The pool has dropped the block that was in `slot`. Pages that were counted without a slot page may have had it, and
+   * are to be counted again: true if there are such.
+   */
+  slotDropped(slot: number, hash: Hash): boolean {
+    for (const page of this.#made) {
+      const slots = this.#pages[page]!
+      for (let index = slots.indexOf(slot); index !== -1; index = slots.indexOf(slot, index + 1)) {
+        this.forget(page * INDEX_FANOUT + index)
+      }
+      if (slots.includes(UNCHECKED)) this.#forgetUnchecked(page, slots, hash)
+    }
+    let isStale = false
+    for (const page of this.#pages.keys()) {
+      if (this.#pages[page] !== undefined || this.#counts.isEmpty(page)) continue
+      this.#counts.unset(page)
+      isStale = true
+    }
+    return isStale
+  }
+
+  /** Ends what runs in the background. */
+  close(): void {
+    this.#isClosed = true
+  }
+
+  #locateSlowly(block: number): number {
+    const page = this.#pageOf(block)
+    if (page === undefined) return UNKNOWN
+    const index = block & 1023
+    const before = page[index]!
+    if (before >= ZERO) return before
+    const hash = this.hashOf(block)
+    // The page was evicted and its node has been lost since.
+    if (hash === undefined) return UNKNOWN
+    const slot = this.#pool.find(hash)
+    if (slot === -1 || (this.#pool.isSuspect(slot) && !this.#pool.confirm(slot, hash))) {
+      this.forget(block)
+      return ABSENT
+    }
+    this.stored(block, slot)
+    return slot
+  }
+
+  #pageOf(block: number): Int32Array | undefined {
+    this.#mustHave(block)
+    return this.#page(block >>> 10)
+  }
+
+  /** The slot page, made if the index page is here. */
+  #page(page: number): Int32Array | undefined {
+    const made = this.#pages[page]
+    if (made !== undefined) return made
+    const node = this.#tree.node(0, page)
+    if (node === 'unknown') return undefined
+    const children = childCount(0, page, this.root.blocks)
+    if (node === 'zero') {
+      this.#counts.set(page, 0, 0)
+      this.#pages[page] = children === INDEX_FANOUT ? ZERO_PAGE : ZERO_PAGE.subarray(0, children)
+      return this.#pages[page]
+    }
+    const slots = makeSlotPage(children)
+    let here = 0
+    for (let index = 0; index < children; index++) {
+      const hash = node.hashAt(index)
+      const slot = hash === undefined ? ZERO : this.#pool.find(hash)
+      if (hash === undefined) slots[index] = ZERO
+      else if (slot === -1) slots[index] = ABSENT
+      else {
+        slots[index] = this.#pool.isSuspect(slot) ? UNCHECKED : slot
+        here++
+      }
+    }
+    this.#counts.set(page, here, node.presentCount)
+    if (this.#made.size >= MAX_SLOT_PAGES) {
+      const [oldest] = this.#made
+      this.#made.delete(oldest!)
+      this.#pages[oldest!] = undefined
+    }
+    this.#made.add(page)
+    this.#pages[page] = slots
+    return slots
+  }
+
+  /** Counts a page without making its slot page. */
+  #count(page: number): void {
+    const node = this.#tree.node(0, page)
+    if (node === 'unknown') return
+    if (node === 'zero') {
+      this.#counts.set(page, 0, 0)
+      return
+    }
+    let here = 0
+    for (let index = 0; index < node.childCount; index++) {
+      const hash = node.hashAt(index)
+      if (hash !== undefined && this.#pool.find(hash) !== -1) here++
+    }
+    this.#counts.set(page, here, node.presentCount)
+  }
+
+  #loadUpper(): void {
+    if (this.root.top === undefined) {
+      for (const page of this.#pages.keys()) this.#counts.set(page, 0, 0)
+      return
+    }
+    for (let level = this.root.height; level > 0; level--) {
+      for (let position = 0; position < nodeCount(level, this.root.blocks); position++) {
+        const node = this.#tree.node(level, position)
+        if (typeof node !== 'string') this.#countZeros(level, position, node)
+      }
+    }
+  }
+
+  /** The pages below the absent children of a node above them are known, and need nothing. */
+  #countZeros(level: number, position: number, node: PackedNode): void {
+    const pagesPerChild = INDEX_FANOUT ** (level - 1)
+    for (let child = 0; child < node.childCount; child++) {
+      if (node.has(child)) continue
+      const first = (position * INDEX_FANOUT + child) * pagesPerChild
+      const end = Math.min(first + pagesPerChild, this.#pages.length)
+      for (let page = first; page < end; page++) this.#counts.set(page, 0, 0)
+    }
+  }
+
+  #forgetPage(page: number): void {
+    this.#pages[page] = undefined
+    this.#made.delete(page)
+    this.#counts.unset(page)
+  }
+
+  #forgetUnchecked(page: number, slots: Int32Array, hash: Hash): void {
+    const node = this.#tree.node(0, page)
+    if (typeof node === 'string') return
+    for (let index = slots.indexOf(UNCHECKED); index !== -1; index = slots.indexOf(UNCHECKED, index + 1)) {
+      const own = node.hashAt(index)
+      if (own !== undefined && Buffer.compare(own, hash) === 0) this.forget(page * INDEX_FANOUT + index)
+    }
+  }
+
+  #mustHave(block: number): void {
+    if (Number.isInteger(block) && block >= 0 && block < this.root.blocks) return
+    throw new RowanError('OUT_OF_RANGE', `the image ${this.id} has ${this.root.blocks} blocks, and no block ${block}`)
+  }
+}
+
+/** In shared memory, so that threads that serve disks can read it. */
+function makeSlotPage(children: number): Int32Array {
+  return new Int32Array(new SharedArrayBuffer(children * Int32Array.BYTES_PER_ELEMENT))
+}

@@ -1,0 +1,266 @@
+/**
+ * The pool's files: segments of 4,096 slots of 64 KiB (256 MiB), `00000.seg`, `00001.seg`, …
+ *
+ * Reads for a guest are synchronous: a `pread` from the page cache takes 4 µs, a trip through libuv's threads 20. Writes
+ * and fdatasync use those threads, so that the event loop goes on. There is one fdatasync at a time, and it starts
+ * early: once 32 MiB of a segment are not yet on disk. So the disk writes while a publisher still hashes, and the sync
+ * at the end finds little to do.
+ *
+ * Owns: the files and their descriptors. Does not own: which slot holds what.
+ */
+import {
+  close,
+  closeSync,
+  fdatasync,
+  fsync,
+  mkdirSync,
+  open,
+  openSync,
+  read,
+  readdirSync,
+  readSync,
+  statSync,
+  writev
+} from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { BLOCK_SIZE_BYTES } from '../cluster.ts'
+import { asRowanError, RowanError } from '../errors.ts'
+
+export const SLOTS_PER_SEGMENT = 4096
+export const SEGMENT_BYTES = SLOTS_PER_SEGMENT * BLOCK_SIZE_BYTES
+/** Files kept open: 64 GiB of the pool. Beyond, the one not used for longest is closed. */
+export const MAX_OPEN_SEGMENTS = 256
+/** Blocks in one writev. Linux takes 1,024 buffers; 4 MiB are enough to be fast and short enough to share the disk. */
+const MAX_BLOCKS_PER_WRITE = 64
+const EARLY_SYNC_BYTES = 32 * 1024 * 1024
+
+const openAsync = promisify(open)
+const closeAsync = promisify(close)
+const readAsync = promisify(read)
+const writevAsync = promisify(writev)
+const fdatasyncAsync = promisify(fdatasync)
+const fsyncAsync = promisify(fsync)
+
+interface OpenSegment {
+  fd: number
+  /** Asynchronous calls that use `fd`: it must not be closed under them. */
+  users: number
+}
+
+export class SegmentFiles {
+  readonly #directory: string
+  /** The first is the one that was opened, or used asynchronously, longest ago. */
+  readonly #open = new Map<number, OpenSegment>()
+  /** Bytes written to a segment since its last fdatasync began. */
+  readonly #unsynced = new Map<number, number>()
+  #folderChanged = false
+  #syncs: Promise<void> = Promise.resolve()
+  #earlySyncs = 0
+  #failure: RowanError | undefined
+
+  /** Throws HOME_UNUSABLE. */
+  constructor(directory: string) {
+    this.#directory = directory
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 })
+    } catch (error) {
+      throw asRowanError(error, 'HOME_UNUSABLE', `${directory} cannot be made`)
+    }
+  }
+
+  /** The segments that exist, with the slots that lie wholly in the file. */
+  list(): Map<number, number> {
+    const segments = new Map<number, number>()
+    try {
+      for (const file of readdirSync(this.#directory).sort()) {
+        const digits = /^(\d{5,6})\.seg$/.exec(file)?.[1]
+        if (digits === undefined) continue
+        const { size } = statSync(join(this.#directory, file))
+        segments.set(Number(digits), Math.min(SLOTS_PER_SEGMENT, Math.floor(size / BLOCK_SIZE_BYTES)))
+      }
+    } catch (error) {
+      throw asRowanError(error, 'HOME_UNUSABLE', `${this.#directory} cannot be read`)
+    }
+    return segments
+  }
+
+  /** Set once an fdatasync has failed: what was written before may be lost, and trying again would not tell. */
+  get failure(): RowanError | undefined {
+    return this.#failure
+  }
+
+  /** Fills `target` from `offsetInBlock` of the block in `slot`. Throws STORE_IO. */
+  readSync(slot: number, offsetInBlock: number, target: Uint8Array): void {
+    const segment = Math.floor(slot / SLOTS_PER_SEGMENT)
+    const position = (slot % SLOTS_PER_SEGMENT) * BLOCK_SIZE_BYTES + offsetInBlock
+    const lengthBytes = target.byteLength
+    if (offsetInBlock < 0 || offsetInBlock + lengthBytes > BLOCK_SIZE_BYTES) {
+      throw new RowanError('INTERNAL', `${lengthBytes} bytes at ${offsetInBlock} reach out of a block`)
+    }
+    try {
+      const { fd } = this.#open.get(segment) ?? this.#openSegment(segment, false)
+      let done = readSync(fd, target, 0, lengthBytes, position)
+      while (done < lengthBytes) {
+        const more = readSync(fd, target, done, lengthBytes - done, position + done)
+        if (more === 0) throw new Error('the file ends before the slot does')
+        done += more
+      }
+    } catch (error) {
+      throw this.#failed(error, segment, 'read')
+    }
+  }
+
+  /** As readSync, of the whole block, on libuv's threads. */
+  async read(slot: number, target: Uint8Array): Promise<void> {
+    const segment = Math.floor(slot / SLOTS_PER_SEGMENT)
+    const position = (slot % SLOTS_PER_SEGMENT) * BLOCK_SIZE_BYTES
+    await this.#use(segment, 'read', async fd => {
+      for (let done = 0; done < target.byteLength; ) {
+        const { bytesRead } = await readAsync(fd, target, done, target.byteLength - done, position + done)
+        if (bytesRead === 0) throw new Error('the file ends before the slot does')
+        done += bytesRead
+      }
+    })
+  }
+
+  /**
+   * Writes blocks into slots that follow each other, `slot` being the first. Throws DISK_FULL or STORE_IO; then some of
+   * the slots may have been written.
+   */
+  async write(slot: number, blocks: readonly Uint8Array[]): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    for (let done = 0; done < blocks.length; ) {
+      const segment = Math.floor((slot + done) / SLOTS_PER_SEGMENT)
+      const first = (slot + done) % SLOTS_PER_SEGMENT
+      const count = Math.min(blocks.length - done, SLOTS_PER_SEGMENT - first, MAX_BLOCKS_PER_WRITE)
+      const part = blocks.slice(done, done + count)
+      await this.#use(segment, 'write', fd => writeAll(fd, part, first * BLOCK_SIZE_BYTES))
+      this.#written(segment, count * BLOCK_SIZE_BYTES)
+      done += count
+    }
+  }
+
+  /** What was written before the call survives power loss afterwards. Throws STORE_IO, from then on always. */
+  async sync(): Promise<void> {
+    for (const segment of this.#unsynced.keys()) this.#startSync(segment)
+    const isFolderChanged = this.#folderChanged
+    this.#folderChanged = false
+    await this.#syncs
+    if (isFolderChanged && this.#failure === undefined) await this.#syncFolder()
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  /** No call may be under way. */
+  async close(): Promise<void> {
+    await this.#syncs
+    for (const { fd } of this.#open.values()) closeSync(fd)
+    this.#open.clear()
+  }
+
+  #written(segment: number, bytes: number): void {
+    const unsynced = (this.#unsynced.get(segment) ?? 0) + bytes
+    this.#unsynced.set(segment, unsynced)
+    if (unsynced < EARLY_SYNC_BYTES || this.#earlySyncs > 0) return
+    this.#earlySyncs++
+    this.#startSync(segment)
+    this.#syncs = this.#syncs.then(() => {
+      this.#earlySyncs--
+    })
+  }
+
+  /** Puts an fdatasync behind those under way. Never rejects: a failure is kept for sync() and write() to throw. */
+  #startSync(segment: number): void {
+    this.#unsynced.delete(segment)
+    this.#syncs = this.#syncs.then(async () => {
+      if (this.#failure !== undefined) return
+      try {
+        await this.#use(segment, 'sync', fdatasyncAsync)
+      } catch (error) {
+        this.#failure = asRowanError(error, 'STORE_IO')
+      }
+    })
+  }
+
+  /** Without it a new segment's name might be lost with the power. */
+  async #syncFolder(): Promise<void> {
+    try {
+      const fd = await openAsync(this.#directory, 'r')
+      try {
+        await fsyncAsync(fd)
+      } finally {
+        await closeAsync(fd)
+      }
+    } catch (error) {
+      this.#failure = asRowanError(error, 'STORE_IO', `${this.#directory} cannot be synced`)
+    }
+  }
+
+  async #use<T>(segment: number, doing: 'read' | 'write' | 'sync', call: (fd: number) => Promise<T>): Promise<T> {
+    let file: OpenSegment | undefined
+    try {
+      file = this.#open.get(segment) ?? this.#openSegment(segment, doing === 'write')
+      file.users++
+      // Behind the others, so that it is closed last.
+      this.#open.delete(segment)
+      this.#open.set(segment, file)
+      return await call(file.fd)
+    } catch (error) {
+      throw this.#failed(error, segment, doing)
+    } finally {
+      if (file !== undefined) file.users--
+    }
+  }
+
+  #openSegment(segment: number, mayCreate: boolean): OpenSegment {
+    if (this.#open.size >= MAX_OPEN_SEGMENTS) {
+      for (const [other, { fd, users }] of this.#open) {
+        if (users > 0) continue
+        this.#open.delete(other)
+        closeSync(fd)
+        break
+      }
+    }
+    const path = this.#path(segment)
+    let fd: number
+    try {
+      fd = openSync(path, 'r+')
+    } catch (error) {
+      if (!mayCreate || !(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+      fd = openSync(path, 'wx+', 0o600)
+      this.#folderChanged = true
+    }
+    const file = { fd, users: 0 }
+    this.#open.set(segment, file)
+    return file
+  }
+
+  #path(segment: number): string {
+    return join(this.#directory, `${String(segment).padStart(5, '0')}.seg`)
+  }
+
+  #failed(error: unknown, segment: number, doing: string): RowanError {
+    return asRowanError(error, 'STORE_IO', `${this.#path(segment)}: ${doing} failed`)
+  }
+}
+
+async function writeAll(fd: number, blocks: readonly Uint8Array[], position: number): Promise<void> {
+  let left: readonly Uint8Array[] = blocks
+  let at = position
+  while (left.length > 0) {
+    const { bytesWritten } = await writevAsync(fd, left, at)
+    if (bytesWritten === 0) throw new Error('the system wrote no byte, and gave no reason')
+    at += bytesWritten
+    left = without(left, bytesWritten)
+  }
+}
+
+/** What is left to write after a write that may have been short. */
+function without(buffers: readonly Uint8Array[], bytes: number): readonly Uint8Array[] {
+  let skip = bytes
+  for (const [index, buffer] of buffers.entries()) {
+    if (skip < buffer.byteLength) return [buffer.subarray(skip), ...buffers.slice(index + 1)]
+    skip -= buffer.byteLength
+  }
+  return []
+}
