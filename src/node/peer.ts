@@ -1,0 +1,101 @@
+/**
+ * The libp2p peer that everything else talks through.
+ *
+ * One transport (TCP), one encryption (Noise), one muxer (Yamux with rowan's windows), and a Kademlia of rowan's own:
+ * peers of other networks never meet ours. libp2p's defaults that do not fit are set here, each with its reason.
+ */
+import { identify, identifyPush } from '@libp2p/identify'
+import type { Libp2p, PrivateKey } from '@libp2p/interface'
+import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
+import { noise } from '@libp2p/noise'
+import { ping } from '@libp2p/ping'
+import { tcp } from '@libp2p/tcp'
+import { yamux } from '@libp2p/yamux'
+import { createLibp2p } from 'libp2p'
+import { HOLDERS_PER_KEY, INITIAL_STREAM_WINDOW_BYTES, MAX_STREAM_WINDOW_BYTES, PROTOCOL } from '../cluster.ts'
+import { asRowanError } from '../errors.ts'
+
+export interface PeerSettings {
+  privateKey: PrivateKey
+  /** Multiaddrs to listen on; none makes a peer that can only call others. */
+  listen: string[]
+  /** Multiaddrs to announce instead of those listened on. */
+  announce: string[]
+  /** Whether this peer answers the DHT's questions from its first moment on. */
+  dhtServer: boolean
+  maxPeers: number
+}
+
+export type RowanPeer = Libp2p<{
+  dht: KadDHT
+  identify: ReturnType<ReturnType<typeof identify>>
+  identifyPush: ReturnType<ReturnType<typeof identifyPush>>
+  ping: ReturnType<ReturnType<typeof ping>>
+}>
+
+/** A month: peers are remembered while they are connected however long that is (libp2p forgets addresses after 1 h). */
+const PEER_AGE_MS = 30 * 24 * 3_600_000
+
+/** A whole neighbourhood may come through one NAT or run on one host; libp2p's 5 connections a second cut it off. */
+const INBOUND_CONNECTIONS_A_SECOND = 200
+const MAX_PENDING_INBOUND = 100
+
+/** What one stream may hold unsent before it is cut; the serving side stops itself long before. */
+const MAX_WRITE_BUFFER_BYTES = 64 * 1024 * 1024
+
+/** Yamux with rowan's windows, under an id of its own: both ends must start from the same window. */
+export function rowanMuxer() {
+  const factory = yamux({
+    streamOptions: {
+      initialStreamWindowSize: INITIAL_STREAM_WINDOW_BYTES,
+      maxStreamWindowSize: MAX_STREAM_WINDOW_BYTES,
+      // a paused reader may still receive the whole window
+      maxReadBufferLength: MAX_STREAM_WINDOW_BYTES + INITIAL_STREAM_WINDOW_BYTES,
+      maxWriteBufferLength: MAX_WRITE_BUFFER_BYTES
+    }
+  })
+  return () => Object.assign(factory(), { protocol: PROTOCOL.muxer })
+}
+
+/**
+ * Starts the peer: it listens when this returns.
+ *
+ * @throws LISTEN_FAILED when none of the addresses can be had
+ */
+export async function startPeer(settings: PeerSettings): Promise<RowanPeer> {
+  try {
+    return await createLibp2p({
+      privateKey: settings.privateKey,
+      addresses: { listen: settings.listen, announce: settings.announce },
+      transports: [tcp()],
+      connectionEncrypters: [noise()],
+      streamMuxers: [rowanMuxer()],
+      connectionManager: {
+        maxConnections: settings.maxPeers,
+        inboundConnectionThreshold: INBOUND_CONNECTIONS_A_SECOND,
+        maxIncomingPendingConnections: MAX_PENDING_INBOUND
+      },
+      // it opens a stream every ten seconds to every peer; the swarm measures its own round trips
+      connectionMonitor: { enabled: false },
+      peerStore: { maxAddressAge: PEER_AGE_MS, maxPeerAge: PEER_AGE_MS },
+      services: {
+        identify: identify(),
+        // tells the connected peers when this one becomes a DHT server
+        identifyPush: identifyPush(),
+        ping: ping(),
+        dht: kadDHT({
+          protocol: PROTOCOL.dht,
+          kBucketSize: HOLDERS_PER_KEY,
+          clientMode: !settings.dhtServer,
+          // private addresses stay: a grid may live on one LAN
+          peerInfoMapper: passthroughMapper,
+          // a peer that is alone answers itself at once instead of waiting for somebody
+          allowQueryWithZeroPeers: true,
+          initialQuerySelfInterval: 100
+        })
+      }
+    })
+  } catch (error) {
+    throw asRowanError(error, 'LISTEN_FAILED', `cannot listen on ${settings.listen.join(', ') || 'no address'}`)
+  }
+}
