@@ -1,0 +1,86 @@
+/**
+ * Buffers for replies and payloads, lent and given back.
+ *
+ * Memory is what an NBD client could exhaust: 256 connections with a 32-MiB read each would be 8 GiB. So all
+ * connections of a server share one pool with a limit. Below it everybody gets what it asks for. Above it, a
+ * connection that holds nothing still gets a small buffer, so that no guest stands still because of another; all else
+ * waits until something is given back. The last buffer given back is the first lent: it is still in the cache.
+ */
+
+/** The smallest buffer: a batch of small replies. */
+export const SMALL_BUFFER_BYTES = 256 * 1024
+
+/** Room for the header of a reply in front of a whole number of MiB. */
+const HEADER_ROOM_BYTES = 4096
+const MIB = 1024 * 1024
+const SIZE_CLASSES: readonly number[] = [
+  SMALL_BUFFER_BYTES,
+  MIB + HEADER_ROOM_BYTES,
+  8 * MIB + HEADER_ROOM_BYTES,
+  32 * MIB + HEADER_ROOM_BYTES
+]
+
+export class BufferPool {
+  readonly #maxBytes: number
+  readonly #maxIdleBytes: number
+  readonly #idle: Buffer[][] = SIZE_CLASSES.map(() => [])
+  #idleBytes = 0
+  #lentBytes = 0
+  /** Who waits for a buffer, in the order of coming; each at most once, so never more than there are connections. */
+  readonly #waiting = new Set<() => void>()
+
+  constructor(settings: { maxBufferBytes: number; maxIdleBufferBytes: number }) {
+    this.#maxBytes = settings.maxBufferBytes
+    this.#maxIdleBytes = settings.maxIdleBufferBytes
+  }
+
+  get lentBytes(): number {
+    return this.#lentBytes
+  }
+
+  get idleBytes(): number {
+    return this.#idleBytes
+  }
+
+  /** Whether `sizeBytes` may be taken now by a connection that holds buffers already (`holdsSome`) or none. */
+  allows(sizeBytes: number, holdsSome: boolean): boolean {
+    if (this.#lentBytes + sizeBytes <= this.#maxBytes) return true
+    return !holdsSome && sizeBytes <= SMALL_BUFFER_BYTES
+  }
+
+  /** Calls `resume` once, after something was given back; what was wanted may be gone again by then. */
+  wait(resume: () => void): void {
+    this.#waiting.add(resume)
+  }
+
+  stopWaiting(resume: () => void): void {
+    this.#waiting.delete(resume)
+  }
+
+  /** A buffer of at least `sizeBytes`, with whatever was in it. */
+  take(sizeBytes: number): Buffer {
+    const index = SIZE_CLASSES.findIndex(size => size >= sizeBytes)
+    const buffer = this.#idle[index]?.pop()
+    if (buffer !== undefined) this.#idleBytes -= buffer.length
+    const lent = buffer ?? Buffer.allocUnsafeSlow(SIZE_CLASSES[index] ?? sizeBytes)
+    this.#lentBytes += lent.length
+    return lent
+  }
+
+  /** Takes back a buffer that nobody reads or writes any more. */
+  give(buffer: Buffer): void {
+    this.#lentBytes -= buffer.length
+    const index = SIZE_CLASSES.indexOf(buffer.length)
+    if (index >= 0 && this.#idleBytes + buffer.length <= this.#maxIdleBytes) {
+      this.#idle[index]?.push(buffer)
+      this.#idleBytes += buffer.length
+    }
+    if (this.#waiting.size === 0) return
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    // Not in the midst of whatever gave the buffer back.
+    queueMicrotask(() => {
+      for (const resume of waiting) resume()
+    })
+  }
+}

@@ -1,0 +1,179 @@
+/**
+ * One client of the NBD server, from its first byte to the end of its socket.
+ *
+ * First the negotiation, under a time-out, then transmission for as long as the client likes. A connection is over when
+ * its socket is closed and the disk has answered all of its requests: until then the disk may still write into our
+ * buffers, or read from them.
+ *
+ * Owns: the socket and the time-out. What the bytes mean is the matter of negotiation.ts and transmission.ts.
+ */
+import type { Socket } from 'node:net'
+import type { Clock, Log, Timer } from '../environment.ts'
+import type { BufferPool } from './buffer-pool.ts'
+import type { Exports } from './export.ts'
+import type { NbdLimits } from './limits.ts'
+import { Negotiation } from './negotiation.ts'
+import { greeting } from './option-replies.ts'
+import type { Chosen } from './options.ts'
+import { Transmission } from './transmission.ts'
+
+interface Components {
+  socket: Socket
+  exports: Exports
+  buffers: BufferPool
+  clock: Clock
+  log: Log
+}
+
+export class Connection {
+  /** Resolves when the connection is over. */
+  readonly over: Promise<void>
+  readonly #components: Components
+  readonly #limits: NbdLimits
+  readonly #negotiation: Negotiation
+  #timeout: Timer
+  #transmission: Transmission | undefined
+  #exportName: string | undefined
+  /** What came while the client did not take our replies to its options. */
+  #rest: { chunk: Buffer; position: number } | undefined
+  /** The negotiation is over and led nowhere: what else the client says is thrown away. */
+  #ending = false
+  #closed = false
+  #resolveOver: () => void = () => undefined
+
+  constructor(components: Components, limits: NbdLimits) {
+    this.#components = components
+    this.#limits = limits
+    this.#negotiation = new Negotiation(components, limits)
+    this.over = new Promise(resolve => {
+      this.#resolveOver = resolve
+    })
+    const { socket, clock } = components
+    this.#timeout = clock.after(limits.negotiationTimeoutMs, () => {
+      this.#breakOff(`the negotiation took longer than ${limits.negotiationTimeoutMs} ms`)
+    })
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk))
+    socket.on('drain', () => this.#negotiateOn())
+    socket.on('end', () => this.drain())
+    socket.on('error', error => components.log.debug('an NBD connection failed', { error }))
+    socket.on('close', () => this.#socketClosed())
+    socket.write(greeting())
+  }
+
+  /** The export that the client uses or has used; undefined before transmission begins. */
+  get exportName(): string | undefined {
+    return this.#exportName
+  }
+
+  /** The client can still send requests. */
+  get inTransmission(): boolean {
+    return this.#transmission !== undefined && !this.#transmission.isOver
+  }
+
+  /** Reads no more; what is in flight is answered, then the connection ends. */
+  drain(): void {
+    this.#transmission?.stopReading()
+    this.#endIfIdle()
+  }
+
+  /** Ends the connection now, whatever is in flight. */
+  destroy(): void {
+    this.#transmission?.stopReading()
+    this.#components.socket.destroy()
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#ending) return
+    if (this.#transmission !== undefined) this.#transmission.receive(chunk)
+    else this.#negotiate(chunk, 0)
+  }
+
+  #negotiate(chunk: Buffer, from: number): void {
+    const { socket } = this.#components
+    let position = from
+    while (position < chunk.length) {
+      if (socket.writableNeedDrain) {
+        socket.pause()
+        this.#rest = { chunk, position }
+        return
+      }
+      const { taken, replies, serve, close } = this.#negotiation.step(chunk, position)
+      position += taken
+      socket.cork()
+      for (const reply of replies) socket.write(reply)
+      socket.uncork()
+      if (close !== undefined) {
+        this.#finish(close)
+        return
+      }
+      if (serve !== undefined) {
+        this.#beginTransmission(serve, chunk, position)
+        return
+      }
+    }
+  }
+
+  #negotiateOn(): void {
+    const rest = this.#rest
+    if (rest === undefined || this.#ending) return
+    this.#rest = undefined
+    this.#negotiate(rest.chunk, rest.position)
+    if (this.#rest === undefined) this.#components.socket.resume()
+  }
+
+  #beginTransmission(chosen: Chosen, chunk: Buffer, position: number): void {
+    this.#timeout.cancel()
+    this.#exportName = chosen.name
+    const { socket, buffers, log } = this.#components
+    this.#transmission = new Transmission(
+      {
+        socket,
+        device: chosen.export.device,
+        keepsBlockSizes: chosen.knowsBlockSizes,
+        buffers,
+        log,
+        onOver: broken => this.#finish(broken),
+        onIdle: () => this.#idle()
+      },
+      this.#limits
+    )
+    if (position < chunk.length) this.#transmission.receive(chunk, position)
+  }
+
+  /** The client wants no more (''), or broke a rule. */
+  #finish(broken: string): void {
+    if (broken === '') this.#endIfIdle()
+    else this.#breakOff(broken)
+  }
+
+  #breakOff(broken: string): void {
+    this.#components.log.info('an NBD client is cut off', { code: 'NBD_PROTOCOL', broken })
+    this.destroy()
+  }
+
+  #idle(): void {
+    if (this.#closed) this.#resolveOver()
+    else if (this.#transmission?.isOver) this.#endIfIdle()
+  }
+
+  /** Sends what is left to be sent and closes the socket, once the disk has answered everything. */
+  #endIfIdle(): void {
+    if (this.#ending || (this.#transmission?.inFlight ?? 0) > 0) return
+    this.#ending = true
+    this.#timeout.cancel()
+    this.#transmission?.flush()
+    const { socket, clock } = this.#components
+    socket.destroySoon()
+    // A client that does not take the last replies does not keep its place for ever.
+    this.#timeout = clock.after(this.#limits.drainTimeoutMs, () => socket.destroy())
+  }
+
+  #socketClosed(): void {
+    this.#closed = true
+    this.#ending = true
+    this.#timeout.cancel()
+    this.#rest = undefined
+    this.#transmission?.stopReading()
+    if ((this.#transmission?.inFlight ?? 0) === 0) this.#resolveOver()
+  }
+}

@@ -1,0 +1,24 @@
+/**
+ * From a failure of the disk to the number that an NBD client understands.
+ *
+ * The table of codes says what a guest sees (`nbd` in errors.ts); whatever it does not mention is EIO.
+ */
+import { asRowanError, errorKind } from '../errors.ts'
+import { COMMAND, ERRNO } from './protocol.ts'
+
+/**
+ * The errno for a failure of `command`.
+ *
+ * A write past the end of the disk is ENOSPC where a read is EINVAL (proto.md, "Error values"); a write without memory,
+ * space or quota on the host is ENOSPC as well.
+ */
+export function errnoOf(error: unknown, command: number): number {
+  const { code } = asRowanError(error, 'STORE_IO')
+  if (code === 'OUT_OF_RANGE') return outOfRangeErrno(command)
+  return ERRNO[errorKind(code).nbd ?? 'EIO']
+}
+
+/** What a request past the end of the disk is answered with. */
+export function outOfRangeErrno(command: number): number {
+  return command === COMMAND.WRITE || command === COMMAND.WRITE_ZEROES ? ERRNO.ENOSPC : ERRNO.EINVAL
+}

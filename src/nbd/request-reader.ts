@@ -1,0 +1,112 @@
+/**
+ * Cuts what a client sends in the transmission phase into requests.
+ *
+ * The fields of the request at hand are properties of the reader, so that nothing is allocated for a request. The
+ * caller alternates: `readHeader`, then for a write `readPayload` or `skipPayload`, each until it says true; false
+ * means that the chunk is used up. A payload that lies whole in a chunk is handed out where it lies; a split one is
+ * copied once, into a buffer of the pool.
+ */
+import type { BufferPool } from './buffer-pool.ts'
+import { Gather } from './gather.ts'
+import { REQUEST_HEADER_BYTES, REQUEST_MAGIC } from './protocol.ts'
+
+const TWO_TO_32 = 2 ** 32
+
+/** A payload, and the pooled buffer that it lies in, if it lies in one; whoever takes it gives that back. */
+export interface Payload {
+  data: Buffer
+  pooled: Buffer | undefined
+}
+
+export class RequestReader {
+  /** Of the request whose header was read last. */
+  magicIsRight = true
+  flags = 0
+  command = 0
+  cookieHigh = 0
+  cookieLow = 0
+  /** Exact up to 2^53; more is past the end of any disk anyway. */
+  offset = 0
+  length = 0
+
+  readonly #buffers: BufferPool
+  readonly #header = new Gather(REQUEST_HEADER_BYTES)
+  #chunk: Buffer = Buffer.alloc(0)
+  #position = 0
+  /** The payload being put together, and how much of it is there. */
+  #collecting: Buffer | undefined
+  #collected = 0
+  #skipped = 0
+
+  constructor(components: { buffers: BufferPool }) {
+    this.#buffers = components.buffers
+  }
+
+  /** Goes on with `chunk`; the one before must be used up. */
+  push(chunk: Buffer, position = 0): void {
+    this.#chunk = chunk
+    this.#position = position
+  }
+
+  get exhausted(): boolean {
+    return this.#position === this.#chunk.length
+  }
+
+  readHeader(): boolean {
+    if (this.exhausted) return false
+    this.#position += this.#header.take(this.#chunk, this.#position, REQUEST_HEADER_BYTES)
+    if (!this.#header.whole) return false
+    const header = this.#header.piece
+    this.magicIsRight = header.readUInt32BE(0) === REQUEST_MAGIC
+    this.flags = header.readUInt16BE(4)
+    this.command = header.readUInt16BE(6)
+    this.cookieHigh = header.readUInt32BE(8)
+    this.cookieLow = header.readUInt32BE(12)
+    this.offset = header.readUInt32BE(16) * TWO_TO_32 + header.readUInt32BE(20)
+    this.length = header.readUInt32BE(24)
+    return true
+  }
+
+  /** Whether the payload at hand needs a pooled buffer: it neither has one nor lies whole in the chunk. */
+  get payloadNeedsBuffer(): boolean {
+    return this.#collecting === undefined && this.#chunk.length - this.#position < this.length
+  }
+
+  /** The payload of the request at hand, or undefined when the chunk ends before it. */
+  readPayload(): Payload | undefined {
+    const left = this.#chunk.length - this.#position
+    if (this.#collecting === undefined && left >= this.length) {
+      const data = this.#chunk.subarray(this.#position, this.#position + this.length)
+      this.#position += this.length
+      return { data, pooled: undefined }
+    }
+    this.#collecting ??= this.#buffers.take(this.length)
+    const taken = Math.min(left, this.length - this.#collected)
+    this.#chunk.copy(this.#collecting, this.#collected, this.#position, this.#position + taken)
+    this.#position += taken
+    this.#collected += taken
+    if (this.#collected < this.length) return undefined
+    const pooled = this.#collecting
+    this.#collecting = undefined
+    this.#collected = 0
+    return { data: pooled.subarray(0, this.length), pooled }
+  }
+
+  /** Passes over the payload of the request at hand. */
+  skipPayload(): boolean {
+    const taken = Math.min(this.#chunk.length - this.#position, this.length - this.#skipped)
+    this.#position += taken
+    this.#skipped += taken
+    if (this.#skipped < this.length) return false
+    this.#skipped = 0
+    return true
+  }
+
+  /** Gives back what was being put together: no more will come. */
+  release(): void {
+    if (this.#collecting !== undefined) this.#buffers.give(this.#collecting)
+    this.#collecting = undefined
+    this.#chunk = Buffer.alloc(0)
+    this.#position = 0
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * The NBD server: exports behind one Unix socket, for clients of this host.
+ *
+ * Only its owner may connect to the socket (mode 0600). A socket file that a dead process left behind is replaced; one
+ * that somebody listens on never is.
+ *
+ * Owns: the socket file, the connections, the buffers that they share. Does not own: the disks behind the exports.
+ */
+import { chmod } from 'node:fs/promises'
+import { createServer, type Server, type Socket } from 'node:net'
+import type { Clock, Log } from '../environment.ts'
+import { RowanError } from '../errors.ts'
+import { BufferPool } from './buffer-pool.ts'
+import { Connection } from './connection.ts'
+import type { Export, Exports } from './export.ts'
+import { NBD_LIMITS, type NbdLimits } from './limits.ts'
+import { checkSocketPath, freeSocketPath } from './socket-path.ts'
+
+export interface NbdServerSettings extends Partial<NbdLimits> {
+  socketPath: string
+}
+
+export class NbdServer {
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #exports: Exports
+  readonly #path: string
+  readonly #limits: NbdLimits
+  readonly #buffers: BufferPool
+  readonly #connections = new Set<Connection>()
+  /** Exports that are being closed take no new clients. */
+  readonly #closing = new Set<string>()
+  #server: Server | undefined
+
+  constructor(components: { exports: Exports; clock: Clock; log: Log }, settings: NbdServerSettings) {
+    const { socketPath, ...limits } = settings
+    this.#clock = components.clock
+    this.#log = components.log
+    this.#path = socketPath
+    this.#limits = { ...NBD_LIMITS, ...limits }
+    this.#buffers = new BufferPool(this.#limits)
+    this.#exports = {
+      list: () => components.exports.list().filter(name => !this.#closing.has(name)),
+      open: (name): Export | undefined => (this.#closing.has(name) ? undefined : components.exports.open(name))
+    }
+  }
+
+  get socketPath(): string {
+    return this.#path
+  }
+
+  /** Memory that the connections hold now, and that is kept for the next request. */
+  get bufferBytes(): { lent: number; idle: number } {
+    return { lent: this.#buffers.lentBytes, idle: this.#buffers.idleBytes }
+  }
+
+  /**
+   * Begins to listen.
+   *
+   * @throws RowanError SOCKET_PATH_TOO_LONG, LISTEN_FAILED
+   */
+  async start(): Promise<void> {
+    checkSocketPath(this.#path)
+    await freeSocketPath(this.#path)
+    // A client that has sent its last request may close its half and still wants the replies: allowHalfOpen.
+    const server = createServer({ allowHalfOpen: true }, socket => this.#accept(socket))
+    server.maxConnections = this.#limits.maxConnections
+    server.on('drop', () => {
+      const { maxConnections } = this.#limits
+      this.#log.warn('an NBD client was turned away', { code: 'LIMIT_EXCEEDED', maxConnections })
+    })
+    await listen(server, this.#path)
+    server.on('error', error => this.#log.warn('the NBD socket failed', { code: 'LISTEN_FAILED', error }))
+    this.#server = server
+    await chmod(this.#path, 0o600)
+  }
+
+  /** Listens no more, lets requests in flight finish for a bounded time, and ends all connections. */
+  async stop(): Promise<void> {
+    const server = this.#server
+    this.#server = undefined
+    const closed = server === undefined ? undefined : new Promise<void>(resolve => server.close(() => resolve()))
+    await this.#end([...this.#connections])
+    await closed
+  }
+
+  /** Ends the connections of one export, as `stop` does; meanwhile no new ones begin. */
+  async close(name: string): Promise<void> {
+    this.#closing.add(name)
+    try {
+      await this.#end([...this.#connections].filter(connection => connection.exportName === name))
+    } finally {
+      this.#closing.delete(name)
+    }
+  }
+
+  /** How many connections are in transmission on an export. */
+  clients(name: string): number {
+    const theirs = [...this.#connections].filter(connection => connection.exportName === name)
+    return theirs.filter(connection => connection.inTransmission).length
+  }
+
+  #accept(socket: Socket): void {
+    const { maxConnections } = this.#limits
+    if (this.#server === undefined || this.#connections.size >= maxConnections) {
+      // The socket of a connection may be gone while the disk still works for it: it keeps its place until then.
+      socket.destroy()
+      return
+    }
+    const connection = new Connection(
+      { socket, exports: this.#exports, buffers: this.#buffers, clock: this.#clock, log: this.#log },
+      this.#limits
+    )
+    this.#connections.add(connection)
+    connection.over.then(() => this.#connections.delete(connection))
+  }
+
+  /** Ends connections politely; by force after the time that requests in flight are given. */
+  async #end(connections: Connection[]): Promise<void> {
+    for (const connection of connections) connection.drain()
+    let giveUp: () => void = () => undefined
+    const late = new Promise<void>(resolve => {
+      giveUp = resolve
+    })
+    const timer = this.#clock.after(this.#limits.drainTimeoutMs, () => {
+      this.#log.warn('NBD requests in flight did not finish in time', { connections: connections.length })
+      for (const connection of connections) connection.destroy()
+      giveUp()
+    })
+    await Promise.race([Promise.all(connections.map(connection => connection.over)), late])
+    timer.cancel()
+  }
+}
+
+/**
+ * Listens on `path`; the socket file is never open to others, not even before its mode is set: it is made under a
+ * narrow umask, which is a matter of the moment because `listen` binds a local path before it returns.
+ */
+async function listen(server: Server, path: string): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      reject(new RowanError('LISTEN_FAILED', `cannot listen on ${path}: ${error.message}`, { cause: error }))
+    })
+    const before = process.umask(0o077)
+    try {
+      server.listen(path, resolve)
+    } finally {
+      process.umask(before)
+    }
+  })
+  server.removeAllListeners('error')
+}
