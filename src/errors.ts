@@ -32,6 +32,7 @@ export const ERRORS = {
     advice: 'Write it like `grid`, `grid@v2`, `grid:stable` or `12D3KooW…/grid@v2`.',
     exit: 2
   },
+  FILE_EXISTS: { meaning: 'A file that would be written exists already.', advice: 'Choose another name, or move it.' },
   // Image: formats
   INDEX_INVALID: {
     meaning: 'Part of an index is not what its hash or its place promises.',
@@ -177,6 +178,7 @@ export const ERRORS = {
     meaning: 'A layer’s files are damaged, cut short, or another machine’s.',
     advice: 'Restore them from a copy, or remove the machine.'
   },
+  LAYER_IN_USE: { meaning: 'A layer is open already.', advice: 'Nothing: its machine is attached.' },
   DISK_CLOSED: { meaning: 'The disk is closed.', advice: 'Attach the machine again.', nbd: 'ESHUTDOWN' },
   NBD_PROTOCOL: { meaning: 'An NBD client broke the protocol.', advice: 'Nothing: its connection is closed.' },
   SOCKET_PATH_TOO_LONG: {

@@ -1,0 +1,90 @@
+/**
+ * The listing of an appliance's versions, for `rowan releases`.
+ */
+import type { ReplicaRecord } from '../directory/replica-record.ts'
+import type { Log } from '../environment.ts'
+import { asRowanError } from '../errors.ts'
+import type { VerifiedLatest } from '../image/release.ts'
+
+/** Searches of the directory at a time. */
+const SEARCHES_AT_ONCE = 8
+
+export interface ListedRelease {
+  /** `PUBLISHER/NAME`. */
+  appliance: string
+  version: string
+  image: string
+  size: number
+  blocks: number
+  zeroBlocks: number
+  parent?: string
+  /** The channels that point at it. */
+  channels: string[]
+  /** Of those, the ones still being rolled out, with their percentage. */
+  rollout: Record<string, number>
+  /** ISO time. */
+  published: string
+  labels: Record<string, string>
+  /** `count` is null as long as nobody can be asked for it. */
+  sharers: { count: number | null; exact: boolean }
+  /** Peers that are known to serve the image, wholly or partly. */
+  replicas: number
+  complete: number
+}
+
+interface Components {
+  findReplicas(image: string, options: { signal?: AbortSignal }): Promise<ReplicaRecord[]>
+  log: Log
+}
+
+/**
+ * Lists the releases of a record, newest first, with how many replicas the directory knows of each.
+ *
+ * @throws RowanError ABORTED; a search that fails counts as no replicas, and is logged
+ */
+export async function listReleases(
+  latest: VerifiedLatest,
+  { findReplicas, log }: Components,
+  options: { signal?: AbortSignal } = {}
+): Promise<ListedRelease[]> {
+  const { appliance, channels } = latest
+  const releases = latest.releases.toSorted((a, b) => b.publishedMs - a.publishedMs)
+  const images = [...new Set(releases.map(({ image }) => image))]
+  const replicas = new Map<string, ReplicaRecord[]>()
+  const search = async () => {
+    for (let image = images.shift(); image !== undefined; image = images.shift()) {
+      options.signal?.throwIfAborted()
+      try {
+        replicas.set(image, await findReplicas(image, options))
+      } catch (error) {
+        log.warn('cannot look for replicas', { appliance, image, error: asRowanError(error) })
+      }
+    }
+  }
+  try {
+    await Promise.all(Array.from({ length: SEARCHES_AT_ONCE }, search))
+  } catch (error) {
+    throw asRowanError(error)
+  }
+  return releases.map(({ version, image, sizeBytes, blocks, zeroBlocks, parent, publishedMs, labels }) => {
+    const here = channels.filter(channel => channel.version === version)
+    const partial = here.filter(({ rolloutPercent }) => rolloutPercent < 100)
+    const found = replicas.get(image) ?? []
+    return {
+      appliance,
+      version,
+      image,
+      size: sizeBytes,
+      blocks,
+      zeroBlocks,
+      ...(parent === undefined ? {} : { parent }),
+      channels: here.map(({ name }) => name),
+      rollout: Object.fromEntries(partial.map(({ name, rolloutPercent }) => [name, rolloutPercent])),
+      published: new Date(publishedMs).toISOString(),
+      labels,
+      sharers: { count: null, exact: false },
+      replicas: found.length,
+      complete: found.filter(({ complete }) => complete).length
+    }
+  })
+}
