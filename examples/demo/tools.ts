@@ -70,7 +70,7 @@ export async function ensureTools(needs: { building: boolean; qcow2: boolean }):
     // apt tells its progress in lines like `pmstatus:qemu-system-x86:42.8:…` on the descriptor that it is given
     await runChild(file, rest, {
       onLine: line => {
-        const [kind, name, percent] = line.split(':')
+        const [, kind, name, percent] = line.match(/^(dlstatus|pmstatus):(.+?):(\d+\.\d+):/) ?? []
         if (kind === 'dlstatus') bar.update(Number(percent) / 200, 'downloading')
         if (kind === 'pmstatus') bar.update(0.5 + Number(percent) / 200, `installing ${name}`)
       }

@@ -26,6 +26,8 @@ export interface PeerOptions {
   /** More arguments of `rowan up`. */
   args?: string[]
   env?: NodeJS.ProcessEnv
+  /** A program, and its arguments, that starts the daemon in its own place. */
+  through?: string[]
 }
 
 export interface CommandResult {
@@ -46,14 +48,16 @@ export class Peer {
   readonly home: string
   readonly #args: string[]
   readonly #env: NodeJS.ProcessEnv
+  readonly #through: string[]
   #listen = LOOPBACK
   #process: RunningProcess | undefined
   #ready: UpResult | undefined
 
-  private constructor(home: string, args: string[], env: NodeJS.ProcessEnv) {
+  private constructor(home: string, args: string[], options: PeerOptions) {
     this.home = home
     this.#args = args
-    this.#env = env
+    this.#env = { ...process.env, ...options.env }
+    this.#through = options.through ?? []
   }
 
   /** Starts a peer and waits until it is ready. */
@@ -63,15 +67,16 @@ export class Peer {
     if (options.config !== undefined) await writeFile(join(home, 'config.toml'), options.config, { mode: 0o600 })
     const bootstrap = (options.bootstrap ?? []).flatMap(peer => peer.addresses.slice(0, 1))
     const args = [...bootstrap.flatMap(address => ['--bootstrap', address]), ...(options.args ?? [])]
-    const peer = new Peer(home, args, { ...process.env, ...options.env })
+    const peer = new Peer(home, args, options)
     await peer.up()
     return peer
   }
 
   /** Starts the daemon, again under the same address if it ran before. */
   async up(): Promise<void> {
-    const args = ['up', '--json', '--home', this.home, '--listen', this.#listen, ...this.#args]
-    const started = start(ROWAN, args, { name: `rowan up (${this.home})`, env: this.#env })
+    const up = ['up', '--json', '--home', this.home, '--listen', this.#listen, ...this.#args]
+    const [file = ROWAN, ...args] = [...this.#through, ROWAN, ...up]
+    const started = start(file, args, { name: `rowan up (${this.home})`, env: this.#env })
     this.#process = started
     const [line] = await started.waitForOutput(/^\{.*\}$/m, { timeoutMs: READY_TIMEOUT_MS })
     const ready = JSON.parse(line) as UpResult
@@ -113,10 +118,15 @@ export class Peer {
   }
 
   /** Runs a command that must succeed and parses its JSON answer, which is all that stdout may carry. */
-  async json<C extends Command>(command: [C, ...string[]], options: { timeoutMs?: number } = {}): Promise<Results[C]> {
+  async ask(command: string[], options: { timeoutMs?: number } = {}): Promise<unknown> {
     const result = await this.run(['--json', ...command], options)
     if (result.status !== 0) throw new Error(`rowan ${command.join(' ')}: ${result.stderr}\n${this.process.tail()}`)
-    return JSON.parse(result.stdout) as Results[C]
+    return JSON.parse(result.stdout)
+  }
+
+  /** `ask` for the daemon's own commands, whose answers have types. */
+  async json<C extends Command>(command: [C, ...string[]], options: { timeoutMs?: number } = {}): Promise<Results[C]> {
+    return (await this.ask(command, options)) as Results[C]
   }
 
   /** Waits until the peer is connected to `count` others. */
