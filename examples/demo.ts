@@ -4,6 +4,7 @@
  *
  *   npm run demo                     builds a Debian appliance (the first time), takes it from then on
  *   npm run demo -- --image FILE     a disk of your own, raw or qcow2, that boots with a BIOS
+ *   npm run demo -- --folder DIR     where the peers live; .demo in the checkout if absent
  *   npm run demo -- --keep           leaves the peers running at the end, until Ctrl-C
  */
 import { parseArgs } from 'node:util'
@@ -17,12 +18,12 @@ import { ensureTools } from './demo/tools.ts'
 
 const MACHINE = 'worker'
 
-function options(): { image: string | undefined; keep: boolean } {
+function options(): { image?: string; folder?: string; keep?: boolean } {
   try {
-    const { values } = parseArgs({ options: { image: { type: 'string' }, keep: { type: 'boolean', default: false } } })
-    return { image: values.image, keep: values.keep }
+    const text = { type: 'string' } as const
+    return parseArgs({ options: { image: text, folder: text, keep: { type: 'boolean' } } }).values
   } catch (error) {
-    console.error(`${(error as Error).message}\nusage: npm run demo -- [--image FILE] [--keep]`)
+    console.error(`${(error as Error).message}\nusage: npm run demo -- [--image FILE] [--folder DIR] [--keep]`)
     process.exit(2)
   }
 }
@@ -36,11 +37,11 @@ async function chooseAppliance(image: string | undefined): Promise<Appliance> {
 
 async function demo(): Promise<void> {
   const started = performance.now()
-  const { image, keep } = options()
+  const { image, folder: wanted, keep } = options()
   const appliance = await chooseAppliance(image)
 
   step('Three peers, each a process of its own')
-  const folder = freshDemoFolder()
+  const folder = await freshDemoFolder(wanted)
   const publisher = await DemoPeer.start(folder, 'publisher', [])
   const replica = await DemoPeer.start(folder, 'replica', [publisher])
 
@@ -65,7 +66,7 @@ async function demo(): Promise<void> {
   const peers = { publisher, replica, volunteer }
   const totalMs = performance.now() - started
   console.log(`\n${reportOf({ appliance, published, attached, attachMs, boot, peers, sources, totalMs })}\n`)
-  if (keep) {
+  if (keep === true) {
     console.log('  The peers keep running. Ctrl-C ends them.')
     await Promise.all([publisher.child.left, replica.child.left, volunteer.child.left])
   }

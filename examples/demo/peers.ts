@@ -1,10 +1,11 @@
 /**
  * The demo's three peers: each a `rowan up` of its own, with a home of its own; and the commands sent to them.
  */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { RowanError } from '../../src/errors.ts'
 import { ControlClient } from '../../src/node/control-client.ts'
 import type { Command, Results, StatusResult, UpResult } from '../../src/node/daemon-api.ts'
 import { type Child, DemoError, startChild } from './children.ts'
@@ -12,31 +13,55 @@ import { say } from './progress.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 export const ROWAN = join(ROOT, 'bin/rowan')
+const ROLES = ['publisher', 'replica', 'volunteer'] as const
+type Role = (typeof ROLES)[number]
 const READY_TIMEOUT_MS = 60_000
 /** A socket's path has at most 107 bytes, and the longest one below a home is machines/NAME/…: leave room for it. */
 const MAX_HOME_BYTES = 60
 
-/** A fresh folder for the homes: .demo in the checkout, or a temporary one where its path is too long for sockets. */
-export function freshDemoFolder(): string {
-  const preferred = join(ROOT, '.demo')
-  if (Buffer.byteLength(join(preferred, 'publisher')) > MAX_HOME_BYTES) {
-    const folder = mkdtempSync(join(tmpdir(), 'rowan-demo-'))
-    say(`The path of this checkout is too long for Unix sockets: the peers live in ${folder}`)
-    return folder
+/**
+ * An empty folder for the homes: the one asked for, else .demo in the checkout, else (where that path is too long for
+ * sockets) a temporary one. What an earlier demo left there is removed. @throws DemoError if one runs there now
+ */
+export async function freshDemoFolder(wanted: string | undefined): Promise<string> {
+  const folder = wanted === undefined ? join(ROOT, '.demo') : resolve(process.env.INIT_CWD ?? process.cwd(), wanted)
+  if (Buffer.byteLength(join(folder, ROLES[0])) > MAX_HOME_BYTES) {
+    const short = mkdtempSync(join(tmpdir(), 'rowan-demo-'))
+    say(`The path ${folder} is too long for Unix sockets: the peers live in ${short}`)
+    return short
   }
-  rmSync(preferred, { recursive: true, force: true })
-  mkdirSync(preferred)
-  return preferred
+  for (const role of ROLES) {
+    const home = join(folder, role)
+    if (!existsSync(home)) continue
+    if (await isRunning(join(home, 'control.sock'))) {
+      throw new DemoError(`another demo is running in ${folder}; end it with Ctrl-C first`)
+    }
+    rmSync(home, { recursive: true })
+  }
+  for (const name of ['console.log', 'run.log', 'qemu.pid', ...ROLES.map(role => `${role}.log`)]) {
+    rmSync(join(folder, name), { force: true })
+  }
+  mkdirSync(folder, { recursive: true })
+  return folder
+}
+
+async function isRunning(controlSocket: string): Promise<boolean> {
+  try {
+    return (await new ControlClient(controlSocket).ping()).ok
+  } catch (error) {
+    if (error instanceof RowanError && error.code === 'DAEMON_NOT_RUNNING') return false
+    throw error
+  }
 }
 
 export class DemoPeer {
-  readonly role: string
+  readonly role: Role
   readonly home: string
   readonly logFile: string
   readonly up: UpResult
   readonly child: Child
 
-  private constructor(role: string, home: string, logFile: string, up: UpResult, child: Child) {
+  private constructor(role: Role, home: string, logFile: string, up: UpResult, child: Child) {
     this.role = role
     this.home = home
     this.logFile = logFile
@@ -45,7 +70,7 @@ export class DemoPeer {
   }
 
   /** Starts the peer and waits until it is ready. @throws DemoError with the end of its log */
-  static async start(folder: string, role: string, bootstrap: DemoPeer[]): Promise<DemoPeer> {
+  static async start(folder: string, role: Role, bootstrap: DemoPeer[]): Promise<DemoPeer> {
     const home = join(folder, role)
     const logFile = join(folder, `${role}.log`)
     const joins = bootstrap.flatMap(peer => ['--bootstrap', peer.up.addresses[0] ?? ''])
