@@ -21,9 +21,7 @@ export function encodeDelegation(delegation: Delegation): Uint8Array {
 }
 
 export function decodeDelegation(bytes: Uint8Array): Delegation {
-  const delegation = decoded('delegation', () => DelegationMessage.decode(bytes))
-  mustBeCanonical('delegation', bytes, encodeDelegation(delegation))
-  return delegation
+  return decoded('delegation', bytes, () => DelegationMessage.decode(bytes), encodeDelegation)
 }
 
 export function encodeLatest(latest: Latest): Uint8Array {
@@ -46,10 +44,11 @@ export function encodeLatest(latest: Latest): Uint8Array {
 
 export function decodeLatest(bytes: Uint8Array): Latest {
   const limits = { channels: MAX_CHANNELS, releases: MAX_RELEASES, releases$: { labels: MAX_LABELS } }
-  const message = decoded('latest record', () => LatestMessage.decode(bytes, { limits }))
-  const latest: Latest = { ...message, releases: message.releases.map(readRelease) }
-  mustBeCanonical('latest record', bytes, encodeLatest(latest))
-  return latest
+  const decode = (): Latest => {
+    const message = LatestMessage.decode(bytes, { limits })
+    return { ...message, releases: message.releases.map(readRelease) }
+  }
+  return decoded('latest record', bytes, decode, encodeLatest)
 }
 
 function readRelease(message: LatestMessage['releases'][number]): Release {
@@ -63,15 +62,18 @@ function readRelease(message: LatestMessage['releases'][number]): Release {
   }
 }
 
-function decoded<T>(what: string, decode: () => T): T {
+function decoded<T>(what: string, bytes: Uint8Array, decode: () => T, encode: (message: T) => Uint8Array): T {
+  let message: T
+  let canonical: Uint8Array
   try {
-    return decode()
+    message = decode()
+    // Throws for numbers beyond 2^53, which come out of `decode` rounded.
+    canonical = encode(message)
   } catch (cause) {
     throw new RowanError('RECORD_INVALID', `a ${what} cannot be read`, { cause })
   }
-}
-
-function mustBeCanonical(what: string, bytes: Uint8Array, canonical: Uint8Array): void {
-  if (Buffer.compare(bytes, canonical) === 0) return
-  throw new RowanError('RECORD_INVALID', `a ${what} is not in its canonical encoding`)
+  if (Buffer.compare(bytes, canonical) !== 0) {
+    throw new RowanError('RECORD_INVALID', `a ${what} is not in its canonical encoding`)
+  }
+  return message
 }
