@@ -3,7 +3,7 @@
  */
 import type { BlockDevice } from '../disk/block-device.ts'
 import { outOfRangeErrno } from './errno.ts'
-import { COMMAND, COMMAND_FLAG, ERRNO, MAX_PAYLOAD_BYTES, MINIMUM_BLOCK_BYTES } from './protocol.ts'
+import { COMMAND, COMMAND_FLAG, ERRNO, MAX_PAYLOAD_BYTES } from './protocol.ts'
 
 interface CommandRule {
   /** Flags that the command may carry. FUA must be taken with every command that has a reply. */
@@ -40,18 +40,16 @@ export interface RequestFields {
 /**
  * The errno that a request deserves before the disk sees it; 0 when it may pass.
  *
- * @param keepsBlockSizes - the client asked for the block sizes, so the minimum binds it (proto.md, "Size
- *   constraints"); other clients may rely on the default minimum of one byte
+ * @param blockBytes - what offset and length must be multiples of: the minimum block size for a client that asked for
+ *   it, 1 for others, who may rely on the default (proto.md, "Size constraints")
  */
-export function judge(request: RequestFields, device: BlockDevice, keepsBlockSizes: boolean): number {
+export function judge(request: RequestFields, device: BlockDevice, blockBytes: number): number {
   const rule = COMMANDS[request.command]
   if (rule === undefined || (request.flags & ~rule.flags) !== 0) return ERRNO.EINVAL
   if (!rule.hasRange) return request.offset === 0 && request.length === 0 ? 0 : ERRNO.EINVAL
   if (rule.modifies && device.readOnly) return ERRNO.EPERM
   if (rule.carriesData && request.length > MAX_PAYLOAD_BYTES) return ERRNO.EINVAL
   if (request.offset + request.length > device.sizeBytes) return outOfRangeErrno(request.command)
-  if (keepsBlockSizes && (request.offset % MINIMUM_BLOCK_BYTES !== 0 || request.length % MINIMUM_BLOCK_BYTES !== 0)) {
-    return ERRNO.EINVAL
-  }
+  if (request.offset % blockBytes !== 0 || request.length % blockBytes !== 0) return ERRNO.EINVAL
   return 0
 }

@@ -9,10 +9,11 @@
  */
 import type { Socket } from 'node:net'
 import type { Clock, Log, Timer } from '../environment.ts'
+import { asRowanError } from '../errors.ts'
 import type { BufferPool } from './buffer-pool.ts'
-import type { Exports } from './export.ts'
+import { blockSizes, type Exports } from './export.ts'
 import type { NbdLimits } from './limits.ts'
-import { Negotiation } from './negotiation.ts'
+import { Negotiation, type Step } from './negotiation.ts'
 import { greeting } from './option-replies.ts'
 import type { Chosen } from './options.ts'
 import { Transmission } from './transmission.ts'
@@ -97,7 +98,7 @@ export class Connection {
         this.#rest = { chunk, position }
         return
       }
-      const { taken, replies, serve, close } = this.#negotiation.step(chunk, position)
+      const { taken, replies, serve, close } = this.#step(chunk, position)
       position += taken
       socket.cork()
       for (const reply of replies) socket.write(reply)
@@ -110,6 +111,16 @@ export class Connection {
         this.#beginTransmission(serve, chunk, position)
         return
       }
+    }
+  }
+
+  /** A step of the negotiation; a failure of whoever looks up the exports costs this client alone. */
+  #step(chunk: Buffer, position: number): Step {
+    try {
+      return this.#negotiation.step(chunk, position)
+    } catch (error) {
+      this.#components.log.warn('an export could not be opened', { code: asRowanError(error).code, error })
+      return { taken: chunk.length - position, replies: [], close: 'nothing, the failure is ours' }
     }
   }
 
@@ -129,7 +140,7 @@ export class Connection {
       {
         socket,
         device: chosen.export.device,
-        keepsBlockSizes: chosen.knowsBlockSizes,
+        blockBytes: chosen.knowsBlockSizes ? blockSizes(chosen.export.device).minimum : 1,
         buffers,
         log,
         onOver: broken => this.#finish(broken),
@@ -140,15 +151,17 @@ export class Connection {
     if (position < chunk.length) this.#transmission.receive(chunk, position)
   }
 
-  /** The client wants no more (''), or broke a rule. */
+  /** The client wants no more (''), or broke a rule: then it is not given the time to wait for a slow disk. */
   #finish(broken: string): void {
-    if (broken === '') this.#endIfIdle()
-    else this.#breakOff(broken)
+    if (broken !== '') this.#breakOff(broken)
+    else this.#endIfIdle()
   }
 
   #breakOff(broken: string): void {
-    this.#components.log.info('an NBD client is cut off', { code: 'NBD_PROTOCOL', broken })
-    this.destroy()
+    const { log } = this.#components
+    log.info('an NBD client is cut off', { code: 'NBD_PROTOCOL', broken, export: this.#exportName })
+    this.#destroyLater()
+    this.drain()
   }
 
   #idle(): void {
@@ -160,11 +173,15 @@ export class Connection {
   #endIfIdle(): void {
     if (this.#ending || (this.#transmission?.inFlight ?? 0) > 0) return
     this.#ending = true
-    this.#timeout.cancel()
     this.#transmission?.flush()
+    this.#components.socket.destroySoon()
+    this.#destroyLater()
+  }
+
+  /** A client that does not take the last replies does not keep its place for ever. */
+  #destroyLater(): void {
     const { socket, clock } = this.#components
-    socket.destroySoon()
-    // A client that does not take the last replies does not keep its place for ever.
+    this.#timeout.cancel()
     this.#timeout = clock.after(this.#limits.drainTimeoutMs, () => socket.destroy())
   }
 

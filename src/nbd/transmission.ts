@@ -39,7 +39,7 @@ type Stage = 'header' | 'room' | 'payload' | 'skip'
 export class Transmission {
   readonly #socket: TransmissionSocket
   readonly #device: BlockDevice
-  readonly #keepsBlockSizes: boolean
+  readonly #blockBytes: number
   readonly #buffers: BufferPool
   readonly #log: Log
   readonly #limits: TransmissionLimits
@@ -61,6 +61,7 @@ export class Transmission {
   readonly #logged = new Set<string>()
 
   /**
+   * @param components.blockBytes - what the client must keep to, see `judge`
    * @param components.onOver - called once when no more requests will be read: '' after DISC, else the rule that the
    *   client broke
    * @param components.onIdle - called whenever the last request in flight was finished
@@ -69,7 +70,7 @@ export class Transmission {
     components: {
       socket: TransmissionSocket
       device: BlockDevice
-      keepsBlockSizes: boolean
+      blockBytes: number
       buffers: BufferPool
       log: Log
       onOver: (broken: string) => void
@@ -79,7 +80,7 @@ export class Transmission {
   ) {
     this.#socket = components.socket
     this.#device = components.device
-    this.#keepsBlockSizes = components.keepsBlockSizes
+    this.#blockBytes = components.blockBytes
     this.#buffers = components.buffers
     this.#log = components.log
     this.#onOver = components.onOver
@@ -147,6 +148,7 @@ export class Transmission {
         if (!this.#reader.readHeader()) break
         requests += 1
         if (!this.#begin()) return
+        if (this.#stage === 'header') continue
       }
       if (this.#stage === 'skip') {
         if (!this.#reader.skipPayload()) break
@@ -186,7 +188,7 @@ export class Transmission {
       this.#end('')
       return false
     }
-    this.#errno = judge(reader, this.#device, this.#keepsBlockSizes)
+    this.#errno = judge(reader, this.#device, this.#blockBytes)
     if (this.#errno === 0) {
       this.#stage = 'room'
     } else if (reader.command !== COMMAND.WRITE) {
