@@ -1,0 +1,65 @@
+import { describe, expect, test } from 'vitest'
+import { BufferPool, SMALL_BUFFER_BYTES } from '../../../src/nbd/buffer-pool.ts'
+
+const MIB = 1024 * 1024
+const pool = (maxBufferBytes = 4 * MIB, maxIdleBufferBytes = MIB) =>
+  new BufferPool({ maxBufferBytes, maxIdleBufferBytes })
+
+const microtasks = () => new Promise<void>(resolve => setImmediate(resolve))
+
+describe('BufferPool', () => {
+  test('lends a buffer of at least the size asked for, up to a payload of 32 MiB with its header', () => {
+    const buffers = pool()
+    for (const size of [1, SMALL_BUFFER_BYTES, SMALL_BUFFER_BYTES + 1, MIB + 16, 8 * MIB + 16, 32 * MIB + 16]) {
+      expect(buffers.take(size).length).toBeGreaterThanOrEqual(size)
+    }
+  })
+
+  test('lends again what was given back last', () => {
+    const buffers = pool()
+    const [one, two] = [buffers.take(100), buffers.take(100)]
+    buffers.give(one)
+    buffers.give(two)
+    expect(buffers.take(100)).toBe(two)
+    expect(buffers.take(100)).toBe(one)
+  })
+
+  test('keeps no more idle memory than its limit', () => {
+    const buffers = pool(64 * MIB, MIB)
+    const lent = Array.from({ length: 20 }, () => buffers.take(100))
+    for (const buffer of lent) buffers.give(buffer)
+    expect(buffers.lentBytes).toBe(0)
+    expect(buffers.idleBytes).toBe(MIB)
+    buffers.give(buffers.take(32 * MIB))
+    expect(buffers.idleBytes).toBe(MIB)
+  })
+
+  test('at its limit allows only a small buffer, and only to who holds none', () => {
+    const buffers = pool(MIB)
+    expect(buffers.allows(MIB, true)).toBe(true)
+    for (let count = 0; count < 4; count++) buffers.take(SMALL_BUFFER_BYTES)
+    expect(buffers.allows(4096, true)).toBe(false)
+    expect(buffers.allows(4096, false)).toBe(true)
+    expect(buffers.allows(MIB, false)).toBe(false)
+  })
+
+  test('calls everybody who waits once, after something was given back', async () => {
+    const buffers = pool()
+    const called: string[] = []
+    const one = () => called.push('one')
+    const two = () => called.push('two')
+    const three = () => called.push('three')
+    const lent = buffers.take(1)
+    for (const resume of [one, two, one, three]) buffers.wait(resume)
+    buffers.stopWaiting(three)
+    await microtasks()
+    expect(called).toEqual([])
+    buffers.give(lent)
+    expect(called).toEqual([])
+    await microtasks()
+    expect(called).toEqual(['one', 'two'])
+    buffers.give(buffers.take(1))
+    await microtasks()
+    expect(called).toEqual(['one', 'two'])
+  })
+})

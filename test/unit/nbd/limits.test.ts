@@ -1,0 +1,258 @@
+/**
+ * What a client may not do to this process or to other clients: every limit, and what happens at it.
+ */
+import { afterEach, describe, expect, test } from 'vitest'
+import { COMMAND, OPTION, REPLY } from '../../../src/nbd/protocol.ts'
+import { MemoryDevice } from '../../tools/memory-device.ts'
+import { infoData, NbdClient, optionBytes, requestBytes } from '../../tools/nbd-client.ts'
+import { expectGoodService, ManualClock, serve, stopServers } from '../../tools/nbd-fixture.ts'
+import { waitUntil } from '../../tools/wait.ts'
+
+const MIB = 1024 * 1024
+const { READ, WRITE, FLUSH } = COMMAND
+const SOON = { timeoutMs: 20_000 }
+
+afterEach(stopServers)
+
+/** A client that takes nothing of what it is sent. */
+async function openDeaf(path: string): Promise<NbdClient> {
+  const client = await NbdClient.open(path)
+  client.socket.pause()
+  return client
+}
+
+describe('the negotiation', () => {
+  test('must be over in time; whoever is in transmission may idle for ever', async () => {
+    const clock = new ManualClock()
+    const { path, log } = await serve(new MemoryDevice(512), { clock, limits: { negotiationTimeoutMs: 10_000 } })
+    const silent = await NbdClient.dial(path)
+    const slow = await NbdClient.connect(path)
+    const idle = await NbdClient.open(path)
+    await slow.option(OPTION.LIST)
+    clock.advance(9_999)
+    expect((await slow.option(OPTION.LIST)).at(-1)?.type).toBe(REPLY.ACK)
+    clock.advance(1)
+    await Promise.all([silent.closed, slow.closed])
+    expect(log.filter(line => String(line.values.broken).includes('10000 ms'))).toHaveLength(2)
+    clock.advance(24 * 3600 * 1000)
+    expect(await idle.bytes(0, 512)).toEqual(Buffer.alloc(512))
+  })
+
+  test('does not pile up answers for a client that takes none', async () => {
+    const names = Object.fromEntries(
+      Array.from({ length: 1000 }, (_, index) => [`disk${index}`, new MemoryDevice(512)])
+    )
+    let asked = 0
+    const { path, exports, server } = await serve(names, {
+      limits: { maxOptions: 1000 },
+      description: 'x'.repeat(1000)
+    })
+    const get = exports.get.bind(exports)
+    exports.get = name => {
+      asked += 1
+      return get(name)
+    }
+    const client = await NbdClient.connect(path)
+    client.socket.pause()
+    client.send(...Array.from({ length: 1000 }, () => optionBytes(OPTION.LIST)))
+    await expectGoodService(path)
+    // One answer is 1 MB: of the thousand that were asked for, no more are made than the socket takes.
+    expect(asked).toBeLessThan(10 * 1000)
+    client.socket.resume()
+    await client.read(100 * MIB)
+    client.destroy()
+    expect(server.clients('')).toBe(0)
+  })
+})
+
+describe('connections', () => {
+  test('beyond the limit are turned away, and there is room again when one leaves', async () => {
+    const { path } = await serve(new MemoryDevice(512), { limits: { maxConnections: 3 } })
+    const clients = [await NbdClient.open(path), await NbdClient.open(path), await NbdClient.open(path)]
+    const late = await NbdClient.dial(path)
+    await late.closed
+    expect(await clients[0]?.bytes(0, 512)).toEqual(Buffer.alloc(512))
+    await clients[1]?.disconnect()
+    await waitUntil(
+      'room',
+      () =>
+        expectGoodService(path).then(
+          () => true,
+          () => false
+        ),
+      SOON
+    )
+  })
+
+  test('200 idle ones hold no buffers and do not hurt a good client', async () => {
+    const { path, server } = await serve(new MemoryDevice(MIB))
+    const idle = []
+    for (let count = 0; count < 200; count++) {
+      const client = await NbdClient.open(path)
+      await client.bytes(0, 4096)
+      idle.push(client)
+    }
+    expect(server.clients('disk')).toBe(200)
+    await waitUntil('the buffers', () => server.bufferBytes.lent === 0, SOON)
+    const good = await NbdClient.open(path)
+    const started = performance.now()
+    for (let count = 0; count < 100; count++) await good.bytes(count * 512, 4096)
+    expect(performance.now() - started).toBeLessThan(5000)
+    for (const client of idle) client.destroy()
+  })
+})
+
+describe('one connection', () => {
+  test('has no more requests at the disk than the limit; the rest comes as they finish', async () => {
+    const device = new MemoryDevice(MIB)
+    device.hold = () => true
+    const { path } = await serve(device, { limits: { maxRequestsInFlight: 8 } })
+    const client = await NbdClient.open(path)
+    const reads = Array.from({ length: 100 }, (_, index) => client.request(READ, { offset: index * 512, length: 512 }))
+    await waitUntil('eight requests', () => device.held.length === 8, SOON)
+    await expect(waitUntil('a ninth', () => device.held.length > 8, { timeoutMs: 200 })).rejects.toThrow('a ninth')
+    device.held.shift()?.release()
+    await waitUntil('the ninth', () => device.calls.length === 9, SOON)
+    device.hold = () => false
+    device.releaseAll()
+    expect((await Promise.all(reads)).every(reply => reply.errno === 0)).toBe(true)
+  })
+
+  test('that takes no replies is not read any more, and its memory is bounded', async () => {
+    const device = new MemoryDevice(MIB)
+    const { path, server } = await serve(device, { limits: { maxQueuedBytes: 2 * MIB } })
+    const deaf = await openDeaf(path)
+    const bytes = Buffer.concat(
+      Array.from({ length: 100 }, (_, index) => requestBytes(READ, BigInt(index), { length: 512 * 1024 }))
+    )
+    for (let count = 0; count < 100; count++) deaf.send(bytes)
+    await waitUntil('the limit', () => device.calls.length >= 3, SOON)
+    await expectGoodService(path)
+    await expectGoodService(path)
+    expect(device.calls.length).toBeLessThan(12)
+    expect(server.bufferBytes.lent).toBeLessThanOrEqual(8 * MIB)
+    deaf.destroy()
+    await waitUntil('the buffers', () => server.bufferBytes.lent === 0, SOON)
+  })
+
+  test('that writes and takes no replies is not read any more', async () => {
+    const device = new MemoryDevice(MIB)
+    const { path } = await serve(device, { limits: { maxQueuedBytes: 64 * 1024 } })
+    const deaf = await openDeaf(path)
+    const flushes = Buffer.concat(Array.from({ length: 10_000 }, (_, index) => requestBytes(FLUSH, BigInt(index))))
+    for (let count = 0; count < 20; count++) deaf.send(flushes)
+    let before = 0
+    const standsStill = () => {
+      const same = before > 0 && before === device.calls.length
+      before = device.calls.length
+      return same
+    }
+    await waitUntil('it to stand still', standsStill, SOON)
+    expect(device.calls.length).toBeLessThan(100_000)
+    await expectGoodService(path)
+    deaf.destroy()
+  })
+
+  test('may ask for one thing beyond its limit of bytes, alone', async () => {
+    const device = new MemoryDevice(4 * MIB)
+    const { path } = await serve(device, { limits: { maxQueuedBytes: MIB } })
+    const client = await NbdClient.open(path)
+    const replies = await Promise.all([
+      client.request(READ, { length: 4 * MIB }),
+      client.request(WRITE, { data: Buffer.alloc(4 * MIB, 1) }),
+      client.request(READ, { length: 4 * MIB })
+    ])
+    expect(replies.map(reply => reply.errno)).toEqual([0, 0, 0])
+    expect(replies[2]?.data.equals(Buffer.alloc(4 * MIB, 1))).toBe(true)
+  })
+
+  test('that keeps the disk busy lets the others have their turn', async () => {
+    const device = new MemoryDevice(MIB)
+    const { path } = await serve(device, { limits: { maxRequestsPerTurn: 16, maxQueuedBytes: 64 * MIB } })
+    const greedy = await NbdClient.open(path)
+    const good = await NbdClient.open(path)
+    const order: string[] = []
+    device.fail = call => {
+      order.push(call.offset === 0 ? 'greedy' : 'good')
+      return undefined
+    }
+    greedy.send(
+      Buffer.concat(Array.from({ length: 2000 }, (_, index) => requestBytes(READ, BigInt(index), { length: 8 })))
+    )
+    await good.bytes(512, 8)
+    await waitUntil('all to be read', () => order.length === 2001, SOON)
+    expect(order.indexOf('good')).toBeLessThan(1800)
+  })
+})
+
+describe('all connections together', () => {
+  test('do not exceed the memory for buffers, and small requests are served all the same', async () => {
+    const device = new MemoryDevice(4 * MIB)
+    const { path, server } = await serve(device, { limits: { maxBufferBytes: 16 * MIB, maxQueuedBytes: 4 * MIB } })
+    const deaf = []
+    for (let count = 0; count < 20; count++) {
+      const client = await openDeaf(path)
+      for (let index = 0; index < 4; index++) client.send(requestBytes(READ, BigInt(index), { length: 4 * MIB }))
+      deaf.push(client)
+    }
+    await waitUntil('the pool to be used up', () => server.bufferBytes.lent >= 8 * MIB, SOON)
+    const good = await NbdClient.open(path)
+    for (let count = 0; count < 50; count++) expect((await good.bytes(count * 512, 65536)).length).toBe(65536)
+    expect(server.bufferBytes.lent).toBeLessThanOrEqual(17 * MIB)
+    const large = good.request(READ, { length: 4 * MIB })
+    for (const client of deaf) client.destroy()
+    expect(await large).toMatchObject({ errno: 0 })
+    await good.disconnect()
+    await waitUntil('the buffers', () => server.bufferBytes.lent === 0, SOON)
+    expect(server.bufferBytes.idle).toBeLessThanOrEqual(32 * MIB)
+  })
+
+  test('payloads that never come to an end are bounded by the same memory', async () => {
+    const device = new MemoryDevice(32 * MIB)
+    const { path, server } = await serve(device, { limits: { maxBufferBytes: 16 * MIB } })
+    const stuck = []
+    for (let count = 0; count < 20; count++) {
+      const client = await NbdClient.open(path)
+      client.send(requestBytes(WRITE, 1n, { length: 4 * MIB }), Buffer.alloc(100_000))
+      stuck.push(client)
+    }
+    await waitUntil('the pool to be used up', () => server.bufferBytes.lent >= 8 * MIB, SOON)
+    await expectGoodService(path)
+    expect(server.bufferBytes.lent).toBeLessThanOrEqual(17 * MIB)
+    expect(device.calls.filter(call => call.operation === 'write')).toEqual([])
+    for (const client of stuck) client.destroy()
+    await waitUntil('the buffers', () => server.bufferBytes.lent === 0, SOON)
+  })
+
+  test('come back to nothing after many that leave in the middle of everything', async () => {
+    const device = new MemoryDevice(4 * MIB)
+    device.hold = call => call.offset % 1024 === 0
+    const { path, server } = await serve(device)
+    for (let count = 0; count < 50; count++) {
+      const client = await NbdClient.open(path)
+      client.send(requestBytes(READ, 1n, { offset: count * 512, length: 300_000 }))
+      client.send(requestBytes(WRITE, 2n, { offset: count * 512, data: Buffer.alloc(5000) }))
+      client.send(requestBytes(READ, 3n, { offset: 512, length: MIB }))
+      client.send(requestBytes(WRITE, 4n, { length: 100_000 }))
+      if (count % 2 === 0) await new Promise(resolve => setImmediate(resolve))
+      client.destroy()
+    }
+    device.hold = () => false
+    const answer = await waitUntil(
+      'everything to come back',
+      () => {
+        device.releaseAll()
+        return server.bufferBytes.lent === 0 && server.clients('disk') === 0
+      },
+      SOON
+    )
+    expect(answer).toBe(true)
+    await expectGoodService(path)
+  })
+})
+
+test('GO in the limits of an option: a name of 4,096 bytes is looked up', async () => {
+  const { path } = await serve(new MemoryDevice(512))
+  const client = await NbdClient.connect(path)
+  expect((await client.option(OPTION.GO, infoData('x'.repeat(4096))))[0]?.type).toBe(REPLY.ERR_UNKNOWN)
+})
