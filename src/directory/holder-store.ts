@@ -1,0 +1,140 @@
+/**
+ * Keeps what a holder holds over a restart, in a table of the catalog.
+ *
+ * Changes are written behind: a holder is one of twenty, and every record comes again at the next renewal, so losing
+ * the last moments to a power cut costs nothing. For the same reason an entry that cannot be read is dropped, and a
+ * disk that is full stops the writing, not the holding.
+ */
+
+import type { Log } from '../environment.ts'
+import { asRowanError } from '../errors.ts'
+import { type Catalog, type Codec, jsonCodec, type Operation, type Table } from '../store/catalog.ts'
+import type { Reach } from './addresses.ts'
+import type { Holder } from './holder.ts'
+import type { Change, HeldRecord } from './holder-types.ts'
+import { TENURE_GAP_MS } from './limits.ts'
+import { HeldRecord as StoredRecord } from './proto/directory.js'
+
+const TABLE_NUMBER = { latest: 1, replicas: 2 } as const
+
+export class HolderStore {
+  readonly #catalog: Pick<Catalog, 'write'>
+  readonly #records: Table<HeldRecord | undefined>
+  readonly #marks: Table<number>
+  readonly #log: Log
+
+  constructor(components: { catalog: Catalog; log: Log }) {
+    this.#catalog = components.catalog
+    this.#records = components.catalog.table('holder', recordCodec)
+    this.#marks = components.catalog.table('holder-marks', jsonCodec<number>())
+    this.#log = components.log
+  }
+
+  /** Fills an empty holder with what was kept. Returns how many records came back. */
+  async load(holder: Holder, now: number): Promise<number> {
+    const awakeMs = await this.#marks.get('awake')
+    // Whoever slept may have missed records, so the tenure of all keys begins now.
+    const hasSlept = awakeMs === undefined || now - awakeMs > TENURE_GAP_MS || awakeMs > now + TENURE_GAP_MS
+    const obsolete: Operation[] = []
+    let count = 0
+    for await (const [key, record] of this.#records.entries()) {
+      if (record === undefined) this.#log.warn('an entry of the holder cannot be read; dropped', { key })
+      const heldSinceMs = hasSlept ? now : record?.heldSinceMs
+      if (record !== undefined && record.expiresMs > now && holder.restore({ ...record, heldSinceMs: heldSinceMs! })) {
+        count++
+      } else {
+        obsolete.push(this.#records.deleteOp(key))
+      }
+    }
+    await this.#write(obsolete)
+    await this.awake(now)
+    return count
+  }
+
+  /** Writes down what a step of the holder has changed. */
+  async apply(changes: readonly Change[]): Promise<void> {
+    await this.#write(
+      changes.map(change =>
+        change.kind === 'keep'
+          ? this.#records.putOp(keyOf(change.record), change.record)
+          : this.#records.deleteOp(keyOf(change))
+      )
+    )
+  }
+
+  /** Notes that the holder is at its post. */
+  async awake(now: number): Promise<void> {
+    await this.#write([this.#marks.putOp('awake', now)])
+  }
+
+  async #write(operations: Operation[]): Promise<void> {
+    if (operations.length === 0) return
+    try {
+      await this.#catalog.write(operations)
+    } catch (cause) {
+      const error = asRowanError(cause, 'STORE_IO')
+      this.#log.warn('what the holder keeps could not be written down', { code: error.code, message: error.message })
+    }
+  }
+}
+
+function keyOf(record: { table: 'latest' | 'replicas'; key: string; signer: string }): string {
+  return record.table === 'latest' ? `latest/${record.key}` : `replicas/${record.key}/${record.signer}`
+}
+
+/** Undefined stands for an entry that cannot be read. */
+const recordCodec: Codec<HeldRecord | undefined> = {
+  encode(record) {
+    if (record === undefined) return new Uint8Array(0)
+    const common = {
+      table: TABLE_NUMBER[record.table],
+      key: record.key,
+      signer: record.signer,
+      sequence: record.sequence,
+      expiresMs: record.expiresMs,
+      digest: record.digest,
+      bytes: new Uint8Array(record.bytes),
+      heldSinceMs: record.heldSinceMs,
+      delegationSequence: 0,
+      images: [] as string[],
+      conflicting: new Uint8Array(0),
+      complete: false,
+      verified: false,
+      met: 0
+    }
+    if (record.table === 'replicas') {
+      return StoredRecord.encode({
+        ...common,
+        complete: record.complete,
+        verified: record.verified,
+        met: record.met
+      })
+    }
+    return StoredRecord.encode({
+      ...common,
+      delegationSequence: record.delegationSequence,
+      images: record.images,
+      conflicting: new Uint8Array(record.conflicting ?? [])
+    })
+  },
+
+  decode(bytes) {
+    let stored: StoredRecord
+    try {
+      stored = StoredRecord.decode(bytes)
+    } catch {
+      // Told by `load`, which knows the key.
+      return undefined
+    }
+    const { key, signer, sequence, expiresMs, digest, heldSinceMs } = stored
+    const common = { key, signer, sequence, expiresMs, digest, heldSinceMs, bytes: new Uint8Array(stored.bytes) }
+    if (stored.table === TABLE_NUMBER.replicas) {
+      const { complete, verified } = stored
+      return { table: 'replicas', ...common, complete, verified, met: Math.min(stored.met, 2) as Reach }
+    }
+    if (stored.table !== TABLE_NUMBER.latest) return undefined
+    const { delegationSequence, images } = stored
+    const conflict = stored.conflicting.byteLength > 0 ? { conflicting: new Uint8Array(stored.conflicting) } : {}
+    return { table: 'latest', ...common, issuedMs: 0, delegationSequence, images, ...conflict }
+  }
+}

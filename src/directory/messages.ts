@@ -1,0 +1,113 @@
+/**
+ * The messages of /rowan/directory/1.0.0, and every bound that can be checked without knowing what they mean.
+ *
+ * A stream carries one request and one answer, each behind its length. What is signed inside is judged by image/ and
+ * replica-record.ts; what is asked for by directory-service.ts.
+ */
+
+import type { Stream } from '@libp2p/interface'
+import { type LengthPrefixedStream, lpStream } from '@libp2p/utils'
+import { RowanError } from '../errors.ts'
+import { sha256, toHex } from '../image/hash.ts'
+import {
+  MAX_LATEST_RECORD_BYTES,
+  MAX_MESSAGE_BYTES,
+  MAX_PUTS_PER_REQUEST,
+  MAX_REPLICA_RECORD_BYTES,
+  REPLICAS_PER_ANSWER
+} from './limits.ts'
+import { DirectoryRequest, DirectoryResponse, type ReplicaFound } from './proto/directory.js'
+
+export type { DirectoryRequest, DirectoryResponse, ReplicaFound } from './proto/directory.js'
+
+export const TABLE = { latest: 1, replicas: 2 } as const
+export const STATUS = { done: 0, busy: 1, invalid: 2 } as const
+
+const MAX_APPLIANCE_CHARACTERS = 256
+const MAX_OUTCOME_CHARACTERS = 64
+
+/** `bytes` in memory of their own: what came in a message is a view into it. */
+export function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(bytes)
+}
+
+/** Tells two sealed records apart, whatever they say. */
+export function digestOf(record: Uint8Array): string {
+  return toHex(sha256(record))
+}
+
+export function encodeRequest(request: Partial<DirectoryRequest>): Uint8Array {
+  return DirectoryRequest.encode({ puts: [], ...request })
+}
+
+/** Throws WIRE_INVALID, and nothing else. */
+export function decodeRequest(bytes: Uint8Array): DirectoryRequest {
+  const request = decoded('request', bytes, () =>
+    DirectoryRequest.decode(bytes, { limits: { puts: MAX_PUTS_PER_REQUEST } })
+  )
+  for (const put of request.puts) {
+    if (put.table !== TABLE.latest && put.table !== TABLE.replicas) throw invalid(`a put in the table ${put.table}`)
+    atMost('bytes of a record', put.record.byteLength, MAX_LATEST_RECORD_BYTES)
+  }
+  const { latest, replicas } = request
+  if (latest !== undefined) {
+    atMost('characters of an appliance', latest.appliance.length, MAX_APPLIANCE_CHARACTERS)
+    emptyOrHash('digest', latest.knownDigest)
+  }
+  if (replicas !== undefined && replicas.image.byteLength !== 32) {
+    throw invalid(`an image id of ${replicas.image.byteLength} bytes`)
+  }
+  return request
+}
+
+export function encodeResponse(response: DirectoryResponse): Uint8Array {
+  return DirectoryResponse.encode(response)
+}
+
+/** Throws WIRE_INVALID, and nothing else. */
+export function decodeResponse(bytes: Uint8Array): DirectoryResponse {
+  const limits = {
+    outcomes: MAX_PUTS_PER_REQUEST,
+    latest: { replicas: REPLICAS_PER_ANSWER },
+    replicas: { replicas: REPLICAS_PER_ANSWER }
+  }
+  const response = decoded('answer', bytes, () => DirectoryResponse.decode(bytes, { limits }))
+  for (const outcome of response.outcomes) atMost('characters of an outcome', outcome.length, MAX_OUTCOME_CHARACTERS)
+  atMost('bytes of a record', response.latest?.record.byteLength ?? 0, MAX_LATEST_RECORD_BYTES)
+  checkReplicas(response.latest?.replicas ?? [])
+  checkReplicas(response.replicas?.replicas ?? [])
+  return response
+}
+
+/** The stream, cut into messages; a longer one than MAX_MESSAGE_BYTES ends it. */
+export function messagesOf(stream: Stream): LengthPrefixedStream<Stream> {
+  return lpStream(stream, { maxDataLength: MAX_MESSAGE_BYTES, maxBufferSize: MAX_MESSAGE_BYTES + 16 })
+}
+
+function checkReplicas(replicas: ReplicaFound[]): void {
+  for (const found of replicas) {
+    atMost('bytes of a replica record', found.record.byteLength, MAX_REPLICA_RECORD_BYTES)
+    if (found.met > 2) throw invalid(`a way of meeting ${found.met}`)
+  }
+}
+
+function decoded<T>(what: string, bytes: Uint8Array, decode: () => T): T {
+  atMost(`bytes of an ${what}`, bytes.byteLength, MAX_MESSAGE_BYTES)
+  try {
+    return decode()
+  } catch (cause) {
+    throw new RowanError('WIRE_INVALID', `a directory ${what} cannot be read`, { cause })
+  }
+}
+
+function emptyOrHash(what: string, bytes: Uint8Array): void {
+  if (bytes.byteLength !== 0 && bytes.byteLength !== 32) throw invalid(`a ${what} of ${bytes.byteLength} bytes`)
+}
+
+function atMost(what: string, count: number, limit: number): void {
+  if (count > limit) throw invalid(`${count} ${what}; the limit is ${limit}`)
+}
+
+function invalid(what: string): RowanError {
+  return new RowanError('WIRE_INVALID', `a directory message has ${what}`)
+}

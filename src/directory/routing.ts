@@ -1,0 +1,16 @@
+/** What the directory needs of a DHT: the peers whose ids are closest to a key. See kad-routing.ts for the real one. */
+
+export interface CloserPeer {
+  peer: string
+  addresses: string[]
+}
+
+export interface Routing {
+  /**
+   * The peers closest to a key, nearest first, at most HOLDERS_PER_KEY; with this peer itself among them when it
+   * serves and is close enough. Peers that do not answer are left out; an aborted search gives what it has found.
+   */
+  closestPeers(key: Uint8Array, options: { signal: AbortSignal }): Promise<CloserPeer[]>
+  /** Whether other peers can count on this one as a holder. */
+  selfCanServe(): boolean
+}
