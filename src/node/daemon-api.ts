@@ -56,7 +56,7 @@ export interface Progress {
   phase: string
   done: number
   of: number
-  unit: 'bytes' | 'blocks'
+  unit: 'bytes' | 'blocks' | 'steps' | 'percent'
 }
 
 export interface PublishResult {
@@ -175,11 +175,12 @@ export interface DoctorRow {
 
 export interface KeyResult {
   publisher: string
-  releaseKey: string
-  /** Of the delegation from the root key to the release key. */
-  sequence: number
+  /** Null when it is not here. */
+  releaseKey: string | null
+  /** Of the delegation from the root key to the release key; null without one. */
+  sequence: number | null
   /** ISO 8601. */
-  expires: string
+  expires: string | null
   /** Whether the root key is here. */
   root: boolean
   /** Of `key export`. */

@@ -131,24 +131,24 @@ export const DEFAULTS = {
 } as const satisfies Record<string, Record<string, Setting>>
 
 type Defaults = typeof DEFAULTS
-type ValueOf<S extends Setting> = S['kind'] extends 'list'
+type ValueOf<S> = S extends { kind: 'list' }
   ? string[]
   : S extends { choices: readonly (infer Choice)[] }
     ? Choice
     : number
-type NameWithUnit<Name extends string, S extends Setting> = S['kind'] extends 'duration'
+type NameWithUnit<Name extends string, S> = S extends { kind: 'duration' }
   ? `${Name}Ms`
-  : S['kind'] extends 'size'
+  : S extends { kind: 'size' }
     ? `${Name}Bytes`
-    : S['kind'] extends 'rate'
+    : S extends { kind: 'rate' }
       ? `${Name}BytesPerSecond`
       : Name
 
 /** Settings as the code uses them: durations in ms, sizes in bytes, rates in bytes a second (Infinity: no limit). */
 export type Settings = {
   [Section in keyof Defaults]: {
-    [Name in keyof Defaults[Section] as NameWithUnit<Name & string, Defaults[Section][Name] & Setting>]: ValueOf<
-      Defaults[Section][Name] & Setting
+    [Name in keyof Defaults[Section] as NameWithUnit<Name & string, Defaults[Section][Name]>]: ValueOf<
+      Defaults[Section][Name]
     >
   }
 }

@@ -1,12 +1,15 @@
 /**
  * The real clock, dice and log: the only ones of the program. All other code receives them (see environment.ts).
  */
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import type { Clock, Log, Random, Timer } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 
 /** setTimeout fires at once for anything longer (2^31 - 1 ms, 24.8 days); longer waits are made of several. */
 const MAX_TIMER_MS = 2 ** 31 - 1
+const UTF8 = { encoding: 'utf8' } as const
 
 export const systemClock: Clock = {
   now: () => Date.now(),
@@ -79,4 +82,18 @@ function asText(value: unknown): string {
 function oneLine(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ')
+}
+
+/**
+ * An id of this run of the kernel: while it is the same, the page cache still holds what was written before a crash of
+ * the daemon. Where the system does not tell, every start counts as a new run.
+ */
+export function readBootId(): string {
+  try {
+    if (process.platform === 'linux') return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+    if (process.platform === 'darwin') return execFileSync('sysctl', ['-n', 'kern.bootsessionuuid'], UTF8).trim()
+  } catch (error) {
+    process.stderr.write(`the system does not tell its boot id: ${(error as Error).message}\n`)
+  }
+  return randomBytes(16).toString('hex')
 }

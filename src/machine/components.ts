@@ -1,0 +1,41 @@
+/**
+ * What a machine needs of the other rooms, and nothing more.
+ */
+import type { ReplicaRecord } from '../directory/replica-record.ts'
+import type { Clock, Log, Random } from '../environment.ts'
+import type { ApplianceRef } from '../image/names.ts'
+import type { BlockSource } from '../store/block-source.ts'
+import type { LocalImage } from '../store/images.ts'
+import type { Pool } from '../store/pool.ts'
+
+export interface MachineComponents {
+  appliances: {
+    /** PUBLISHER/NAME; needs no network. */
+    resolveName(ref: ApplianceRef): string
+    resolve(
+      text: string,
+      options: { allowExpired?: boolean; signal?: AbortSignal }
+    ): Promise<{ appliance: string; release: { version: string; image: string }; replicas: ReplicaRecord[] }>
+  }
+  images: { open(id: string): Promise<LocalImage | undefined> }
+  pool: Pick<Pool, 'readSync'>
+  swarm: BlockSource & {
+    /** The image, its root and upper index nodes fetched and verified if they are not here. */
+    openImage(id: string, hints: ReplicaRecord[], options: { signal?: AbortSignal }): Promise<LocalImage>
+    /** Since the daemon started. */
+    transfers(image: string): { blocks: number; bytes: number; wireBytes: number }
+  }
+  directory: { announceReplica(image: string, appliance: string | undefined, complete: boolean): void }
+  clock: Clock
+  random: Random
+  log: Log
+}
+
+export interface MachineSettings {
+  /** HOME/machines. */
+  folder: string
+  /** The NBD server's socket, for the machines' addresses. */
+  nbdSocket: string
+  /** Tells whether the kernel's page cache is still that of the daemon before. */
+  bootId: string
+}

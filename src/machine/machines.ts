@@ -1,0 +1,354 @@
+/**
+ * The machines of this peer: made, served, given up.
+ *
+ * A machine is a folder under HOME/machines (machine-folders.ts). One operation runs at a time for each machine. A
+ * machine that cannot be used (its description damaged, its layer broken, its image missing) keeps its name and its
+ * error; the others go on.
+ *
+ * `attach` of a machine that exists needs no network, and neither does `restore`, which serves again what was attached
+ * when the daemon stopped. NBD clients find the disks through `list` and `open`.
+ */
+import { join } from 'node:path'
+import type { Timer } from '../environment.ts'
+import { asRowanError, RowanError } from '../errors.ts'
+import { toHex } from '../image/hash.ts'
+import { checkName, parseApplianceRef } from '../image/names.ts'
+import type { Export, Exports } from '../nbd/export.ts'
+import type { LocalImage } from '../store/images.ts'
+import type { MachineComponents, MachineSettings } from './components.ts'
+import { type MachineDescription, readDescription } from './description.ts'
+import { Machine } from './machine.ts'
+import { findMachines, makeMachineFolder, removeMachineFolder } from './machine-folders.ts'
+import { type MachineStats, noStats } from './machine-stats.ts'
+import { Turns } from './turns.ts'
+
+export const MAX_MACHINES = 1024
+/** How often numbers are kept and a newly complete image is announced. */
+const HOUSEKEEPING_MS = 10_000
+
+export interface AttachRequest {
+  /** The machine's name. */
+  name: string
+  /** The appliance as a person writes it; absent: the machine must exist. */
+  ref?: string
+  /** Absent: as the machine was last, read-write if new. */
+  readOnly?: boolean
+  /** Takes an expired record of the appliance. */
+  allowExpired?: boolean
+  signal?: AbortSignal
+}
+
+export interface AttachAnswer {
+  machine: string
+  appliance: string
+  version: string
+  image: string
+  /** Bytes. */
+  size: number
+  uri: string
+  readOnly: boolean
+  created: boolean
+}
+
+export interface MachineState extends MachineStats {
+  name: string
+  /** Undefined when the machine cannot be used. */
+  description: MachineDescription | undefined
+  attached: boolean
+  clients: number
+  layers: number
+  local: { blocks: number; of: number }
+  error?: RowanError
+}
+
+/** The NBD server, as far as machines steer it. */
+interface Connections {
+  clients(name: string): number
+  close(name: string): Promise<void>
+}
+
+interface Entry {
+  machine: Machine | undefined
+  /** Why it cannot be used, or could not be served again. */
+  error: RowanError | undefined
+}
+
+export class Machines implements Exports {
+  readonly #components: MachineComponents
+  readonly #settings: MachineSettings
+  readonly #entries = new Map<string, Entry>()
+  readonly #turns = new Turns()
+  #connections: Connections = { clients: () => 0, close: async () => {} }
+  #timer: Timer | undefined
+  #stopped = false
+
+  constructor(components: MachineComponents, settings: MachineSettings) {
+    this.#components = components
+    this.#settings = settings
+  }
+
+  /** Tells who serves the disks; before that, no machine has clients. */
+  servedBy(connections: Connections): void {
+    this.#connections = connections
+  }
+
+  /**
+   * Finds the machines in the folder and serves those that were attached. Touches no network.
+   *
+   * @throws RowanError HOME_UNUSABLE when the folder cannot be read; what is wrong with one machine is in its status
+   */
+  async restore(): Promise<void> {
+    for (const name of findMachines(this.#settings.folder)) {
+      await this.#turns.run(name, () => this.#restoreOne(name))
+    }
+    this.#keepHouse()
+  }
+
+  /**
+   * Serves a machine's disk; makes the machine if it is new.
+   *
+   * @throws RowanError NAME_INVALID, APPLIANCE_REF_INVALID, MACHINE_UNKNOWN (no appliance given), MACHINE_DIFFERS,
+   *   MACHINE_CORRUPT, MACHINE_RUNNING (to be changed to read-only or back under a client), LAYER_CORRUPT,
+   *   LIMIT_EXCEEDED; what resolving the appliance and opening its image throw
+   */
+  attach(request: AttachRequest): Promise<AttachAnswer> {
+    checkName(request.name, 'machine')
+    return this.#turns.run(request.name, async () => {
+      if (this.#stopped) throw new RowanError('ABORTED', 'the daemon is stopping')
+      const entry = this.#entries.get(request.name)
+      return entry === undefined ? await this.#create(request) : await this.#attachKnown(entry, request)
+    })
+  }
+
+  /**
+   * Stops serving a machine's disk; its clients' connections end after the requests in flight.
+   *
+   * @throws RowanError MACHINE_UNKNOWN; when the last flush failed
+   */
+  detach(name: string): Promise<void> {
+    return this.#turns.run(name, async () => {
+      const { machine } = this.#known(name)
+      if (machine !== undefined) await this.#close(name, machine)
+    })
+  }
+
+  /**
+   * Forgets a machine with its layers.
+   *
+   * @throws RowanError MACHINE_UNKNOWN; MACHINE_RUNNING while it has clients, unless `force`
+   */
+  remove(name: string, options: { force?: boolean } = {}): Promise<void> {
+    return this.#turns.run(name, async () => {
+      const { machine } = this.#known(name)
+      const clients = this.#connections.clients(name)
+      if (clients > 0 && options.force !== true) {
+        throw new RowanError('MACHINE_RUNNING', `${name} is in use by ${clients} NBD client${clients > 1 ? 's' : ''}`)
+      }
+      try {
+        if (machine?.disk !== undefined) await this.#close(name, machine)
+      } catch (error) {
+        this.#components.log.warn('a machine that is being removed did not close well', { name, error })
+      }
+      removeMachineFolder(this.#settings.folder, name)
+      this.#entries.delete(name)
+    })
+  }
+
+  /** Names of the machines that are served. */
+  list(): string[] {
+    return [...this.#entries].filter(([, { machine }]) => machine?.served !== undefined).map(([name]) => name)
+  }
+
+  /** The disk of a machine that is served; '' means the only one. */
+  open(name: string): Export | undefined {
+    const served = name === '' ? this.list() : [name]
+    const disk = served.length === 1 ? this.#entries.get(served[0]!)?.machine?.served : undefined
+    if (disk === undefined) return undefined
+    const { appliance, version } = this.#entries.get(served[0]!)!.machine!.description
+    return { device: disk, name: served[0]!, description: `${appliance}@${version}` }
+  }
+
+  /** The machine's description, if there is a machine that can be used. */
+  describe(name: string): MachineDescription | undefined {
+    return this.#entries.get(name)?.machine?.description
+  }
+
+  async status(): Promise<MachineState[]> {
+    return await Promise.all([...this.#entries].map(([name, entry]) => this.#stateOf(name, entry)))
+  }
+
+  /** Ids of the images that local machines have: they must not be collected. */
+  images(): Set<string> {
+    const used = [...this.#entries.values()].map(({ machine }) => machine?.description.image)
+    return new Set(used.filter(image => image !== undefined))
+  }
+
+  /** Closes all disks; they are served again after the next `restore`. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#timer?.cancel()
+    await this.#turns.idle()
+    let failure: unknown
+    for (const [name, { machine }] of this.#entries) {
+      if (machine?.disk === undefined) continue
+      try {
+        await this.#close(name, machine, { stayAttached: true })
+      } catch (error) {
+        this.#components.log.warn('a machine did not close well', { name, error })
+        failure ??= error
+      }
+    }
+    if (failure !== undefined) throw failure
+  }
+
+  async #restoreOne(name: string): Promise<void> {
+    const { log, images } = this.#components
+    const entry: Entry = { machine: undefined, error: undefined }
+    this.#entries.set(name, entry)
+    try {
+      entry.machine = this.#machine(name, readDescription(join(this.#settings.folder, name), name))
+      const { attached, readOnly, image: id } = entry.machine.description
+      const image = await images.open(id)
+      if (image !== undefined && attached) await entry.machine.open(image, readOnly)
+      else if (image !== undefined) entry.machine.announce(image)
+      else if (attached) {
+        const says = `the image ${id} of ${name} is not here any more; attach the machine again to fetch it`
+        throw new RowanError('NO_REPLICA', says)
+      }
+    } catch (error) {
+      entry.error = asRowanError(error)
+      log.warn('a machine cannot be served', { name, error: entry.error })
+    }
+  }
+
+  async #create(request: AttachRequest): Promise<AttachAnswer> {
+    const { appliances, swarm, clock, random } = this.#components
+    const { name, ref, signal, allowExpired = false, readOnly = false } = request
+    if (ref === undefined) throw new RowanError('MACHINE_UNKNOWN', `there is no machine ${name}`)
+    if (this.#entries.size >= MAX_MACHINES) {
+      throw new RowanError('LIMIT_EXCEEDED', `there are ${MAX_MACHINES} machines already, which is the limit`)
+    }
+    const waiting = signal === undefined ? {} : { signal }
+    const { appliance, release, replicas } = await appliances.resolve(ref, { allowExpired, ...waiting })
+    const image = await swarm.openImage(release.image, replicas, waiting)
+    signal?.throwIfAborted()
+    const description: MachineDescription = {
+      format: 1,
+      name,
+      appliance,
+      version: release.version,
+      image: image.id,
+      sizeBytes: image.root.sizeBytes,
+      created: new Date(clock.now()).toISOString(),
+      readOnly,
+      attached: true,
+      id: toHex(random.bytes(16)),
+      hasLayer: false
+    }
+    await makeMachineFolder(this.#settings.folder, description)
+    const machine = this.#machine(name, description)
+    try {
+      await machine.open(image, readOnly)
+    } catch (error) {
+      removeMachineFolder(this.#settings.folder, name)
+      throw asRowanError(error)
+    }
+    this.#entries.set(name, { machine, error: undefined })
+    return this.#answer(machine, true)
+  }
+
+  async #attachKnown(entry: Entry, request: AttachRequest): Promise<AttachAnswer> {
+    const { name } = request
+    // It may have been brought back from a copy meanwhile.
+    entry.machine ??= this.#machine(name, readDescription(join(this.#settings.folder, name), name))
+    const { machine } = entry
+    const { description } = machine
+    if (request.ref !== undefined) this.#checkSame(description, request.ref)
+    const readOnly = request.readOnly ?? description.readOnly
+    if (machine.disk !== undefined && machine.disk.readOnly !== readOnly) {
+      if (this.#connections.clients(name) > 0) {
+        const mode = description.readOnly ? 'read-only' : 'read-write'
+        throw new RowanError('MACHINE_RUNNING', `${name} is in use, attached ${mode}`)
+      }
+      await this.#close(name, machine)
+    }
+    if (machine.disk === undefined) {
+      await machine.open(await this.#imageOf(description, request), readOnly)
+      entry.error = undefined
+    }
+    return this.#answer(machine, false)
+  }
+
+  /** A machine's image: from here, or, should it have been lost, from the network. */
+  async #imageOf(description: MachineDescription, request: AttachRequest): Promise<LocalImage> {
+    const { images, appliances, swarm, log } = this.#components
+    const here = await images.open(description.image)
+    if (here !== undefined) return here
+    const { appliance, version } = description
+    log.warn('the image of a machine is not here any more and is looked for', { machine: description.name, appliance })
+    const waiting = request.signal === undefined ? {} : { signal: request.signal }
+    // Its own version, which may have expired long ago: the image is named by its hash, so it cannot be another.
+    const { replicas } = await appliances.resolve(`${appliance}@${version}`, { allowExpired: true, ...waiting })
+    return await swarm.openImage(description.image, replicas, waiting)
+  }
+
+  /** A channel, or no version at all, means the machine's own. */
+  #checkSame({ name, appliance, version }: MachineDescription, text: string): void {
+    const ref = parseApplianceRef(text)
+    const wanted = this.#components.appliances.resolveName(ref)
+    if (wanted === appliance && (ref.version === undefined || ref.version === version)) return
+    const asked = ref.version === undefined ? wanted : `${wanted}@${ref.version}`
+    throw new RowanError('MACHINE_DIFFERS', `the machine ${name} is of ${appliance}@${version}, not of ${asked}`)
+  }
+
+  /** Nobody new finds the disk while those who have it finish. */
+  async #close(name: string, machine: Machine, options = { stayAttached: false }): Promise<void> {
+    machine.hide()
+    try {
+      await this.#connections.close(name)
+    } finally {
+      await machine.close(options)
+    }
+  }
+
+  #machine(name: string, description: MachineDescription): Machine {
+    const folder = join(this.#settings.folder, name)
+    return new Machine(this.#components, { folder, bootId: this.#settings.bootId }, description)
+  }
+
+  #answer({ description, disk }: Machine, created: boolean): AttachAnswer {
+    const { name, appliance, version, image, sizeBytes } = description
+    const uri = `nbd+unix:///${name}?socket=${encodeURI(this.#settings.nbdSocket).replace(/[?#&+]/g, encodeURIComponent)}`
+    return { machine: name, appliance, version, image, size: sizeBytes, uri, readOnly: disk!.readOnly, created }
+  }
+
+  #known(name: string): Entry {
+    const entry = this.#entries.get(checkName(name, 'machine'))
+    if (entry === undefined) throw new RowanError('MACHINE_UNKNOWN', `there is no machine ${name}`)
+    return entry
+  }
+
+  #keepHouse(): void {
+    this.#timer = this.#components.clock.after(HOUSEKEEPING_MS, () => {
+      for (const { machine } of this.#entries.values()) {
+        if (machine?.disk === undefined) continue
+        machine.saveStats()
+        machine.announce()
+      }
+      this.#keepHouse()
+    })
+  }
+
+  async #stateOf(name: string, { machine, error }: Entry): Promise<MachineState> {
+    const failed = error === undefined ? {} : { error }
+    const description = machine?.description
+    const base = { name, description, attached: machine?.disk !== undefined, clients: this.#connections.clients(name) }
+    const nothing = { layers: 0, local: { blocks: 0, of: 0 } }
+    if (machine === undefined) return { ...base, ...nothing, ...noStats(), ...failed }
+    try {
+      return { ...base, layers: machine.layers, local: await machine.local(), ...machine.stats, ...failed }
+    } catch (problem) {
+      return { ...base, ...nothing, ...machine.stats, error: error ?? asRowanError(problem, 'STORE_IO', name) }
+    }
+  }
+}
