@@ -11,7 +11,8 @@ export function openError(error: unknown, directory: string): RowanError {
   if (code === 'LEVEL_LOCKED') {
     return new RowanError('HOME_IN_USE', `the catalog in ${directory} is in use by another process`, { cause })
   }
-  if (code === 'LEVEL_CORRUPTION' || /corrupt|CURRENT|missing files|no meta-?next|does not exist/i.test(says)) {
+  // The folder itself is there, so a file that is not is one of LevelDB's own.
+  if (code === 'LEVEL_CORRUPTION' || /corrupt|CURRENT|missing files|no such file|does not exist/i.test(says)) {
     return new RowanError('CATALOG_CORRUPT', `the catalog in ${directory} cannot be opened: ${says}`, { cause })
   }
   if (isFull(says))
