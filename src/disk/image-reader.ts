@@ -1,0 +1,128 @@
+/**
+ * Reads of an image of which only a part is here.
+ *
+ * A block that is in the pool is read in place, synchronously. One that is missing is asked of the block source; all
+ * that a read misses is asked for at once, and two reads that miss the same block ask once. A block may have been
+ * evicted, or found rotten, between its coming and its reading, so it is located again then, and asked for again.
+ *
+ * Owns: the wants under way. Does not own the image, the pool or the source.
+ */
+import { BLOCK_SIZE_BYTES } from '../cluster.ts'
+import type { Clock } from '../environment.ts'
+import { RowanError } from '../errors.ts'
+import type { BlockSource, ObtainedBlock } from '../store/block-source.ts'
+
+import { ZERO } from '../store/local-image.ts'
+
+import { WaitMeter } from './wait-meter.ts'
+
+/** What is needed of an image (store's LocalImage): where its blocks are. */
+export interface BaseImage {
+  readonly id: string
+  readonly root: { readonly sizeBytes: number }
+  /** A slot of the pool (0 or more), ZERO, or another negative number where the block has to be asked for. */
+  locate(block: number): number
+}
+
+/** What is needed of store's Pool. */
+export interface SlotReader {
+  readSync(slot: number, offsetInBlock: number, target: Uint8Array): void
+}
+
+/** A block that came and was gone again this many times in a row is an I/O error: the store is failing or far too small. */
+const MAX_ATTEMPTS = 8
+
+export class ImageReader {
+  readonly waits: WaitMeter
+  readonly #image: BaseImage
+  readonly #pool: SlotReader
+  readonly #source: BlockSource
+  readonly #stopping = new AbortController()
+  readonly #wanted = new Map<number, Promise<ObtainedBlock>>()
+  #fetchedBlocks = 0
+
+  constructor(components: {
+    image: BaseImage
+    pool: SlotReader
+    source: BlockSource
+    clock: Pick<Clock, 'monotonicMs'>
+  }) {
+    this.#image = components.image
+    this.#pool = components.pool
+    this.#source = components.source
+    this.waits = new WaitMeter(components.clock)
+  }
+
+  /** Blocks that a read asked the source for and got. */
+  get fetchedBlocks(): number {
+    return this.#fetchedBlocks
+  }
+
+  /**
+   * Fills `length` bytes of `target`, from `targetOffset` on, with the image's bytes from `offset` on.
+   *
+   * Done when it returns, or, where it adds promises to `pending`, when they are: each fills its own part. They reject
+   * with what the source rejects with, and with DISK_CLOSED after `stop`.
+   */
+  read(offset: number, target: Uint8Array, targetOffset: number, length: number, pending: Promise<void>[]): void {
+    const end = offset + length
+    for (let at = offset; at < end; ) {
+      const block = Math.floor(at / BLOCK_SIZE_BYTES)
+      const inBlock = at - block * BLOCK_SIZE_BYTES
+      const count = Math.min(BLOCK_SIZE_BYTES - inBlock, end - at)
+      const partOffset = targetOffset + (at - offset)
+      const part = count === target.length ? target : target.subarray(partOffset, partOffset + count)
+      if (!this.#readLocal(block, inBlock, part)) pending.push(this.#readMissing(block, inBlock, part))
+      at += count
+    }
+  }
+
+  /** Reads under way reject with DISK_CLOSED, and so do later ones that miss a block. */
+  stop(): void {
+    this.#stopping.abort()
+  }
+
+  #readLocal(block: number, inBlock: number, part: Uint8Array): boolean {
+    const slot = this.#image.locate(block)
+    if (slot >= 0) this.#pool.readSync(slot, inBlock, part)
+    else if (slot === ZERO) part.fill(0)
+    else return false
+    return true
+  }
+
+  async #readMissing(block: number, inBlock: number, part: Uint8Array): Promise<void> {
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const obtained = await this.#want(block)
+      if ('bytes' in obtained) {
+        part.set(obtained.bytes.subarray(inBlock, inBlock + part.length))
+        return
+      }
+      if (this.#readLocal(block, inBlock, part)) return
+    }
+    const { id } = this.#image
+    throw new RowanError('STORE_IO', `block ${block} of ${id} came ${MAX_ATTEMPTS} times and was gone each time`)
+  }
+
+  #want(block: number): Promise<ObtainedBlock> {
+    const underWay = this.#wanted.get(block)
+    if (underWay !== undefined) return underWay
+    const asked = this.#ask(block).finally(() => {
+      this.#wanted.delete(block)
+    })
+    this.#wanted.set(block, asked)
+    return asked
+  }
+
+  async #ask(block: number): Promise<ObtainedBlock> {
+    const { signal } = this.#stopping
+    try {
+      signal.throwIfAborted()
+      const obtained = await this.#source.want(this.#image.id, block, 'demand', { signal })
+      this.#fetchedBlocks++
+      return obtained
+    } catch (error) {
+      if (!signal.aborted) throw error
+      throw new RowanError('DISK_CLOSED', `the disk was closed while block ${block} was on its way`, { cause: error })
+    }
+  }
+}
