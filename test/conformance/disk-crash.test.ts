@@ -1,0 +1,80 @@
+/**
+ * The three promises of a layer, against every moment at which a daemon can die or the power go.
+ *
+ * A history is a row of guest requests, crashes and reopenings. After each life every prefix of its file operations is
+ * replayed: as the daemon's death (all of it happened, the last one perhaps in part, same boot id) and as a power loss
+ * (each sector any of its versions since the last sync, another boot id). See support/ for the models.
+ */
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import {
+  CrashHistory,
+  type HistorySettings,
+  REGION_SECTORS,
+  REGIONS,
+  type Step
+} from '../unit/disk/support/crash-history.ts'
+
+const change = fc.record({
+  do: fc.constantFrom('write' as const, 'write' as const, 'zero' as const),
+  region: fc.nat(REGIONS.length - 1),
+  from: fc.nat((REGION_SECTORS - 1) * 16).map(n => n / 16),
+  length: fc.integer({ min: 1, max: 6 * 16 }).map(n => n / 16),
+  fua: fc.nat(7).map(n => n === 0)
+})
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 10, arbitrary: change },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('flush' as const), wait: fc.boolean() }) },
+  { weight: 5, arbitrary: fc.record({ do: fc.constant('step' as const), which: fc.nat(3) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('crash' as const),
+      how: fc.constantFrom('death' as const, 'power-loss' as const)
+    })
+  }
+)
+const steps = fc.array(step, { minLength: 5, maxLength: 40, size: 'max' })
+const limits = fc.constantFrom(
+  { logAreaRecords: 8, maxChangedPages: 100 },
+  { logAreaRecords: 12, maxChangedPages: 2 },
+  { logAreaRecords: 1000, maxChangedPages: 100 }
+)
+
+async function survives(history: Step[], settings: Omit<HistorySettings, 'random'>, seed: number): Promise<number> {
+  const crashes = new CrashHistory({ ...settings, random: randomRow(seed) })
+  await crashes.run(history)
+  return crashes.momentsTried
+}
+
+test('every acknowledged write survives the death of the daemon, every flushed one a power loss', async () => {
+  let moments = 0
+  const property = fc.asyncProperty(steps, limits, fc.boolean(), fc.nat(), async (history, limit, unaligned, seed) => {
+    moments += await survives(history, { ...limit, unaligned }, seed)
+  })
+  await fc.assert(property, { seed: 20_261_121, numRuns: 120 })
+  expect(moments).toBeGreaterThan(5_000)
+})
+
+test('after an fdatasync that fails, what was flushed before is there, and nothing is called flushed that is not', async () => {
+  const property = fc.asyncProperty(steps, limits, fc.nat(12), fc.nat(), async (history, limit, failSync, seed) => {
+    await survives(history, { ...limit, unaligned: false, failSync }, seed)
+  })
+  await fc.assert(property, { seed: 20_261_122, numRuns: 60 })
+})
+
+test('a disk that is full at any write loses nothing of what came before', async () => {
+  const property = fc.asyncProperty(steps, limits, fc.nat(60), fc.nat(), async (history, limit, failWrite, seed) => {
+    await survives(history, { ...limit, unaligned: false, failWrite, failWriteCode: 'DISK_FULL' }, seed)
+  })
+  await fc.assert(property, { seed: 20_261_123, numRuns: 60 })
+})
+
+/** A linear congruential generator (Numerical Recipes); good enough to choose. */
+function randomRow(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return state / 2 ** 32
+  }
+}

@@ -1,0 +1,275 @@
+/**
+ * Runs a history of guest requests and crashes on a RowanDisk over simulated files, and after each life tries every
+ * moment at which it could have ended: the daemon's death, and power losses.
+ */
+import { RowanDisk } from '../../../../src/disk/rowan-disk.ts'
+import { RowanError } from '../../../../src/errors.ts'
+import { GuestModel, type Mark, SECTOR_BYTES } from './guest-model.ts'
+import { RecordingFiles } from './recording-files.ts'
+import type { SimulatedDisk } from './simulated-disk.ts'
+import { components, TestImage } from './test-image.ts'
+
+/** Two map pages and a little, a last sector of 200 bytes. */
+export const DISK_BYTES = (2 * 16_384 + 20) * SECTOR_BYTES + 200
+const SECTORS = Math.ceil(DISK_BYTES / SECTOR_BYTES)
+/** Where requests go: the ends of the disk and the edges of map pages. */
+export const REGIONS = [0, 16_384 - 8, 2 * 16_384 - 8, SECTORS - 16] as const
+export const REGION_SECTORS = 16
+
+export type Step =
+  | { do: 'write' | 'zero'; region: number; from: number; length: number; fua: boolean }
+  | { do: 'flush'; wait: boolean }
+  /** Something that waits for the disk goes on. */
+  | { do: 'step'; which: number }
+  | { do: 'crash'; how: 'death' | 'power-loss' }
+
+export interface HistorySettings {
+  logAreaRecords: number
+  maxChangedPages: number
+  /** Requests begin and end anywhere, not only between sectors. */
+  unaligned: boolean
+  /** A number in [0, 1), the same row for the same history. */
+  random: () => number
+  /** Fails the n-th sync, the n-th write; counted through all lives. */
+  failSync?: number
+  failWrite?: number
+  failWriteCode?: 'DISK_FULL' | 'STORE_IO'
+}
+
+let lives = 0
+
+export class CrashHistory {
+  readonly #settings: HistorySettings
+  readonly #image = new TestImage(DISK_BYTES)
+  #files = new RecordingFiles()
+  #disk: RowanDisk | undefined
+  #model: GuestModel
+  /** How this life began, to try its moments again. */
+  #birth: { disk: SimulatedDisk; model: GuestModel; bootId: string } | undefined
+  #boots = 0
+  #changes = 0
+  #syncs = 0
+  #writes = 0
+  momentsTried = 0
+
+  constructor(settings: HistorySettings) {
+    this.#settings = settings
+    this.#model = new GuestModel(sector => this.#imageSector(sector))
+  }
+
+  async run(steps: Step[]): Promise<void> {
+    const made = await this.#open(this.#files, 'boot-0', true)
+    await made.close()
+    await this.#begin(this.#files.disk)
+    for (const step of steps) await this.#take(step)
+    await this.#crash('death')
+    await this.#crash('power-loss')
+  }
+
+  async #take(step: Step): Promise<void> {
+    if (step.do === 'crash') return this.#crash(step.how)
+    if (step.do === 'step') return this.#files.step(step.which)
+    if (step.do === 'flush') return this.#flush(step.wait)
+    await this.#change(step)
+    await this.#compareNow(REGIONS[step.region]!)
+  }
+
+  async #flush(wait: boolean): Promise<void> {
+    const files = this.#files
+    const flush = this.#changes++
+    this.#mark({ kind: 'flush-call', flush })
+    const done = this.#disk!.flush().then(
+      () => this.#mark({ kind: 'flush-ack', flush }, files),
+      error => this.#failure(error, files)
+    )
+    if (wait) await files.finish(done)
+  }
+
+  async #change(step: Extract<Step, { do: 'write' | 'zero' }>): Promise<void> {
+    const unit = this.#settings.unaligned ? 1 : SECTOR_BYTES
+    const regionStart = REGIONS[step.region]! * SECTOR_BYTES
+    const regionEnd = Math.min(regionStart + REGION_SECTORS * SECTOR_BYTES, DISK_BYTES)
+    const offset = Math.min(regionStart + Math.floor((step.from * SECTOR_BYTES) / unit) * unit, regionEnd - 1)
+    const start = Math.floor(offset / unit) * unit
+    const end = Math.min(start + Math.max(unit, Math.floor((step.length * SECTOR_BYTES) / unit) * unit), regionEnd)
+    const change = this.#changes++
+    const data = step.do === 'zero' ? new Uint8Array(end - start) : contentOf(change, end - start)
+    this.#mark({ kind: 'issue', change, ...this.#merged(start, data) })
+    const files = this.#files
+    try {
+      const disk = this.#disk!
+      const options = { fua: step.fua }
+      const done = step.do === 'zero' ? disk.trim(start, end - start, options) : disk.write(start, data, options)
+      if (done !== undefined) await files.finish(done)
+      this.#mark({ kind: 'ack', change, durable: step.fua })
+    } catch (error) {
+      this.#failure(error, files)
+    }
+  }
+
+  #failure(error: unknown, files: RecordingFiles): void {
+    if (!(error instanceof RowanError)) throw error
+    if (error.code !== 'LAYER_FAILED' && error.code !== this.#settings.failWriteCode) throw error
+    if (error.code !== 'LAYER_FAILED' || files !== this.#files) return
+    this.#mark({ kind: 'failed' }, files)
+  }
+
+  /** The sectors of a change as they are after it. */
+  #merged(start: number, data: Uint8Array): { first: number; contents: Uint8Array[] } {
+    const first = Math.floor(start / SECTOR_BYTES)
+    const last = Math.ceil((start + data.length) / SECTOR_BYTES)
+    const contents: Uint8Array[] = []
+    for (let sector = first; sector < last; sector++) {
+      const content = this.#model.current(sector).slice()
+      const from = Math.max(0, start - sector * SECTOR_BYTES)
+      const source = Math.max(0, sector * SECTOR_BYTES - start)
+      content.set(data.subarray(source, source + content.length - from), from)
+      contents.push(content)
+    }
+    return { first, contents }
+  }
+
+  /** The disk reads as the guest was told, without any crash. */
+  async #compareNow(region: number): Promise<void> {
+    const { logAreaRecords: _, failWrite, failSync } = this.#settings
+    if (failWrite !== undefined || failSync !== undefined) return
+    for (const [sector, content] of await this.#readAll(this.#disk!, region)) {
+      if (!same(content, this.#model.current(sector))) throw new Error(`sector ${sector} is not what was written`)
+    }
+  }
+
+  async #crash(how: 'death' | 'power-loss'): Promise<void> {
+    await this.#tryEveryMoment()
+    const { disk } = this.#files
+    const left = how === 'death' ? disk.clone() : disk.afterPowerLoss(count => this.#choose(count))
+    if (how === 'power-loss') this.#boots++
+    const before = this.#model
+    await this.#begin(left, found => before.afterCrash(how, found))
+  }
+
+  async #begin(disk: SimulatedDisk, model?: (found: Map<number, Uint8Array>) => GuestModel): Promise<void> {
+    this.#files = new RecordingFiles(disk)
+    const bootId = this.#bootId()
+    this.#disk = await this.#open(this.#files, bootId)
+    if (model !== undefined) this.#model = model(await this.#readAll(this.#disk))
+    this.#files.events.length = 0
+    this.#birth = { disk: this.#files.disk.clone(), model: this.#model.clone(), bootId }
+    this.#files.gated = true
+    this.#files.fault = operation => this.#maybeFail(operation)
+  }
+
+  #maybeFail(operation: string): void {
+    const { failSync, failWrite, failWriteCode = 'STORE_IO' } = this.#settings
+    if (operation === 'sync' && this.#syncs++ === failSync) throw new RowanError('STORE_IO', 'injected')
+    if (operation === 'write' && this.#writes++ === failWrite) throw new RowanError(failWriteCode, 'injected')
+  }
+
+  /** Ends this life at every event that it had, and looks what is left. */
+  async #tryEveryMoment(): Promise<void> {
+    const { disk, model, bootId } = this.#birth!
+    const replay = disk.clone()
+    const told = model.clone()
+    for (const event of this.#files.events) {
+      if (event.kind === 'write' && event.bytes.length > 1) {
+        const torn = replay.clone()
+        torn.apply({ ...event, bytes: event.bytes.subarray(0, this.#tear(event.bytes.length)) })
+        await this.#examine(torn, told, bootId, 'death')
+      }
+      replay.apply(event)
+      // The layer gives up at the failed sync, a moment before the guest hears of it.
+      if (event.kind === 'sync-end' && event.failed) told.apply({ kind: 'failed' })
+      if (event.kind === 'mark') told.apply(event.mark as Mark)
+      else if (event.kind === 'write') await this.#examine(replay.clone(), told, bootId, 'death')
+      // A power loss has many outcomes at each moment; one of them.
+      await this.#examine(
+        replay.afterPowerLoss(count => this.#choose(count)),
+        told,
+        'boot-after',
+        'power-loss'
+      )
+    }
+  }
+
+  async #examine(left: SimulatedDisk, told: GuestModel, bootId: string, crash: 'death' | 'power-loss'): Promise<void> {
+    this.momentsTried++
+    const files = new RecordingFiles(left)
+    const disk = await this.#open(files, bootId)
+    const found = await this.#readAll(disk)
+    for (const [sector, content] of found) {
+      if (told.allowed(sector, crash).some(allowed => same(content, allowed))) continue
+      const history = told.sectors.get(sector)
+      throw new Error(
+        `after ${crash}, sector ${sector} is none of what it may be: ${JSON.stringify({ ...history, contents: history?.contents.map(describe), found: describe(content) })}`
+      )
+    }
+    // What was found once, and flushed, is there for good; except what a failed sync had dropped.
+    if (this.#choose(8) > 0 || this.#settings.failSync !== undefined) return
+    await disk.flush()
+    const later = await this.#open(new RecordingFiles(left.afterPowerLoss(count => this.#choose(count))), 'boot-later')
+    for (const [sector, content] of await this.#readAll(later)) {
+      if (!same(content, found.get(sector)!))
+        throw new Error(`sector ${sector} was flushed after ${crash}, and is gone`)
+    }
+  }
+
+  async #readAll(disk: RowanDisk, region?: number): Promise<Map<number, Uint8Array>> {
+    const found = new Map<number, Uint8Array>()
+    for (const start of region === undefined ? REGIONS : [region]) {
+      const offset = start * SECTOR_BYTES
+      const target = new Uint8Array(Math.min(REGION_SECTORS * SECTOR_BYTES, DISK_BYTES - offset))
+      await disk.read(offset, target)
+      for (let at = 0; at < target.length; at += SECTOR_BYTES) {
+        found.set(start + at / SECTOR_BYTES, target.subarray(at, at + SECTOR_BYTES))
+      }
+    }
+    return found
+  }
+
+  #open(files: RecordingFiles, bootId: string, create = false): Promise<RowanDisk> {
+    const { logAreaRecords, maxChangedPages } = this.#settings
+    return RowanDisk.open(
+      { ...components(this.#image, bootId), files },
+      // Each life in a folder of its own: the disk of the one before was never closed.
+      { folder: `/life-${lives++}`, machine: 'm', readOnly: false, create, limits: { logAreaRecords, maxChangedPages } }
+    )
+  }
+
+  #mark(mark: Mark, files = this.#files): void {
+    if (files !== this.#files) return
+    this.#model.apply(mark)
+    files.mark(mark)
+  }
+
+  #bootId(): string {
+    return `boot-${this.#boots}`
+  }
+
+  /** A signal interrupts a write to the page cache between pages at the worst; small ones are torn anywhere all the same. */
+  #tear(length: number): number {
+    return length < SECTOR_BYTES ? this.#choose(length) : this.#choose(length / SECTOR_BYTES) * SECTOR_BYTES
+  }
+
+  #choose(count: number): number {
+    return Math.floor(this.#settings.random() * count)
+  }
+
+  #imageSector(sector: number): Uint8Array {
+    const length = Math.min(SECTOR_BYTES, DISK_BYTES - sector * SECTOR_BYTES)
+    return this.#image.expected(sector * SECTOR_BYTES, new Uint8Array(length))
+  }
+}
+
+/** Bytes that tell which change wrote them. */
+function contentOf(change: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length)
+  for (let index = 0; index < length; index++) bytes[index] = index % 2 === 0 ? change & 0xff : 0x80 | (change >> 8)
+  return bytes
+}
+
+function same(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0
+}
+
+function describe(content: Uint8Array): string {
+  return Buffer.from(content.subarray(0, 4)).toString('hex')
+}

@@ -1,0 +1,136 @@
+/**
+ * The file operations of a layer on a simulated disk: all are recorded, and what waits for the disk waits for the test.
+ *
+ * One layer at a time: files are told apart by their last name.
+ */
+import { basename } from 'node:path'
+import type { LayerFile, LayerFiles } from '../../../../src/disk/layer-files.ts'
+import { type DiskEvent, SimulatedDisk } from './simulated-disk.ts'
+
+export type FaultyOperation = 'read' | 'write' | 'sync'
+
+export class RecordingFiles implements LayerFiles {
+  readonly disk: SimulatedDisk
+  readonly events: DiskEvent[] = []
+  /** Throws, to make an operation fail. */
+  fault: (operation: FaultyOperation, file: string) => void = () => {}
+  /** Off: what waits for the disk goes on at once. */
+  gated = false
+  readonly #gates: (() => void)[] = []
+  #syncs = 0
+
+  constructor(disk = new SimulatedDisk()) {
+    this.disk = disk
+  }
+
+  get waiting(): number {
+    return this.#gates.length
+  }
+
+  /** Lets one operation that waits for the disk go on, and what follows from it happen. */
+  async step(which = 0): Promise<void> {
+    this.#gates.splice(which % Math.max(1, this.#gates.length), 1)[0]?.()
+    await new Promise(resolve => setImmediate(resolve))
+  }
+
+  /** Steps until `work` is done. */
+  async finish<T>(work: Promise<T>): Promise<T> {
+    const state = { settled: false }
+    const watched = work.finally(() => {
+      state.settled = true
+    })
+    watched.catch(() => {})
+    while (!state.settled) await this.step()
+    return watched
+  }
+
+  mark(mark: unknown): void {
+    this.record({ kind: 'mark', mark })
+  }
+
+  record(event: DiskEvent): void {
+    this.events.push(event)
+    this.disk.apply(event)
+  }
+
+  async gate(): Promise<void> {
+    if (this.gated) await new Promise<void>(resolve => this.#gates.push(resolve))
+  }
+
+  nextSync(): number {
+    return this.#syncs++
+  }
+
+  exists(path: string): boolean {
+    return this.disk.files.has(basename(path)) || (/^\d+$/.test(basename(path)) && this.disk.files.size > 0)
+  }
+
+  create(path: string, sizeBytes: number): LayerFile {
+    this.disk.create(basename(path), sizeBytes)
+    return this.open(path)
+  }
+
+  open(path: string): LayerFile {
+    return new RecordingFile(this, path)
+  }
+
+  makeFolder(): void {}
+  removeFolder(): void {}
+  rename(): void {}
+  syncFolder(): void {}
+}
+
+class RecordingFile implements LayerFile {
+  readonly path: string
+  readonly #files: RecordingFiles
+  readonly #name: string
+
+  constructor(files: RecordingFiles, path: string) {
+    this.#files = files
+    this.path = path
+    this.#name = basename(path)
+  }
+
+  get sizeBytes(): number {
+    return this.#files.disk.files.get(this.#name)!.sizeBytes
+  }
+
+  readSync(target: Uint8Array, targetOffset: number, length: number, position: number): void {
+    this.#files.fault('read', this.#name)
+    this.#files.disk.read(this.#name, target.subarray(targetOffset, targetOffset + length), position)
+  }
+
+  writeSync(source: Uint8Array, sourceOffset: number, length: number, position: number): void {
+    const bytes = Uint8Array.from(source.subarray(sourceOffset, sourceOffset + length))
+    try {
+      this.#files.fault('write', this.#name)
+    } catch (error) {
+      // Part of it had been written: the first half, whole sectors of what has whole sectors.
+      const half = length >= 1024 ? (length >> 10) * 512 : length === 512 ? 0 : length >> 1
+      this.#files.record({ kind: 'write', file: this.#name, position, bytes: bytes.subarray(0, half) })
+      throw error
+    }
+    this.#files.record({ kind: 'write', file: this.#name, position, bytes })
+  }
+
+  async write(source: Uint8Array, position: number): Promise<void> {
+    await this.#files.gate()
+    this.writeSync(source, 0, source.length, position)
+  }
+
+  async sync(): Promise<void> {
+    const id = this.#files.nextSync()
+    const file = this.#name
+    this.#files.record({ kind: 'sync-begin', file, id })
+    await this.#files.gate()
+    try {
+      this.#files.fault('sync', file)
+    } catch (error) {
+      this.#files.record({ kind: 'sync-end', file, id, failed: true })
+      throw error
+    }
+    this.#files.record({ kind: 'sync-end', file, id, failed: false })
+  }
+
+  close(): void {}
+}

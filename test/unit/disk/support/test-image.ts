@@ -1,0 +1,101 @@
+/**
+ * An image whose bytes are known, whose blocks are here, zero, or to be waited for, as a test says.
+ */
+import { BLOCK_SIZE_BYTES } from '../../../../src/cluster.ts'
+import type { BaseImage, SlotReader } from '../../../../src/disk/image-reader.ts'
+import { RowanError } from '../../../../src/errors.ts'
+import type { BlockSource, ObtainedBlock } from '../../../../src/store/block-source.ts'
+
+const ZERO = -1
+const ABSENT = -2
+
+export class TestImage implements BaseImage, SlotReader, BlockSource {
+  readonly id = 'ab'.repeat(32)
+  readonly root: { sizeBytes: number }
+  /** Blocks that are not here. */
+  readonly missing = new Set<number>()
+  readonly zeros = new Set<number>()
+  /** What was asked for, in order. */
+  readonly wanted: number[] = []
+  /** When set, `want` answers with bytes: the pool cannot keep the block. */
+  poolIsFull = false
+  /** How often a block that came is gone again before it is read. */
+  evictions = 0
+  /** Off: a wanted block comes by itself. */
+  held = false
+  readonly #pool = new Map<number, Uint8Array>()
+  #waiting: { block: number; come: () => void }[] = []
+
+  constructor(sizeBytes: number) {
+    this.root = { sizeBytes }
+  }
+
+  get waiting(): number[] {
+    return this.#waiting.map(({ block }) => block)
+  }
+
+  /** Lets the n-th of the blocks that are waited for come. */
+  release(index = 0): void {
+    this.#waiting.splice(index % Math.max(1, this.#waiting.length), 1)[0]?.come()
+  }
+
+  /** Fills `target` with the image's bytes: each differs from its neighbours and from those a block or a sector away. */
+  expected(offset: number, target: Uint8Array): Uint8Array {
+    for (let index = 0; index < target.length; index++) {
+      const at = offset + index
+      const block = Math.floor(at / BLOCK_SIZE_BYTES)
+      target[index] = this.zeros.has(block) ? 0 : (at * 7 + Math.floor(at / 512) * 13 + block * 101) & 0xff
+    }
+    return target
+  }
+
+  locate(block: number): number {
+    if (this.zeros.has(block)) return ZERO
+    if (this.missing.has(block)) return ABSENT
+    return block
+  }
+
+  readSync(slot: number, offsetInBlock: number, target: Uint8Array): void {
+    let block = this.#pool.get(slot)
+    if (block === undefined) {
+      block = this.expected(slot * BLOCK_SIZE_BYTES, new Uint8Array(BLOCK_SIZE_BYTES))
+      this.#pool.set(slot, block)
+    }
+    target.set(block.subarray(offsetInBlock, offsetInBlock + target.length))
+  }
+
+  async want(
+    _image: string,
+    block: number,
+    _priority: string,
+    options?: { signal?: AbortSignal }
+  ): Promise<ObtainedBlock> {
+    this.wanted.push(block)
+    if (this.held) {
+      await new Promise<void>((resolve, reject) => {
+        this.#waiting.push({ block, come: resolve })
+        options?.signal?.addEventListener('abort', () => reject(new RowanError('ABORTED', 'aborted')))
+      })
+    }
+    if (this.poolIsFull) {
+      return { bytes: this.expected(block * BLOCK_SIZE_BYTES, new Uint8Array(BLOCK_SIZE_BYTES)) }
+    }
+    if (this.evictions > 0) this.evictions--
+    else this.missing.delete(block)
+    return { slot: block }
+  }
+}
+
+/** All that a disk over this image needs. */
+export function components(image: TestImage, bootId = 'boot-1') {
+  const warnings: { message: string; values: Record<string, unknown> | undefined }[] = []
+  const log = {
+    debug: () => {},
+    info: () => {},
+    warn: (message: string, values?: Record<string, unknown>) => {
+      warnings.push({ message, values })
+    }
+  }
+  const clock = { ms: 0, monotonicMs: () => clock.ms }
+  return { image, pool: image, source: image, log, clock, bootId, warnings }
+}
