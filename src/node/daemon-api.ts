@@ -56,7 +56,7 @@ export interface Progress {
   phase: string
   done: number
   of: number
-  unit: 'bytes' | 'blocks' | 'steps' | 'percent'
+  unit: 'bytes' | 'blocks' | 'percent' | 'percent'
 }
 
 export interface PublishResult {

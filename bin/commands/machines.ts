@@ -1,0 +1,106 @@
+/**
+ * rowan attach, rowan detach, rowan remove.
+ */
+import { createInterface } from 'node:readline/promises'
+import type { Command } from 'commander'
+import { RowanError } from '../../src/errors.ts'
+import { formatSize } from '../../src/node/units.ts'
+import type { Session } from '../session.ts'
+import { facts } from '../text.ts'
+
+interface AttachOptions {
+  as: string
+  readOnly?: boolean
+  allowExpired?: boolean
+}
+
+export function addAttach(program: Command, session: Session): void {
+  program
+    .command('attach')
+    .description("Serve a machine's disk over NBD; a machine that is new is created from the appliance.")
+    .argument('<appliance>', 'PUBLISHER/NAME, a name of yours or an alias; @VERSION or :CHANNEL behind it')
+    .requiredOption('--as <machine>', 'the machine')
+    .option('--read-only', 'refuse writes')
+    .option('--allow-expired', 'accept a record of the appliance that has expired')
+    .addHelpText(
+      'after',
+      `
+A machine that exists keeps its version and needs no network. Its writes stay in its own layer.
+
+Examples:
+  rowan attach grid --as worker
+  rowan attach 12D3KooW…/grid@v2 --as old --read-only
+  qemu-img info "$(rowan attach grid --as worker --json | jq -r .uri)"`
+    )
+    .action(async (appliance: string, options: AttachOptions) => {
+      const attached = await session.call('attach', {
+        machine: options.as,
+        appliance,
+        readOnly: options.readOnly === true,
+        allowExpired: options.allowExpired === true
+      })
+      session.answer(
+        attached,
+        facts([
+          [
+            'machine',
+            `${attached.machine}${attached.created ? ' (new)' : ''}${attached.readOnly ? ', read-only' : ''}`
+          ],
+          ['appliance', `${attached.appliance}@${attached.version}`],
+          ['size', formatSize(attached.size)],
+          ['disk', attached.uri]
+        ])
+      )
+    })
+}
+
+export function addDetach(program: Command, session: Session): void {
+  program
+    .command('detach')
+    .description("Stop serving a machine's disk; the machine and its writes are kept.")
+    .argument('<machine>')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  rowan detach worker`
+    )
+    .action(async (machine: string) => {
+      session.answer(await session.call('detach', { machine }), `${machine} is detached; its writes are kept`)
+    })
+}
+
+export function addRemove(program: Command, session: Session): void {
+  program
+    .command('remove')
+    .description('Forget a machine with everything that was written to it.')
+    .argument('<machine>')
+    .option('--yes', 'do not ask')
+    .option('--force', 'even while its disk is in use')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  rowan remove worker
+  rowan remove worker --yes                 for scripts`
+    )
+    .action(async (machine: string, options: { yes?: boolean; force?: boolean }) => {
+      if (options.yes !== true && !(await confirmed(machine))) throw new RowanError('ABORTED', `${machine} is kept`)
+      const removed = await session.call('remove', { machine, force: options.force === true })
+      session.answer(removed, `${machine} and its writes are gone`)
+    })
+}
+
+async function confirmed(machine: string): Promise<boolean> {
+  if (process.stdin.isTTY !== true) {
+    throw new RowanError('USAGE', `removing ${machine} needs a terminal to ask on, or --yes`)
+  }
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    return /^y(es)?$/i.test(
+      (await terminal.question(`Remove ${machine} with all that was written to it? [y/N] `)).trim()
+    )
+  } finally {
+    terminal.close()
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * rowan publish, rowan releases.
+ */
+import { resolve } from 'node:path'
+import { type Command, InvalidArgumentError } from 'commander'
+import { RowanError } from '../../src/errors.ts'
+import { parseApplianceRef } from '../../src/image/names.ts'
+import { formatDuration, formatSize } from '../../src/node/units.ts'
+import type { Session } from '../session.ts'
+import { facts, table } from '../text.ts'
+
+interface PublishOptions {
+  channel?: string
+  rollout?: number
+  label?: Record<string, string>
+}
+
+export function addPublish(program: Command, session: Session): void {
+  program
+    .command('publish')
+    .description('Release a disk image as a version of an appliance of yours; returns when all of it is durable.')
+    .argument('<image>', 'a raw or qcow2 file (qcow2 without backing or data file); it is only read')
+    .argument('<name@version>', 'the appliance and the version, like grid@v1')
+    .option('--channel <name>', 'point this channel to the version (default: stable)')
+    .option(
+      '--rollout <percent>',
+      'give the version to this share of the peers; the others stay where they are',
+      percent
+    )
+    .option('--label <name=value>', 'note something with the release (may be repeated)', label)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  rowan publish disk.raw grid@v1
+  rowan publish disk.qcow2 grid@v2 --channel testing
+  rowan publish disk.raw grid@v3 --rollout 10 --label ticket=42`
+    )
+    .action((image: string, ref: string, options: PublishOptions) => publish(session, image, ref, options))
+}
+
+async function publish(session: Session, image: string, text: string, options: PublishOptions): Promise<void> {
+  const ref = parseApplianceRef(text)
+  if (ref.version === undefined || ref.publisher !== undefined) {
+    const says = `"${text}" does not name a version of an appliance of yours; write it like grid@v1`
+    throw new RowanError('APPLIANCE_REF_INVALID', says)
+  }
+  const { channel, rollout, label: labels } = options
+  const published = await session.call('publish', {
+    path: resolve(image),
+    name: ref.name,
+    version: ref.version,
+    ...(channel === undefined ? {} : { channel }),
+    ...(rollout === undefined ? {} : { rollout }),
+    ...(labels === undefined ? {} : { labels })
+  })
+  const data = published.blocks - published.zeroBlocks
+  session.answer(
+    published,
+    `${facts([
+      ['published', `${published.appliance}@${published.version}`],
+      ['image', published.image],
+      ['size', `${formatSize(published.size)} in ${published.blocks} blocks, ${data} of them with data`],
+      ['new', `${published.newBlocks} blocks that were not here yet`],
+      ['took', formatDuration(published.seconds * 1000)]
+    ])}\nOthers attach it with:  rowan attach ${published.appliance} --as MACHINE`
+  )
+}
+
+export function addReleases(program: Command, session: Session): void {
+  program
+    .command('releases')
+    .description('Show the versions of an appliance, their channels and how many replicas there are.')
+    .argument('<appliance>', 'PUBLISHER/NAME, or NAME for one of yours, or an alias')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  rowan releases grid
+  rowan releases 12D3KooW…/grid --json`
+    )
+    .action(async (appliance: string) => {
+      const rows = await session.call('releases', { appliance })
+      const cells = rows.map(row => [
+        row.version,
+        row.channels.join(', ') || '-',
+        row.published.slice(0, 16).replace('T', ' '),
+        String(row.replicas),
+        row.sharers.count === null ? '?' : `${row.sharers.exact ? '' : '~'}${row.sharers.count}`,
+        row.image.slice(0, 16)
+      ])
+      const text = table(['VERSION', 'CHANNELS', 'PUBLISHED', 'REPLICAS', 'SHARERS', 'IMAGE'], cells)
+      session.answer(rows, rows[0] === undefined ? 'no releases' : `${rows[0].appliance}\n${text}`)
+    })
+}
+
+function percent(value: string): number {
+  if (!/^\d{1,3}$/.test(value)) throw new InvalidArgumentError('It must be a whole number from 1 to 100.')
+  return Number(value)
+}
+
+function label(value: string, previous: Record<string, string> | undefined): Record<string, string> {
+  const at = value.indexOf('=')
+  if (at < 1) throw new InvalidArgumentError('Write it like name=value.')
+  return { ...previous, [value.slice(0, at)]: value.slice(at + 1) }
+}

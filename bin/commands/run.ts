@@ -1,0 +1,100 @@
+/**
+ * rowan run: attach a machine and boot it.
+ *
+ * QEMU is a child of this process, not of the daemon: a daemon that restarts only pauses the guest.
+ */
+import { type Command, Option } from 'commander'
+import { RowanError } from '../../src/errors.ts'
+import { parseApplianceRef } from '../../src/image/names.ts'
+import { kvmUsable, runGuest } from '../../src/machine/guest.ts'
+import { type GuestNetwork, startGuestNetwork } from '../../src/machine/guest-network.ts'
+import { openings, type QemuNetwork, qemuCommand, shellLine } from '../../src/machine/qemu.ts'
+import type { AttachResult } from '../../src/node/daemon-api.ts'
+import { lineLog, systemClock } from '../../src/node/system.ts'
+import { formatDuration } from '../../src/node/units.ts'
+import type { Session } from '../session.ts'
+import { shortAppliance } from '../text.ts'
+
+interface RunOptions {
+  as?: string
+  net: QemuNetwork['mode']
+  allowExpired?: boolean
+  verbose?: boolean
+}
+
+export function addRun(program: Command, session: Session): void {
+  program
+    .command('run')
+    .description('Attach a machine and boot it in QEMU, sandboxed; returns when the guest is gone.')
+    .argument('<machine or appliance>', 'a machine that exists; else an appliance, whose machine is created')
+    .argument('[qemu args...]', 'behind --: options for QEMU, which take the place of ours')
+    .option('--as <machine>', "the machine's name (default: the appliance's)")
+    .addOption(
+      new Option('--net <mode>', 'none; restricted: a network card without anybody; user: other hosts, not this one')
+        .choices(['none', 'restricted', 'user'])
+        .default('none')
+    )
+    .option('--allow-expired', 'accept a record of the appliance that has expired')
+    .option('--verbose', 'show the QEMU command')
+    .addHelpText(
+      'after',
+      `
+The guest's serial console is this terminal (Ctrl-A X ends the guest); there is no network unless --net says so.
+
+Examples:
+  rowan run grid
+  rowan run grid@v2 --as test --net user
+  rowan run test -- -m 4096 -smp 2
+  rowan run test -- -serial file:console.log -vnc :1`
+    )
+    .action((target: string, extra: string[], options: RunOptions) => run(session, target, extra, options))
+}
+
+async function run(session: Session, target: string, extra: string[], options: RunOptions): Promise<void> {
+  if (extra.length > 0 && !process.argv.includes('--')) {
+    throw new RowanError('USAGE', `"${extra[0]}" was not expected; options for QEMU stand behind --`)
+  }
+  const attached = await attach(session, target, options)
+  const log = lineLog('warn', line => process.stderr.write(line))
+  let relay: GuestNetwork | undefined
+  try {
+    if (options.net === 'user') relay = await startGuestNetwork({ log })
+    const command = qemuCommand({
+      machine: attached.machine,
+      socketPath: session.home.nbdSocket,
+      readOnly: attached.readOnly,
+      network: relay === undefined ? { mode: options.net as 'none' } : { mode: 'user', socketPath: relay.socketPath },
+      kvm: kvmUsable(),
+      terminal: process.stdin.isTTY === true,
+      extra
+    })
+    const open = openings(extra)
+    if (open.length > 0) session.say(`note: ${open.join(', ')} may open the guest to this host or the network`)
+    if (options.verbose === true) session.say(shellLine(command))
+    const end = await runGuest({ clock: systemClock }, { ...command, consoleToStderr: session.json })
+    if (end.exit !== 0) session.exitStatus = 1
+    const how = end.exit === 0 ? '' : ` with status ${end.exit}`
+    const text = `the guest of ${attached.machine} left${how} after ${formatDuration(end.seconds * 1000)}`
+    session.answer({ ...attached, ...end }, text)
+  } finally {
+    relay?.stop()
+  }
+}
+
+/** The machine of this name if there is one; else one made of the appliance. */
+async function attach(session: Session, target: string, options: RunOptions): Promise<AttachResult> {
+  const allowExpired = options.allowExpired === true
+  if (options.as === undefined && (await isMachine(session, target))) {
+    return await session.call('attach', { machine: target, allowExpired })
+  }
+  const machine = options.as ?? parseApplianceRef(target).name
+  const attached = await session.call('attach', { machine, appliance: target, allowExpired })
+  if (attached.created)
+    session.say(`new machine ${machine} of ${shortAppliance(attached.appliance)}@${attached.version}`)
+  return attached
+}
+
+async function isMachine(session: Session, name: string): Promise<boolean> {
+  const { machines } = await session.call('status', {})
+  return machines.some(machine => machine.name === name)
+}

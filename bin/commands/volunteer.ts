@@ -1,0 +1,49 @@
+/**
+ * rowan follow, rowan replicate.
+ */
+import type { Command } from 'commander'
+import type { Session } from '../session.ts'
+import { shortAppliance } from '../text.ts'
+
+export function addFollow(program: Command, session: Session): void {
+  program
+    .command('follow')
+    .description("Give somebody's appliance a name of its own here.")
+    .argument('<publisher/name>', 'the appliance')
+    .requiredOption('--as <alias>', 'the local name')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  rowan follow 12D3KooW…/grid --as grid`
+    )
+    .action(async (appliance: string, options: { as: string }) => {
+      const followed = await session.call('follow', { appliance, alias: options.as })
+      session.answer(followed, `${followed.alias} now means ${followed.appliance}`)
+    })
+}
+
+export function addReplicate(program: Command, session: Session): void {
+  program
+    .command('replicate')
+    .description('Keep the whole image of a version here and serve it to others, from now on.')
+    .argument('<appliance>', 'PUBLISHER/NAME, a name of yours or an alias; @VERSION or :CHANNEL behind it')
+    .option('--wait', 'return only when all of it is here')
+    .option('--allow-expired', 'accept a record of the appliance that has expired')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  rowan replicate grid
+  rowan replicate 12D3KooW…/grid@v2 --wait`
+    )
+    .action(async (appliance: string, options: { wait?: boolean; allowExpired?: boolean }) => {
+      const answer = await session.call('replicate', {
+        appliance,
+        wait: options.wait === true,
+        allowExpired: options.allowExpired === true
+      })
+      const what = `${shortAppliance(answer.appliance)}@${answer.version}`
+      session.answer(answer, answer.complete ? `${what} is complete here and served` : `${what} is being completed`)
+    })
+}

@@ -1,0 +1,65 @@
+/**
+ * What all commands of one call share: the home, the way to the daemon, and where words go.
+ *
+ * stdout carries the answer: one JSON value with --json, else text. Everything else goes to stderr.
+ */
+import { ControlClient } from '../src/node/control-client.ts'
+import type { Command, Params, Results } from '../src/node/daemon-api.ts'
+import { type HomePaths, homePaths, resolveHome } from '../src/node/home.ts'
+import { ProgressView } from './progress.ts'
+
+export class Session {
+  readonly json: boolean
+  readonly version: string
+  /** Of a command that ended well but has something to tell, such as a guest that failed. */
+  exitStatus = 0
+  #home: HomePaths | undefined
+
+  constructor(options: { json: boolean; version: string }) {
+    this.json = options.json
+    this.version = options.version
+    // A reader that went away (`| head`) is no error.
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') process.exit(0)
+      throw error
+    })
+  }
+
+  /** Called once the options are known. */
+  useHome(option: string | undefined): void {
+    this.#home = homePaths(resolveHome(option))
+  }
+
+  get home(): HomePaths {
+    this.#home ??= homePaths(resolveHome(undefined))
+    return this.#home
+  }
+
+  get client(): ControlClient {
+    return new ControlClient(this.home.controlSocket)
+  }
+
+  /** Asks the daemon, showing its progress. */
+  async call<C extends Command>(command: C, params: Params<C>): Promise<Results[C]> {
+    const view = new ProgressView()
+    try {
+      return await this.client.call(command, params, { onProgress: progress => view.show(progress) })
+    } finally {
+      view.end()
+    }
+  }
+
+  /** The command's answer: the value with --json, else the text. */
+  answer(value: unknown, text: string): void {
+    this.print(this.json ? JSON.stringify(value) : text)
+  }
+
+  print(line: string): void {
+    process.stdout.write(`${line}\n`)
+  }
+
+  /** A message to the person, beside the answer. */
+  say(line: string): void {
+    process.stderr.write(`${line}\n`)
+  }
+}

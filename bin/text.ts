@@ -1,0 +1,35 @@
+/**
+ * Answers as a person reads them: tables and lists of facts.
+ */
+
+/** Columns as wide as their longest cell. */
+export function table(header: string[], rows: string[][]): string {
+  const widths = header.map((title, column) => Math.max(title.length, ...rows.map(row => row[column]!.length)))
+  const line = (cells: string[]) =>
+    cells
+      .map((cell, column) => cell.padEnd(widths[column]!))
+      .join('  ')
+      .trimEnd()
+  return [header, ...rows].map(line).join('\n')
+}
+
+/** `name  value`, one each line, the values below each other; several values of one name too. */
+export function facts(entries: [name: string, value: string | string[]][]): string {
+  const width = Math.max(...entries.map(([name]) => name.length))
+  return entries
+    .flatMap(([name, value]) => {
+      const values = typeof value === 'string' ? [value] : value.length === 0 ? ['none'] : value
+      return values.map((each, index) => `${(index === 0 ? name : '').padEnd(width)}  ${each}`)
+    })
+    .join('\n')
+}
+
+/** `12D3KooWAb…/grid` instead of all 52 characters of the publisher's id. */
+export function shortAppliance(appliance: string): string {
+  return appliance.replace(/^(\w{12})\w{8,}(?=\/)/, '$1…')
+}
+
+/** "3 blocks", "1 block". */
+export function counted(count: number, thing: string): string {
+  return `${count} ${thing}${count === 1 ? '' : 's'}`
+}

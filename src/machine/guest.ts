@@ -1,0 +1,64 @@
+/**
+ * A guest in QEMU, as a child of the command line: it outlives the daemon, whose restart only pauses its disk.
+ */
+import { spawn } from 'node:child_process'
+import { accessSync, constants } from 'node:fs'
+import { constants as systemConstants } from 'node:os'
+import type { Clock } from '../environment.ts'
+import { RowanError } from '../errors.ts'
+
+export interface GuestEnd {
+  /** QEMU's exit status; 128 + the number of the signal that ended it. */
+  exit: number
+  seconds: number
+}
+
+export interface GuestOptions {
+  file: string
+  args: string[]
+  /** Sends QEMU's stdout, the guest's console, to our stderr: stdout is kept for a JSON answer. */
+  consoleToStderr: boolean
+}
+
+const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/**
+ * Runs QEMU until the guest is gone; SIGINT, SIGTERM and SIGHUP of this process are passed on to it.
+ *
+ * @throws RowanError TOOL_MISSING
+ */
+export async function runGuest(components: { clock: Clock }, options: GuestOptions): Promise<GuestEnd> {
+  const { clock } = components
+  const startedMs = clock.monotonicMs()
+  const child = spawn(options.file, options.args, {
+    stdio: ['inherit', options.consoleToStderr ? 2 : 'inherit', 'inherit']
+  })
+  const passOn = (signal: NodeJS.Signals) => {
+    child.kill(signal)
+  }
+  for (const signal of PASSED_ON) process.on(signal, passOn)
+  try {
+    const exit = await new Promise<number>((resolve, reject) => {
+      child.once('error', reject)
+      child.once('exit', (code, signal) => resolve(code ?? 128 + systemConstants.signals[signal!]))
+    })
+    return { exit, seconds: (clock.monotonicMs() - startedMs) / 1000 }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    const says = `${options.file} is not installed; install the package qemu-system-x86`
+    throw new RowanError('TOOL_MISSING', says, { cause: error })
+  } finally {
+    for (const signal of PASSED_ON) process.off(signal, passOn)
+  }
+}
+
+/** Whether KVM can be tried. */
+export function kvmUsable(): boolean {
+  try {
+    accessSync('/dev/kvm', constants.R_OK | constants.W_OK)
+    return true
+  } catch {
+    // Absent or not for this user: the guest runs without it.
+    return false
+  }
+}
