@@ -33,7 +33,9 @@ interface Item {
 export class AnnouncePlan {
   readonly #random: Random
   readonly #ttlMs: number
-  readonly #items = new Map<string, Item>()
+  /** By image, then by appliance; '' for the image itself. */
+  readonly #items = new Map<string, Map<string, Item>>()
+  #size = 0
 
   constructor(components: { random: Random }, settings: { ttlMs: number }) {
     this.#random = components.random
@@ -49,28 +51,26 @@ export class AnnouncePlan {
   add(image: string, appliance: string | undefined, complete: boolean, now: number): void {
     this.#addOne({ image, complete }, now)
     if (appliance !== undefined) this.#addOne({ image, appliance, complete }, now)
-    for (const item of this.#items.values()) {
-      if (item.announcement.image === image && item.announcement.complete !== complete) {
-        this.#addOne({ ...item.announcement, complete }, now)
-      }
-    }
+    // Also under the appliances named earlier.
+    for (const item of this.#items.get(image)?.values() ?? []) this.#addOne({ ...item.announcement, complete }, now)
   }
 
   /** No longer. Returns under what it was announced. */
   remove(image: string): Announcement[] {
-    const removed = [...this.#items].filter(([, item]) => item.announcement.image === image)
-    for (const [id] of removed) this.#items.delete(id)
-    return removed.map(([, item]) => item.announcement)
+    const removed = [...(this.#items.get(image)?.values() ?? [])]
+    this.#items.delete(image)
+    this.#size -= removed.length
+    return removed.map(item => item.announcement)
   }
 
   /** Everything again, now: this peer's addresses have changed. */
   renewAll(now: number): void {
-    for (const item of this.#items.values()) hasten(item, now)
+    for (const item of this.#all()) hasten(item, now)
   }
 
   /** Up to `count` that are due, the longest due first; each is under way until `done` is told. */
   due(now: number, count: number): Announcement[] {
-    const due = [...this.#items.values()].filter(item => item.dueMs !== undefined && item.dueMs <= now)
+    const due = [...this.#all()].filter(item => item.dueMs !== undefined && item.dueMs <= now)
     const chosen = due.toSorted((a, b) => a.dueMs! - b.dueMs!).slice(0, count)
     for (const item of chosen) item.dueMs = undefined
     return chosen.map(item => item.announcement)
@@ -78,7 +78,7 @@ export class AnnouncePlan {
 
   /** What came of one that was due: how many holders were asked, and how many keep it. */
   done(announcement: Announcement, outcome: { asked: number; kept: number }, now: number): void {
-    const item = this.#items.get(idOf(announcement))
+    const item = this.#items.get(announcement.image)?.get(announcement.appliance ?? '')
     if (item === undefined || item.dueMs !== undefined) return
     item.failures = outcome.kept === 0 ? item.failures + 1 : 0
     item.thin = outcome.kept > 0 && outcome.asked < FULL_SET_OF_HOLDERS ? item.thin + 1 : 0
@@ -89,14 +89,14 @@ export class AnnouncePlan {
   /** When something is due next; undefined when nothing is planned. */
   nextMs(): number | undefined {
     let next: number | undefined
-    for (const { dueMs } of this.#items.values()) {
+    for (const { dueMs } of this.#all()) {
       if (dueMs !== undefined && dueMs < (next ?? Infinity)) next = dueMs
     }
     return next
   }
 
   get size(): number {
-    return this.#items.size
+    return this.#size
   }
 
   #delayMs(item: Item): number {
@@ -106,15 +106,22 @@ export class AnnouncePlan {
     return renewalMs
   }
 
+  *#all(): Iterable<Item> {
+    for (const items of this.#items.values()) yield* items.values()
+  }
+
   #addOne(announcement: Announcement, now: number): void {
-    const id = idOf(announcement)
-    const item = this.#items.get(id)
+    const { image, appliance = '', complete } = announcement
+    const item = this.#items.get(image)?.get(appliance)
     if (item === undefined) {
-      if (this.#items.size >= MAX_ANNOUNCEMENTS) {
-        throw new RowanError('LIMIT_EXCEEDED', `${MAX_ANNOUNCEMENTS} announcements are kept up; not also ${id}`)
+      if (this.#size >= MAX_ANNOUNCEMENTS) {
+        throw new RowanError('LIMIT_EXCEEDED', `${MAX_ANNOUNCEMENTS} announcements are kept up; not also ${image}`)
       }
-      this.#items.set(id, { announcement, dueMs: now, isStale: false, failures: 0, thin: 0 })
-    } else if (item.announcement.complete !== announcement.complete) {
+      const items = this.#items.get(image) ?? new Map<string, Item>()
+      items.set(appliance, { announcement, dueMs: now, isStale: false, failures: 0, thin: 0 })
+      this.#items.set(image, items)
+      this.#size++
+    } else if (item.announcement.complete !== complete) {
       item.announcement = announcement
       hasten(item, now)
     }
@@ -124,8 +131,4 @@ export class AnnouncePlan {
 function hasten(item: Item, now: number): void {
   if (item.dueMs === undefined) item.isStale = true
   else item.dueMs = Math.min(item.dueMs, now)
-}
-
-function idOf({ image, appliance }: Announcement): string {
-  return appliance === undefined ? image : `${image} ${appliance}`
 }

@@ -35,8 +35,7 @@ export class LatestSearch {
   /** Asks one holder and takes in what it says. Throws what `ask` throws. */
   async consult(peer: string, ask: Ask): Promise<void> {
     const known = this.#memory.get(this.#appliance)?.latest
-    const knownDigest = owned(known === undefined ? new Uint8Array(0) : Buffer.from(known.digest, 'hex'))
-    const query = { appliance: this.#appliance, knownDigest, second: false }
+    const query = latestQuery(this.#appliance, known)
     const { response, met } = await ask({ latest: query })
     const answer = response.latest
     if (answer === undefined) throw new RowanError('WIRE_INVALID', `the answer of ${peer} lacks what it was asked for`)
@@ -97,4 +96,10 @@ export class LatestSearch {
     }
     return opened
   }
+}
+
+/** Asks for an appliance's record, unless the holder's is the one that is known. */
+export function latestQuery(appliance: string, known: VerifiedLatest | undefined) {
+  const knownDigest = owned(known === undefined ? new Uint8Array(0) : Buffer.from(known.digest, 'hex'))
+  return { appliance, knownDigest, second: false }
 }

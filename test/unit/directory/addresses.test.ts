@@ -1,0 +1,82 @@
+import { describe, expect, test } from 'vitest'
+import { bareAddress, hostOf, mayDial, REACH, reachMet, reachOf } from '../../../src/directory/addresses.ts'
+
+const PEER = '12D3KooWSxi87aiqEM5hCxqK55utTw6HZUErvPcvnDLXAeJFEKRW'
+const OTHER = '12D3KooWPv9JYcRtUoZt8WoKauZw8GqQw3m8FVsMRe6qZJnAP2vi'
+
+describe('how close one must be to use an address', () => {
+  test.each([
+    ['/ip4/8.8.8.8/tcp/1', REACH.public],
+    ['/ip6/2a00:1450::1/tcp/1', REACH.public],
+    ['/ip6/::ffff:8.8.8.8/tcp/1', REACH.public],
+    ['/ip4/10.1.2.3/tcp/1', REACH.private],
+    ['/ip4/192.168.1.9/tcp/1', REACH.private],
+    ['/ip4/172.31.255.255/tcp/1', REACH.private],
+    ['/ip4/100.64.0.1/tcp/1', REACH.private],
+    ['/ip4/169.254.169.254/tcp/80', REACH.private],
+    ['/ip4/224.0.0.1/tcp/1', REACH.private],
+    ['/ip6/fe80::1/tcp/1', REACH.private],
+    ['/ip6/fd00::1/tcp/1', REACH.private],
+    ['/ip6/::ffff:192.168.1.9/tcp/1', REACH.private],
+    // NAT64 and 6to4 carry an IPv4 address inside.
+    ['/ip6/64:ff9b::7f00:1/tcp/1', REACH.private],
+    ['/ip6/2002:7f00:1::/tcp/1', REACH.private],
+    ['/ip4/127.0.0.1/tcp/1', REACH.loopback],
+    ['/ip4/127.9.9.9/tcp/1', REACH.loopback],
+    ['/ip4/0.0.0.0/tcp/1', REACH.loopback],
+    ['/ip6/::1/tcp/1', REACH.loopback],
+    ['/ip6/::/tcp/1', REACH.loopback],
+    ['/ip6/::ffff:127.0.0.1/tcp/1', REACH.loopback],
+    ['/dns4/example.org/tcp/1', REACH.loopback],
+    ['/unix/run%2Fx.sock', REACH.loopback],
+    ['nonsense', REACH.loopback],
+    ['', REACH.loopback]
+  ])('%s', (address, reach) => {
+    expect(reachOf(address)).toBe(reach)
+  })
+
+  test('an announcer met over the Internet opens no door to a private address', () => {
+    const met = reachMet('/ip4/8.8.8.8/tcp/4001')
+    expect(mayDial('/ip4/9.9.9.9/tcp/1', met)).toBe(true)
+    expect(mayDial('/ip4/192.168.1.9/tcp/1', met)).toBe(false)
+    expect(mayDial('/ip4/127.0.0.1/tcp/1', met)).toBe(false)
+  })
+
+  test('one met on the local network opens that network, but not the loopback', () => {
+    const met = reachMet('/ip4/192.168.1.7/tcp/4001')
+    expect(mayDial('/ip4/192.168.1.9/tcp/1', met)).toBe(true)
+    expect(mayDial('/ip4/127.0.0.1/tcp/1', met)).toBe(false)
+    expect(mayDial('/ip4/127.0.0.1/tcp/1', reachMet('/ip4/127.0.0.1/tcp/5'))).toBe(true)
+  })
+
+  test('one met over a relay, or who knows how, could be anybody', () => {
+    expect(reachMet(`/ip4/127.0.0.1/tcp/1/p2p/${OTHER}/p2p-circuit/p2p/${PEER}`)).toBe(REACH.public)
+    expect(reachMet('/unix/x')).toBe(REACH.public)
+    expect(reachMet('nonsense')).toBe(REACH.public)
+  })
+})
+
+describe('an announced address as it is kept', () => {
+  test('without the id of its own peer', () => {
+    expect(bareAddress(`/ip4/1.2.3.4/tcp/5/p2p/${PEER}`, PEER)).toBe('/ip4/1.2.3.4/tcp/5')
+    expect(bareAddress('/ip6/2a00::1/udp/5/quic-v1', PEER)).toBe('/ip6/2a00::1/udp/5/quic-v1')
+    expect(bareAddress('/dns4/example.org/tcp/5/wss', PEER)).toBe('/dns4/example.org/tcp/5/wss')
+  })
+
+  test.each([
+    ['another peer', `/ip4/1.2.3.4/tcp/5/p2p/${OTHER}`],
+    ['a relay', `/ip4/1.2.3.4/tcp/5/p2p/${OTHER}/p2p-circuit/p2p/${PEER}`],
+    ['a second host', '/ip4/1.2.3.4/tcp/5/ip4/127.0.0.1/tcp/6'],
+    ['no port', '/ip4/1.2.3.4'],
+    ['a file', '/unix/etc'],
+    ['no address', 'nonsense'],
+    ['nothing', ''],
+    ['too long a name', `/dns4/${'a'.repeat(200)}/tcp/5`]
+  ])('none that names %s', (_what, address) => {
+    expect(bareAddress(address, PEER)).toBeUndefined()
+  })
+
+  test('its host', () => {
+    expect(hostOf('/ip4/1.2.3.4/tcp/5')).toBe('1.2.3.4')
+  })
+})

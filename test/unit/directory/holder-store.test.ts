@@ -1,0 +1,104 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import type { LatestRecord } from '../../../src/directory/held-latest.ts'
+import type { ReplicaEntry } from '../../../src/directory/held-replicas.ts'
+import { Holder } from '../../../src/directory/holder.ts'
+import { HolderStore } from '../../../src/directory/holder-store.ts'
+import { TENURE_GAP_MS } from '../../../src/directory/limits.ts'
+import { RowanError } from '../../../src/errors.ts'
+import { bytesCodec, Catalog } from '../../../src/store/catalog.ts'
+import { DAY_MS, HOUR_MS, imageNumber, latestEntry, NOW, recordingLog, replicaEntry, seeded } from './support.ts'
+
+let folder: string
+let catalog: Catalog
+let log: ReturnType<typeof recordingLog>
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'rowan-holder-'))
+  catalog = await Catalog.open(folder)
+  log = recordingLog()
+})
+afterEach(async () => {
+  await catalog.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+async function startHolder(now: number) {
+  await catalog.close()
+  catalog = await Catalog.open(folder)
+  const holder = new Holder({ random: seeded(1) }, { quotaBytes: 1_000_000 })
+  const store = new HolderStore({ catalog, log })
+  const count = await store.load(holder, now)
+  const put = async (record: LatestRecord | ReplicaEntry, at: number) => {
+    const { outcome, changes } = holder.put(record, at)
+    await store.apply(changes)
+    return outcome
+  }
+  return { holder, store, count, put }
+}
+
+describe('a holder that was restarted', () => {
+  test('still has what it held, with conflicts, marks and tenure', async () => {
+    const first = await startHolder(NOW)
+    await first.put(latestEntry({ sequence: 3, digest: 'a', delegationSequence: 2 }), NOW)
+    await first.put(latestEntry({ sequence: 3, digest: 'b', delegationSequence: 2 }), NOW + 1)
+    await first.put(replicaEntry({ met: 2 }), NOW + 2)
+    await first.put(replicaEntry({ signer: 'peer-2', verified: false, complete: false }), NOW + 3)
+    const before = [
+      first.holder.getLatest('publisher-1/grid', NOW + 5),
+      first.holder.getReplicas(imageNumber(1), NOW + 5)
+    ]
+    await first.store.awake(NOW + 5)
+
+    const second = await startHolder(NOW + TENURE_GAP_MS)
+    expect(second.count).toBe(3)
+    const { held, replicas } = second.holder.getLatest('publisher-1/grid', NOW + 5)
+    expect({ ...held, issuedMs: NOW }).toEqual((before[0] as { held: object }).held)
+    expect(held?.conflicting).toBeDefined()
+    expect(replicas).toEqual(second.holder.getReplicas(imageNumber(1), NOW + 5).replicas)
+    expect(replicas.map(({ signer, verified, complete, met }) => ({ signer, verified, complete, met }))).toEqual([
+      { signer: 'peer-1', verified: true, complete: true, met: 2 },
+      { signer: 'peer-2', verified: false, complete: false, met: 0 }
+    ])
+    expect(second.holder.getReplicas(imageNumber(1), NOW + 5).heldSinceMs).toBe(NOW + 2)
+    expect(await second.put(latestEntry({ sequence: 9, delegationSequence: 1 }), NOW + 6)).toBe('revoked')
+  })
+
+  test('has lost its tenure if it was away for long, and what expired meanwhile', async () => {
+    const first = await startHolder(NOW)
+    await first.put(latestEntry(), NOW)
+    await first.put(replicaEntry({ expiresMs: NOW + HOUR_MS }), NOW)
+    const second = await startHolder(NOW + DAY_MS)
+    expect(second.count).toBe(1)
+    expect(second.holder.getLatest('publisher-1/grid', NOW + DAY_MS).held?.heldSinceMs).toBe(NOW + DAY_MS)
+    const third = await startHolder(NOW + DAY_MS)
+    expect(third.count).toBe(1)
+  })
+
+  test('drops what was withdrawn or pushed out', async () => {
+    const first = await startHolder(NOW)
+    await first.put(replicaEntry({ sequence: 1 }), NOW)
+    await first.put(replicaEntry({ sequence: 2, expiresMs: NOW }), NOW)
+    expect((await startHolder(NOW)).count).toBe(0)
+  })
+
+  test('drops an entry that cannot be read, and says so', async () => {
+    const first = await startHolder(NOW)
+    await first.put(latestEntry(), NOW)
+    await catalog.table('holder', bytesCodec).put('latest/rotten/one', Uint8Array.of(255, 255, 255))
+    const second = await startHolder(NOW)
+    expect(second.count).toBe(1)
+    expect(log.lines.map(line => line.message)).toEqual(['an entry of the holder cannot be read; dropped'])
+    expect(await catalog.table('holder', bytesCodec).get('latest/rotten/one')).toBeUndefined()
+  })
+})
+
+test('a holder on a full disk goes on holding, and says so', async () => {
+  const { put, holder } = await startHolder(NOW)
+  vi.spyOn(catalog, 'write').mockRejectedValue(new RowanError('DISK_FULL', 'the disk is full'))
+  expect(await put(latestEntry(), NOW)).toBe('kept')
+  expect(holder.getLatest('publisher-1/grid', NOW).held).toBeDefined()
+  expect(log.lines.at(-1)).toMatchObject({ level: 'warn', values: { code: 'DISK_FULL' } })
+})
