@@ -1,22 +1,38 @@
 /**
- * A server process for clients that nobody here wrote: `node nbd-serve.ts SOCKET NAME=FILE[,ro]…`
+ * A server process for clients that nobody here wrote: `node nbd-serve.ts SOCKET KIND:NAME=FILE…`
  *
- * Serves each file under its name, the first one also as the default export. Prints `ready` and runs until SIGTERM.
+ *   file:NAME=FILE      the file itself (writes go into it)
+ *   readonly:NAME=FILE  the file, read-only
+ *   machine:NAME=FILE   a machine of rowan with FILE as its image; its store and layer lie in FILE.machine
+ *
+ * The first export is also the default one. Prints `ready` and runs until SIGTERM; on SIGUSR2 it prints its memory.
  */
+import type { BlockDevice } from '../../src/disk/block-device.ts'
 import { NbdServer } from '../../src/nbd/server.ts'
 import { lineLog, systemClock } from '../../src/node/system.ts'
 import { FileDevice } from './file-device.ts'
+import { openLocalMachine } from './local-machine.ts'
 
 const [socketPath, ...files] = process.argv.slice(2)
-if (socketPath === undefined || files.length === 0) throw new Error('usage: nbd-serve.ts SOCKET NAME=FILE[,ro]…')
+if (socketPath === undefined || files.length === 0) throw new Error('usage: nbd-serve.ts SOCKET KIND:NAME=FILE…')
 
-const devices = new Map(
-  files.map(argument => {
-    const [, name, path, readOnly] = /^([^=]+)=(.*?)(,ro)?$/.exec(argument) ?? []
-    if (name === undefined || path === undefined) throw new Error(`not NAME=FILE: ${argument}`)
-    return [name, new FileDevice(path, { readOnly: readOnly !== undefined })]
-  })
-)
+const log = lineLog('info')
+const devices = new Map<string, BlockDevice>()
+const closers: (() => void | Promise<void>)[] = []
+
+for (const argument of files) {
+  const [, kind, name, path] = /^(file|readonly|machine):([^=]+)=(.*)$/.exec(argument) ?? []
+  if (name === undefined || path === undefined) throw new Error(`not KIND:NAME=FILE: ${argument}`)
+  if (kind === 'machine') {
+    const { disk, close } = await openLocalMachine({ clock: systemClock, log }, `${path}.machine`, path)
+    devices.set(name, disk)
+    closers.push(close)
+  } else {
+    const device = new FileDevice(path, { readOnly: kind === 'readonly' })
+    devices.set(name, device)
+    closers.push(() => device.close())
+  }
+}
 
 const server = new NbdServer(
   {
@@ -25,18 +41,20 @@ const server = new NbdServer(
       open: asked => {
         const name = asked === '' ? [...devices.keys()][0] : asked
         const device = name === undefined ? undefined : devices.get(name)
-        return name === undefined || device === undefined ? undefined : { device, name, description: `file ${name}` }
+        return name === undefined || device === undefined ? undefined : { device, name, description: `disk ${name}` }
       }
     },
     clock: systemClock,
-    log: lineLog('info')
+    log
   },
   { socketPath }
 )
 await server.start()
-process.once('SIGTERM', () => {
-  server.stop().then(() => {
-    for (const device of devices.values()) device.close()
-  })
+process.once('SIGTERM', async () => {
+  await server.stop()
+  for (const close of closers) await close()
+})
+process.on('SIGUSR2', () => {
+  process.stdout.write(`memory ${JSON.stringify({ ...process.memoryUsage(), buffers: server.bufferBytes })}\n`)
 })
 process.stdout.write('ready\n')
