@@ -137,6 +137,15 @@ export interface PeerStatus {
   rateBytesPerSecond: number | null
   servedBytes: number
   outstanding: number
+  /** What this peer had from it since the daemon started, of the images of its machines and replications. */
+  fetched: Transfer
+}
+
+/** `bytes` of blocks; `wireBytes` is what crossed the network, compressed, index included. */
+export interface Transfer {
+  blocks: number
+  bytes: number
+  wireBytes: number
 }
 
 export interface ReplicationStatus {
@@ -145,6 +154,8 @@ export interface ReplicationStatus {
   image: string
   complete: boolean
   local: { blocks: number; of: number }
+  /** Why it does not go on at the moment; it is tried again. */
+  error?: { code: string; message: string }
 }
 
 export interface StatusResult {
@@ -156,6 +167,8 @@ export interface StatusResult {
   /** What is known about those that blocks are exchanged with. */
   exchanging: PeerStatus[]
   machines: MachineStatus[]
+  /** What was fetched of each image since the daemon started. */
+  transfers: ({ image: string } & Transfer)[]
   replicating: ReplicationStatus[]
   pool: { blocks: number; bytes: number; quotaBytes: number | null }
 }

@@ -1,0 +1,173 @@
+/**
+ * What each command of the control socket does: finds the room, asks it, puts the answer into the words of the contract
+ * (daemon-api.ts). No decisions are taken here.
+ */
+import type { Directory } from '../directory/directory.ts'
+import type { Clock, Log } from '../environment.ts'
+import { checkName, parseApplianceRef } from '../image/names.ts'
+import type { MachineState, Machines } from '../machine/machines.ts'
+import type { Appliances } from '../release/appliances.ts'
+import type { Publisher } from '../release/publisher.ts'
+import type { PublisherKeys } from '../release/publisher-keys.ts'
+import { listReleases } from '../release/releases.ts'
+import type { Replication } from '../release/replication.ts'
+import type { Pool } from '../store/pool.ts'
+import type { Swarm, Transferred } from '../swarm/swarm.ts'
+import type { DoctorRow, Handlers, MachineStatus, StatusResult } from './daemon-api.ts'
+import { keyResult } from './key-result.ts'
+import type { RowanPeer } from './peer.ts'
+
+export interface Rooms {
+  peer: RowanPeer
+  pool: Pool
+  directory: Directory
+  swarm: Swarm
+  keys: PublisherKeys
+  publisher: Publisher
+  appliances: Appliances
+  replication: Replication
+  machines: Machines
+  clock: Clock
+  log: Log
+  addresses: () => string[]
+  doctor: () => Promise<DoctorRow[]>
+  quotaBytes: number
+}
+
+export function commands(rooms: Rooms): Handlers {
+  const { publisher, appliances, replication, machines, keys } = rooms
+  return {
+    async publish(params, { signal, progress }) {
+      const answer = await publisher.publish({
+        ...params,
+        signal,
+        onProgress: ({ phase, done, of }) =>
+          progress(
+            phase === 'hash'
+              ? { phase: 'hashing', done, of, unit: 'bytes' }
+              : {
+                  phase: `${phase === 'convert' ? 'convert' : 'announc'}ing`,
+                  done: (100 * done) / of,
+                  of: 100,
+                  unit: 'percent'
+                }
+          )
+      })
+      return answer
+    },
+
+    async replicate({ appliance: ref, wait = false, allowExpired = false }, { signal, progress }) {
+      const { appliance, release, replicas } = await appliances.resolve(ref, { allowExpired, signal })
+      const what = { appliance, version: release.version, image: release.image }
+      return replication.replicate(what, replicas, {
+        wait,
+        signal,
+        onProgress: (done, of) => progress({ phase: 'fetch', done, of, unit: 'blocks' })
+      })
+    },
+
+    async attach({ machine, appliance, readOnly, allowExpired = false }, { signal }) {
+      return machines.attach({
+        name: machine,
+        allowExpired,
+        signal,
+        ...(appliance === undefined ? {} : { ref: appliance }),
+        ...(readOnly === undefined ? {} : { readOnly })
+      })
+    },
+
+    async detach({ machine }) {
+      await machines.detach(checkName(machine, 'machine'))
+      return { machine }
+    },
+
+    async remove({ machine, force = false }) {
+      await machines.remove(checkName(machine, 'machine'), { force })
+      return { machine }
+    },
+
+    async releases({ appliance: ref }, { signal }) {
+      const { latest } = await appliances.find(appliances.resolveName(parseApplianceRef(ref)), {
+        signal,
+        allowExpired: true
+      })
+      const { directory, log } = rooms
+      const findReplicas: Directory['findReplicas'] = (image, options) => directory.findReplicas(image, options)
+      return listReleases(latest, { findReplicas, log }, { signal })
+    },
+
+    status: () => status(rooms),
+
+    async follow({ appliance, alias }) {
+      return appliances.follow(appliance, alias)
+    },
+
+    doctor: () => rooms.doctor(),
+
+    'key-show': async () => keyResult(keys.show()),
+    async 'key-export'({ file }) {
+      await keys.exportRoot(file)
+      return { ...keyResult(keys.show()), file }
+    },
+    async 'key-import'({ file, replace = false }) {
+      await keys.importRoot(file, { replace })
+      await publisher.renewDue(rooms.clock.now())
+      return keyResult(keys.show())
+    },
+    async 'key-renew'() {
+      await keys.renew()
+      await publisher.renewDue(rooms.clock.now())
+      return keyResult(keys.show())
+    },
+    async 'key-rotate'() {
+      await keys.rotate()
+      await publisher.renewDue(rooms.clock.now())
+      return keyResult(keys.show())
+    }
+  }
+}
+
+const NOTHING: Transferred = { blocks: 0, bytes: 0, wireBytes: 0 }
+
+async function status(rooms: Rooms): Promise<StatusResult> {
+  const { peer, keys, swarm, machines, replication, pool, quotaBytes, addresses } = rooms
+  const images = new Set([...machines.images(), ...replication.list().map(({ image }) => image)])
+  const transfers = [...images].map(image => ({ image, ...swarm.transfers(image) }))
+  const fetchedFrom = (id: string) => {
+    const parts = transfers.map(({ perPeer }) => perPeer[id] ?? NOTHING)
+    const sum = (field: keyof Transferred) => parts.reduce((total, part) => total + part[field], 0)
+    return { blocks: sum('blocks'), bytes: sum('bytes'), wireBytes: sum('wireBytes') }
+  }
+  return {
+    peer: peer.peerId.toString(),
+    publisher: keys.publisher,
+    addresses: addresses(),
+    peers: peer.getPeers().length,
+    exchanging: swarm.peers().map(({ rttMs, rateBytesPerSecond, ...each }) => ({
+      ...each,
+      fetched: fetchedFrom(each.peer),
+      rttMs: rttMs ?? null,
+      rateBytesPerSecond: rateBytesPerSecond ?? null
+    })),
+    machines: (await machines.status()).map(machineStatus),
+    transfers: transfers.map(({ perPeer: _, ...transfer }) => transfer),
+    replicating: replication.list().map(({ problem, local = { blocks: 0, of: 0 }, ...state }) => ({
+      ...state,
+      local,
+      ...(problem === undefined ? {} : { error: { code: problem.code, message: problem.message } })
+    })),
+    pool: { ...pool.usage, quotaBytes: Number.isFinite(quotaBytes) ? quotaBytes : null }
+  }
+}
+
+function machineStatus({ description, error, ...state }: MachineState): MachineStatus {
+  return {
+    ...state,
+    appliance: description?.appliance ?? '',
+    version: description?.version ?? '',
+    image: description?.image ?? '',
+    size: description?.sizeBytes ?? 0,
+    readOnly: description?.readOnly ?? false,
+    ...(error === undefined ? {} : { error: { code: error.code, message: error.message } })
+  }
+}

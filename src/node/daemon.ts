@@ -1,0 +1,200 @@
+/**
+ * The daemon: one peer, assembled from the rooms, from its first lock to its last sync.
+ *
+ * The order of the start is a promise. The store is opened first, which takes the lock of the home; then machines that
+ * were attached are served again, from what is here; only then are other peers looked for. So a daemon that restarts
+ * under a running guest answers it before, and whether or not, it finds anybody. The stop runs the same list backwards.
+ *
+ * Owns: the order. Does not own: any work, which is in the rooms; what the commands do is in commands.ts.
+ */
+import { readFileSync } from 'node:fs'
+import { mayDial, REACH, type Reach, reachMet } from '../directory/addresses.ts'
+import { ApplianceMemory } from '../directory/appliance-memory.ts'
+import { Directory } from '../directory/directory.ts'
+import { KadRouting } from '../directory/kad-routing.ts'
+import { asRowanError, type RowanError } from '../errors.ts'
+import { Machines } from '../machine/machines.ts'
+import { NbdServer } from '../nbd/server.ts'
+import { Appliances } from '../release/appliances.ts'
+import { Publisher } from '../release/publisher.ts'
+import { PublisherKeys } from '../release/publisher-keys.ts'
+import { Replication } from '../release/replication.ts'
+import { Catalog } from '../store/catalog.ts'
+import { Images } from '../store/images.ts'
+import { Pool } from '../store/pool.ts'
+import { Swarm } from '../swarm/swarm.ts'
+import { commands } from './commands.ts'
+import { ControlServer } from './control-server.ts'
+import { commandTable, type DaemonOptions, type RunningDaemon } from './daemon-api.ts'
+import { makeHome } from './home.ts'
+import { Network } from './join.ts'
+import { JoinedRouting } from './joined-routing.ts'
+import { LatestExchange } from './latest-exchange.ts'
+import { type RowanPeer, startPeer } from './peer.ts'
+import { loadPeerKey } from './peer-key.ts'
+import { type ServeSituation, servesAtStart, serveWhenReachable } from './reachability.ts'
+import { systemClock, systemRandom } from './system.ts'
+
+/** Connections of libp2p: those of the swarm, of the directory, and room for lookups. */
+const MAX_CONNECTIONS = 300
+
+/** What was started and must be stopped, last first. */
+class Started {
+  readonly #stops: { what: string; stop: () => unknown }[] = []
+
+  add(what: string, stop: () => unknown): void {
+    this.#stops.push({ what, stop })
+  }
+
+  /** Stops everything; one that fails does not keep the others from stopping. Returns the first failure. */
+  async stop(): Promise<RowanError | undefined> {
+    let failure: RowanError | undefined
+    for (const { what, stop } of this.#stops.splice(0).reverse()) {
+      try {
+        await stop()
+      } catch (error) {
+        failure ??= asRowanError(error, 'INTERNAL', `cannot stop ${what}`)
+      }
+    }
+    return failure
+  }
+}
+
+/**
+ * Starts the daemon of a home.
+ *
+ * @throws HOME_IN_USE, HOME_UNUSABLE, SOCKET_PATH_TOO_LONG, CATALOG_CORRUPT, KEY_INVALID, LISTEN_FAILED, CONFIG_INVALID;
+ *   whatever was started by then is stopped again
+ */
+export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
+  const started = new Started()
+  try {
+    return await assemble(options, started)
+  } catch (error) {
+    const failure = await started.stop()
+    if (failure !== undefined) options.log.warn('stopping after a failed start', { error: failure })
+    throw asRowanError(error)
+  }
+}
+
+async function assemble({ home, settings, log, version }: DaemonOptions, started: Started): Promise<RunningDaemon> {
+  const clock = systemClock
+  const random = systemRandom
+  makeHome(home.directory)
+
+  // What this peer has.
+  const catalog = await Catalog.open(home.catalog)
+  started.add('the catalog', () => catalog.close())
+  const pool = await Pool.open({ directory: home.pool, catalog, log }, { quotaBytes: settings.pool.quotaBytes })
+  started.add('the pool', () => pool.close())
+  const images = new Images({ catalog, pool, log })
+  started.add('the images', () => images.close())
+  const memory = await ApplianceMemory.open({ catalog, log })
+  const keys = await PublisherKeys.open(home.keys, { clock, log })
+  const privateKey = await loadPeerKey(home.keys)
+
+  // The peer listens, and meets nobody yet.
+  const { listen, announce, bootstrap } = settings.network
+  const situation: ServeSituation = { policy: settings.directory.serve, listen, announce, bootstrap }
+  const dhtServer = servesAtStart(situation)
+  const peer = await startPeer({ privateKey, listen, announce, dhtServer, maxPeers: MAX_CONNECTIONS })
+  started.add('the peer', () => peer.stop())
+  const network = new Network({ peer, catalog, clock, log }, { bootstrap })
+  const addresses = () => peer.getMultiaddrs().map(String)
+  const self = peer.peerId.toString()
+  const { dht } = peer.services
+  const kad = new KadRouting({ dht, peer: self, addresses, canServe: () => dht.getMode() === 'server', log })
+  const routing = new JoinedRouting({ routing: kad, network })
+  const directory = new Directory(
+    { network: peer, routing, catalog, memory, clock, random, log, privateKey, addresses },
+    { replicaTtlMs: settings.directory.replicaTtlMs, serve: situation.policy !== 'never' && listen.length > 0 }
+  )
+  const swarm = new Swarm(
+    {
+      network: peer,
+      images,
+      pool,
+      findReplicas: (image, options) => directory.findReplicas(image, options),
+      records: new LatestExchange({ memory, clock, log }),
+      mayDial: address => mayDial(address.toString(), nearestMet(peer)),
+      clock,
+      random,
+      log
+    },
+    {
+      maxPeers: settings.swarm.maxPeers,
+      maxUploadBytesPerSecond: unlessUnlimited(settings.swarm.maxUploadBytesPerSecond),
+      maxDownloadBytesPerSecond: unlessUnlimited(settings.swarm.maxDownloadBytesPerSecond)
+    }
+  )
+
+  // What its owner does with it.
+  const publisher = await Publisher.open(
+    { keys, catalog, pool, images, directory, memory, clock, log },
+    { latestTtlMs: settings.directory.latestTtlMs, temporaryFolder: home.tmp }
+  )
+  const publisherId = () => keys.publisher
+  const appliances = await Appliances.open({ catalog, memory, directory, publisherId, peerId: self, clock, log })
+  const replication = await Replication.open({ catalog, swarm, pool, directory, clock, log })
+  const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  const machines = new Machines(
+    { appliances, swarm, images, pool, directory, clock, random, log },
+    { folder: home.machines, nbdSocket: home.nbdSocket, bootId }
+  )
+  const nbd = new NbdServer({ exports: machines, clock, log }, { socketPath: home.nbdSocket })
+  machines.servedBy(nbd)
+
+  // Machines first, then the world.
+  await machines.restore()
+  started.add('the machines', () => machines.stop())
+  await nbd.start()
+  started.add('the NBD server', () => nbd.stop())
+  await directory.start()
+  started.add('the directory', () => directory.stop())
+  await swarm.start()
+  started.add('the swarm', () => swarm.stop())
+  network.start()
+  started.add('the search for peers', () => network.stop())
+  started.add('the watch on reachability', serveWhenReachable(peer, situation, log))
+  publisher.start()
+  started.add('the publisher', () => publisher.stop())
+  replication.start()
+  started.add('the replication', () => replication.stop())
+
+  const rooms = {
+    ...{ peer, pool, directory, swarm, keys, publisher, appliances, replication, machines, clock, log, addresses },
+    doctor: async () => [],
+    quotaBytes: settings.pool.quotaBytes
+  }
+  const control = new ControlServer(
+    { commands: commandTable(commands(rooms)), log },
+    { socketPath: home.controlSocket, version }
+  )
+  await control.start()
+  started.add('the control socket', () => control.stop())
+
+  return {
+    peer: self,
+    publisher: keys.publisher,
+    addresses: addresses(),
+    control: home.controlSocket,
+    async stop() {
+      const failure = await started.stop()
+      if (failure !== undefined) throw failure
+    }
+  }
+}
+
+function unlessUnlimited(rate: number): number | undefined {
+  return Number.isFinite(rate) ? rate : undefined
+}
+
+/** How near this peer met the nearest of those that it is connected to: a replica is looked for no nearer than that. */
+function nearestMet(peer: RowanPeer): Reach {
+  let nearest: Reach = REACH.public
+  for (const { remoteAddr } of peer.getConnections()) {
+    const met = reachMet(remoteAddr.toString())
+    if (met > nearest) nearest = met
+  }
+  return nearest
+}
