@@ -26,11 +26,13 @@ import { Swarm } from '../swarm/swarm.ts'
 import { commands } from './commands.ts'
 import { ControlServer } from './control-server.ts'
 import { commandTable, type DaemonOptions, type RunningDaemon } from './daemon-api.ts'
+import { checkHost } from './doctor.ts'
 import { makeHome } from './home.ts'
 import { Network } from './join.ts'
 import { JoinedRouting } from './joined-routing.ts'
 import { LatestExchange } from './latest-exchange.ts'
 import { type RowanPeer, startPeer } from './peer.ts'
+import { checkPeer } from './peer-checks.ts'
 import { loadPeerKey } from './peer-key.ts'
 import { type ServeSituation, servesAtStart, serveWhenReachable } from './reachability.ts'
 import { systemClock, systemRandom } from './system.ts'
@@ -85,7 +87,8 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   // What this peer has.
   const catalog = await Catalog.open(home.catalog)
   started.add('the catalog', () => catalog.close())
-  const pool = await Pool.open({ directory: home.pool, catalog, log }, { quotaBytes: settings.pool.quotaBytes })
+  const { quotaBytes } = settings.pool
+  const pool = await Pool.open({ directory: home.pool, catalog, log }, { quotaBytes })
   started.add('the pool', () => pool.close())
   const images = new Images({ catalog, pool, log })
   started.add('the images', () => images.close())
@@ -144,15 +147,17 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const nbd = new NbdServer({ exports: machines, clock, log }, { socketPath: home.nbdSocket })
   machines.servedBy(nbd)
 
+  // At the end the guests' connections go first: a guest that loses its disk waits, one whose reads fail does not.
+  started.add('the directory', () => directory.stop())
+  started.add('the swarm', () => swarm.stop())
+  started.add('the machines', () => machines.stop())
+  started.add('the NBD server', () => nbd.stop())
+
   // Machines first, then the world.
   await machines.restore()
-  started.add('the machines', () => machines.stop())
   await nbd.start()
-  started.add('the NBD server', () => nbd.stop())
   await directory.start()
-  started.add('the directory', () => directory.stop())
   await swarm.start()
-  started.add('the swarm', () => swarm.stop())
   network.start()
   started.add('the search for peers', () => network.stop())
   started.add('the watch on reachability', serveWhenReachable(peer, situation, log))
@@ -163,8 +168,8 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
 
   const rooms = {
     ...{ peer, pool, directory, swarm, keys, publisher, appliances, replication, machines, clock, log, addresses },
-    doctor: async () => [],
-    quotaBytes: settings.pool.quotaBytes
+    doctor: async () => [...(await checkHost(home)), ...checkPeer({ peer, pool, quotaBytes })],
+    quotaBytes
   }
   const control = new ControlServer(
     { commands: commandTable(commands(rooms)), log },
