@@ -20,6 +20,7 @@ import {
   decodeResponse,
   encodeRequest,
   messagesOf,
+  readMessage,
   STATUS
 } from './messages.ts'
 import type { CloserPeer } from './routing.ts'
@@ -84,7 +85,7 @@ async function exchange(connection: Connection, request: Uint8Array, signal: Abo
   try {
     const messages = messagesOf(stream)
     await messages.write(request, { signal })
-    const response = decodeResponse((await messages.read({ signal })).subarray())
+    const response = decodeResponse(await readMessage(messages, signal))
     await stream.close({ signal })
     return response
   } catch (error) {

@@ -40,6 +40,7 @@ import {
   messagesOf,
   owned,
   type ReplicaFound,
+  readMessage,
   STATUS,
   TABLE
 } from './messages.ts'
@@ -205,7 +206,7 @@ export class DirectoryService {
         const messages = messagesOf(stream)
         const response = isBusy
           ? { status: STATUS.busy, outcomes: [] }
-          : await this.#answerTo((await messages.read({ signal })).subarray(), peer, connection)
+          : await this.#answerTo(await readMessage(messages, signal), peer, connection)
         await messages.write(encodeResponse(response), { signal })
         await stream.close({ signal })
       })

@@ -79,9 +79,23 @@ export function decodeResponse(bytes: Uint8Array): DirectoryResponse {
   return response
 }
 
-/** The stream, cut into messages; a longer one than MAX_MESSAGE_BYTES ends it. */
+/** The stream, cut into messages. */
 export function messagesOf(stream: Stream): LengthPrefixedStream<Stream> {
   return lpStream(stream, { maxDataLength: MAX_MESSAGE_BYTES, maxBufferSize: MAX_MESSAGE_BYTES + 16 })
+}
+
+/** The next message of a stream. Throws WIRE_INVALID for one that is longer than MAX_MESSAGE_BYTES. */
+export async function readMessage(messages: LengthPrefixedStream<Stream>, signal: AbortSignal): Promise<Uint8Array> {
+  try {
+    return (await messages.read({ signal })).subarray()
+  } catch (cause) {
+    if (cause instanceof Error && /^InvalidDataLength|^InvalidMessageLength/.test(cause.name)) {
+      throw new RowanError('WIRE_INVALID', `a directory message announces a length beyond ${MAX_MESSAGE_BYTES}`, {
+        cause
+      })
+    }
+    throw cause
+  }
 }
 
 function checkReplicas(replicas: ReplicaFound[]): void {

@@ -1,11 +1,24 @@
 /** Eight real peers in one process: what they put, find, outlive and refuse together. */
 
 import { generateKeyPair } from '@libp2p/crypto/keys'
+import type { Stream, StreamHandler } from '@libp2p/interface'
+import type { KadDHT } from '@libp2p/kad-dht'
+import { byteStream } from '@libp2p/utils'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Participant, startNetwork, until } from '../unit/directory/network.ts'
+import { PROTOCOL } from '../../src/cluster.ts'
+import { kadKey } from '../../src/directory/key.ts'
+import { type Participant, type RealPeer, startNetwork, until } from '../unit/directory/network.ts'
 import { imageNumber, TestPublisher } from '../unit/directory/support.ts'
 
 const PEERS = 8
+
+/** The handler that a peer has for the directory's protocol, to put it back later. */
+function handlerOf(peer: RealPeer): StreamHandler {
+  const { components } = peer as unknown as {
+    components: { registrar: { getHandler(p: string): { handler: StreamHandler } } }
+  }
+  return components.registrar.getHandler(PROTOCOL.directory).handler
+}
 
 describe('a network of eight peers', () => {
   let peers: Participant[]
@@ -113,6 +126,65 @@ describe('a network of eight peers', () => {
     } finally {
       liar.peer.getMultiaddrs = real
     }
+  })
+
+  test('all peers agree who is closest to a key, themselves included', async () => {
+    const key = kadKey('replicas', imageNumber(5))
+    const options = { signal: AbortSignal.timeout(10_000) }
+    const lists = await Promise.all(peers.map(async ({ routing }) => routing.closestPeers(key, options)))
+    const orders = lists.map(list => list.map(({ peer }) => peer))
+    expect(orders[0]).toHaveLength(PEERS)
+    for (const order of orders) expect(order).toEqual(orders[0])
+    // The order is kad-dht's own.
+    const others: string[] = []
+    const dht = peers[2]!.peer.services.dht as KadDHT
+    for await (const event of dht.getClosestPeers(key, options)) {
+      if (event.name === 'FINAL_PEER') others.push(event.peer.id.toString())
+    }
+    expect(others).toEqual(orders[0]!.filter(peer => peer !== peers[2]!.id))
+  })
+
+  test('holders that keep silent, or talk nonsense, neither delay nor spoil an answer', async () => {
+    const publisher = await TestPublisher.create()
+    const latest = await publisher.latest({ issuedMs: Date.now() })
+    await peers[0]!.directory.putLatest(latest.bytes)
+    const silent = peers[1]!.peer
+    const babbling = peers[2]!.peer
+    const handlers = [silent, babbling].map(peer => ({ peer, handler: handlerOf(peer) }))
+    await silent.handle(PROTOCOL.directory, () => new Promise<void>(() => {}), { force: true })
+    const babble = (stream: Stream) => void stream.send(Uint8Array.of(5, 255, 255, 255, 255, 255))
+    await babbling.handle(PROTOCOL.directory, babble, { force: true })
+    try {
+      const started = performance.now()
+      const found = await peers[6]!.directory.findLatest(latest.appliance)
+      expect(found.latest?.digest).toBe(latest.digest)
+      expect(performance.now() - started).toBeLessThan(2000)
+      // Whoever waits for all learns who failed, and why.
+      const put = await peers[6]!.directory.putLatest(latest.bytes)
+      expect(put).toMatchObject({ asked: PEERS, kept: PEERS - 2 })
+      expect(put.refused.toSorted()).toEqual(
+        [`${peers[1]!.id}: TIMEOUT_RESPONSE`, `${peers[2]!.id}: WIRE_INVALID`].toSorted()
+      )
+    } finally {
+      for (const { peer, handler } of handlers) await peer.handle(PROTOCOL.directory, handler, { force: true })
+    }
+  })
+
+  test('a request that is nonsense, or has no end, hurts nobody but its sender', async () => {
+    const [asker, holder] = [peers[3]!, peers[4]!]
+    const send = async (bytes: Uint8Array) => {
+      const connection = await asker.peer.dial(holder.peer.peerId)
+      const stream = await connection.newStream(PROTOCOL.directory)
+      stream.send(bytes)
+      const answer = await byteStream(stream).read({ signal: AbortSignal.timeout(5000) })
+      return [...(answer?.subarray() ?? [])]
+    }
+    // A length of three bytes, and a field that cannot be: the answer has the status 2.
+    expect(await send(Uint8Array.of(3, 255, 255, 255))).toEqual([2, 8, 2])
+    // A length of half a megabyte.
+    await expect(send(Uint8Array.of(128, 128, 32, 1, 2, 3))).rejects.toThrow()
+    const key = await generateKeyPair('Ed25519')
+    expect((await asker.directory.findLatest(`${key.publicKey}/nothing`)).failed).toEqual([])
   })
 
   test('an appliance that nobody knows: says whom it asked', async () => {

@@ -59,6 +59,7 @@ export class Participant {
   readonly peer: RealPeer
   readonly directory: Directory
   readonly memory: ApplianceMemory
+  readonly routing: KadRouting
   readonly log: ReturnType<typeof recordingLog>
   readonly #catalog: Catalog
   readonly #folder: string
@@ -90,13 +91,14 @@ export class Participant {
       { replicaTtlMs: 3_600_000, serve: true, ...settings }
     )
     await directory.start()
-    return new Participant({ peer, directory, memory, log, catalog, folder })
+    return new Participant({ peer, directory, memory, routing, log, catalog, folder })
   }
 
   private constructor(parts: {
     peer: RealPeer
     directory: Directory
     memory: ApplianceMemory
+    routing: KadRouting
     log: ReturnType<typeof recordingLog>
     catalog: Catalog
     folder: string
@@ -104,6 +106,7 @@ export class Participant {
     this.peer = parts.peer
     this.directory = parts.directory
     this.memory = parts.memory
+    this.routing = parts.routing
     this.log = parts.log
     this.#catalog = parts.catalog
     this.#folder = parts.folder
