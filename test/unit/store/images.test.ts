@@ -393,6 +393,19 @@ test('a root that lies about its zero blocks does not keep an image from being c
   expect(image.complete).toBe(true)
 })
 
+test('a node above the pages tells of the pages that need none', async () => {
+  const sparse = imageOf([hashOf(0), 1023 + 5000, hashOf(1)])
+  const one = await store()
+  await put(one, 0, 1)
+  const image = await one.images.create(sparse.rootBytes)
+  const [first, last, top] = sparse.nodes.map(([, bytes]) => bytes)
+  await image.addNode(1, 0, top!)
+  await image.addNode(0, 0, first!)
+  expect(image.complete).toBe(false)
+  await image.addNode(0, 5, last!)
+  expect(image.complete).toBe(true)
+})
+
 test('an image of three levels comes in node by node', async () => {
   const large = imageOf([...hashes(0, 3), 2 ** 20 + 3000, ...hashes(3, 5)])
   const one = await store()

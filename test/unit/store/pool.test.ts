@@ -214,6 +214,17 @@ test('what is still suspect when a pool is closed, is suspect when it is opened 
   for (let slot = 0; slot < 10; slot++) expect(fourth.pool.isSuspect(slot)).toBe(false)
 })
 
+test('a new block in a slot that was suspect is not', async () => {
+  const crashed = await store()
+  await crashed.pool.putMany(entries(10))
+  const second = await afterCrash(crashed)
+  await close(second)
+  await truncate(join(second.folder, 'pool', '00000.seg'), 6 * BLOCK_SIZE_BYTES)
+  const { pool } = await store(second.folder)
+  expect(await pool.put(hashOf(20), blockOf(20))).toBe(6)
+  expect([5, 6].map(slot => pool.isSuspect(slot))).toEqual([true, false])
+})
+
 test('a rotten block is dropped, said so, and stays dropped', async () => {
   const crashed = await store()
   await crashed.pool.putMany(entries(10))
@@ -366,11 +377,18 @@ test.skipIf(!canMount)(
     const failed = singles.filter(({ status }) => status === 'rejected')
     expect(failed.length).toBeGreaterThan(0)
     for (const { reason } of failed as PromiseRejectedResult[]) expect(reason).toEqual(withCode('DISK_FULL'))
+    for (const [index, { status }] of singles.entries()) {
+      if (status === 'rejected') continue
+      const slot = opened.pool.find(hashOf(2000 + index))
+      expect(bytesAt(opened, slot).equals(blockOf(2000 + index)), `block ${2000 + index}`).toBe(true)
+    }
     await rm(join(disk, 'filler'))
     const slots = await opened.pool.putMany(entries(32, 1000))
     expect(new Set(slots).size).toBe(32)
     const before = opened.pool.usage.blocks
     expect(before).toBe(64 + 32 + singles.length - failed.length)
+    // No slot was lost.
+    expect(Math.max(...slots)).toBe(before - 1)
     await close(opened)
     const again = await store(disk)
     expect(again.pool.usage.blocks).toBe(before)

@@ -6,9 +6,12 @@ import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
 import { MAX_OPEN_SEGMENTS, SegmentFiles, SLOTS_PER_SEGMENT } from '../../../src/store/segment-files.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
 import { withCode } from '../image/with-code.ts'
-import { blockOf } from './tools.ts'
+import { blockOf, canMount, mountSmallDisk, unmountSmallDisks } from './tools.ts'
 
-afterEach(removeFolders)
+afterEach(async () => {
+  unmountSmallDisks()
+  await removeFolders()
+})
 
 const read = (files: SegmentFiles, slot: number) => {
   const bytes = Buffer.alloc(BLOCK_SIZE_BYTES)
@@ -77,3 +80,17 @@ test('not more files are open than the limit, and all can be used', async () => 
   await files.close()
   expect(openHere()).toBeLessThanOrEqual(before + 2)
 })
+
+test.skipIf(!canMount)(
+  'a write of which the system takes only a part goes on, to the error (needs to mount a tmpfs)',
+  async () => {
+    const files = new SegmentFiles(mountSmallDisk(3))
+    const blocks = Array.from({ length: 64 }, (_, number) => blockOf(number))
+    await expect(files.write(0, blocks)).rejects.toThrow(withCode('DISK_FULL'))
+    const [slots] = files.list().values()
+    // What did fit is right: the system took a part, and then said no.
+    expect(slots).toBeGreaterThan(20)
+    for (let slot = 0; slot < slots!; slot++) expect(read(files, slot).equals(blockOf(slot))).toBe(true)
+    await files.close()
+  }
+)
