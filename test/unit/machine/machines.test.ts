@@ -1,0 +1,363 @@
+import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
+import type { RowanDisk } from '../../../src/disk/rowan-disk.ts'
+import { COMMAND } from '../../../src/nbd/protocol.ts'
+import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
+import { NbdClient } from '../../tools/nbd-client.ts'
+import { waitUntil } from '../../tools/wait.ts'
+import { BLOCKS, diskBytes, GRID, Peer, PUBLISHER, World } from './world.ts'
+
+let home: string
+let world: World
+let peer: Peer
+
+beforeEach(async () => {
+  home = await temporaryFolder()
+  world = new World()
+  peer = await Peer.start(home, world)
+})
+
+afterEach(async () => {
+  await peer.stop()
+  await removeFolders()
+})
+
+async function restart(options: { bootId?: string } = {}): Promise<void> {
+  await peer.stop()
+  peer = await Peer.start(home, world, options)
+}
+
+const disk = (name: string) => peer.machines.open(name)?.device as RowanDisk | undefined
+const state = async (name: string) => (await peer.machines.status()).find(each => each.name === name)!
+const folderOf = (name: string) => join(home, 'machines', name)
+
+async function read(name: string, offset: number, length: number): Promise<Buffer> {
+  const target = Buffer.alloc(length)
+  await disk(name)!.read(offset, target)
+  return target
+}
+
+async function write(name: string, offset: number, text: string): Promise<void> {
+  await disk(name)!.write(offset, Buffer.alloc(512, text), { fua: true })
+}
+
+describe('a new machine', () => {
+  test('is made of the release, and serves its disk at once, fetching what is read', async () => {
+    const answer = await peer.machines.attach({ name: 'm', ref: 'grid' })
+    expect(answer).toEqual({
+      machine: 'm',
+      appliance: GRID,
+      version: 'v1',
+      image: world.releases.v1.id,
+      size: BLOCKS * BLOCK_SIZE_BYTES,
+      uri: `nbd+unix:///m?socket=${home}/nbd.sock`,
+      readOnly: false,
+      created: true
+    })
+    expect(peer.machines.list()).toEqual(['m'])
+    expect(await read('m', BLOCK_SIZE_BYTES - 512, 1024)).toEqual(
+      diskBytes(10).subarray(BLOCK_SIZE_BYTES - 512, BLOCK_SIZE_BYTES + 512)
+    )
+    expect(await state('m')).toMatchObject({
+      attached: true,
+      clients: 0,
+      layers: 1,
+      local: { blocks: 2, of: BLOCKS - 1 },
+      fetched: { blocks: 2, bytes: 2 * BLOCK_SIZE_BYTES, wireBytes: 2000 },
+      waited: { reads: 1 }
+    })
+  })
+
+  test('announces its peer as a partial replica, and as a whole one when it is', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    expect(world.announced).toEqual([{ image: world.releases.v1.id, appliance: GRID, complete: false }])
+    await read('m', 0, BLOCKS * BLOCK_SIZE_BYTES)
+    await restart()
+    expect(world.announced.slice(1)).toEqual([{ image: world.releases.v1.id, appliance: GRID, complete: true }])
+  })
+
+  test('may be of another version, or read-only', async () => {
+    await peer.machines.attach({ name: 'r', ref: `${PUBLISHER}/grid@v2`, readOnly: true })
+    expect(await read('r', 0, 512)).toEqual(diskBytes(50).subarray(0, 512))
+    await expect(async () => await write('r', 0, 'x')).rejects.toMatchObject({ code: 'READ_ONLY' })
+    expect(await state('r')).toMatchObject({ layers: 0 })
+  })
+
+  test('is for its owner only', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    expect((await stat(folderOf('m'))).mode & 0o777).toBe(0o700)
+    expect((await stat(join(folderOf('m'), 'machine.json'))).mode & 0o777).toBe(0o600)
+  })
+
+  test.each([
+    ['no network', { name: 'm', ref: 'grid' }, 'APPLIANCE_UNKNOWN'],
+    ['no such version', { name: 'm', ref: 'grid@v9' }, 'VERSION_UNKNOWN'],
+    ['no appliance', { name: 'm' }, 'MACHINE_UNKNOWN'],
+    ['no appliance’s name', { name: 'm', ref: 'a/b/c' }, 'APPLIANCE_REF_INVALID'],
+    ['no machine’s name', { name: '../m', ref: 'grid' }, 'NAME_INVALID']
+  ])('that cannot be made leaves nothing behind: %s', async (what, request, code) => {
+    world.online = what !== 'no network'
+    await expect(async () => await peer.machines.attach(request)).rejects.toMatchObject({ code })
+    expect(await peer.machines.status()).toEqual([])
+    expect(await readdir(join(home, 'machines'))).toEqual([])
+  })
+
+  test('whose request is given up leaves nothing behind', async () => {
+    world.resolving = new Promise(() => {})
+    const controller = new AbortController()
+    const attaching = peer.machines.attach({ name: 'm', ref: 'grid', signal: controller.signal })
+    await waitUntil('the resolve', () => world.asked.length > 0, { timeoutMs: 5000 })
+    controller.abort()
+    await expect(attaching).rejects.toThrow()
+    expect(await readdir(join(home, 'machines'))).toEqual([])
+  })
+
+  test('asked for twice at the same time is made once', async () => {
+    const answers = await Promise.all([1, 2, 3].map(() => peer.machines.attach({ name: 'm', ref: 'grid' })))
+    expect(answers.map(({ created }) => created)).toEqual([true, false, false])
+    expect(world.asked).toEqual(['grid'])
+  })
+})
+
+describe('a machine that exists', () => {
+  beforeEach(async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    await write('m', 4096, 'mine')
+  })
+
+  test('is attached without network, by itself, its appliance, its version or a channel, and keeps its version', async () => {
+    world.stable = 'v2'
+    world.online = false
+    world.asked.length = 0
+    for (const ref of [undefined, 'grid', GRID, 'grid@v1', 'grid:stable', 'grid:testing']) {
+      await peer.machines.detach('m')
+      const answer = await peer.machines.attach(ref === undefined ? { name: 'm' } : { name: 'm', ref })
+      expect(answer).toMatchObject({ version: 'v1', created: false })
+      expect((await read('m', 4096, 512)).toString()).toMatch(/^(mine)+$/)
+    }
+    expect(world.asked).toEqual([])
+  })
+
+  test.each(['grid@v2', 'other', 'other@v1'])('is not of %s', async ref => {
+    await expect(peer.machines.attach({ name: 'm', ref })).rejects.toMatchObject({
+      code: 'MACHINE_DIFFERS',
+      message: expect.stringContaining(`${GRID}@v1`)
+    })
+    expect(disk('m')).toBeDefined()
+  })
+
+  test('can be attached read-only and back, not under a client', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid', readOnly: true })
+    await expect(async () => await write('m', 0, 'x')).rejects.toMatchObject({ code: 'READ_ONLY' })
+    expect((await read('m', 4096, 512)).toString()).toMatch(/^(mine)+$/)
+    const client = await NbdClient.open(peer.nbd.socketPath, 'm')
+    await expect(peer.machines.attach({ name: 'm', readOnly: false })).rejects.toMatchObject({
+      code: 'MACHINE_RUNNING'
+    })
+    await client.disconnect()
+    await waitUntil('the end of the client', () => peer.nbd.clients('m') === 0, { timeoutMs: 5000 })
+    await peer.machines.attach({ name: 'm', readOnly: false })
+    await write('m', 4096, 'back')
+  })
+
+  test('that was read-only from the start gets its first layer when it is attached for writing', async () => {
+    await peer.machines.attach({ name: 'r', ref: 'grid', readOnly: true })
+    await peer.machines.attach({ name: 'r', readOnly: false })
+    await write('r', 0, 'w')
+    await restart()
+    expect((await read('r', 0, 512)).toString()).toMatch(/^w+$/)
+  })
+
+  test('is served again after a restart without network, its writes, numbers and mode kept', async () => {
+    await read('m', 0, 2 * BLOCK_SIZE_BYTES)
+    await peer.machines.attach({ name: 'r', ref: 'grid', readOnly: true })
+    await peer.machines.detach('r')
+    await peer.machines.attach({ name: 'd', ref: 'grid' })
+    await peer.machines.detach('d')
+    const before = await state('m')
+    world.online = false
+    world.asked.length = 0
+    await restart({ bootId: 'boot-2' })
+    expect(peer.machines.list()).toEqual(['m'])
+    expect(world.asked).toEqual([])
+    expect((await read('m', 4096, 512)).toString()).toMatch(/^(mine)+$/)
+    expect(await state('m')).toMatchObject({ fetched: before.fetched, waited: before.waited })
+    expect((await state('r')).description).toMatchObject({ readOnly: true, attached: false })
+    expect((await peer.machines.status()).map(({ name }) => name)).toEqual(['d', 'm', 'r'])
+  })
+
+  test('counts what was fetched over all its sessions, and not what came before it', async () => {
+    await read('m', 0, 512)
+    await peer.machines.detach('m')
+    await peer.machines.attach({ name: 'm' })
+    await read('m', BLOCK_SIZE_BYTES, 512)
+    await peer.machines.attach({ name: 'late', ref: 'grid' })
+    expect((await state('m')).fetched).toEqual({ blocks: 2, bytes: 2 * BLOCK_SIZE_BYTES, wireBytes: 2000 })
+    expect((await state('m')).waited.reads).toBe(2)
+    expect((await state('late')).fetched.blocks).toBe(0)
+  })
+
+  test('whose image was lost is fetched again when it is attached', async () => {
+    await peer.stop()
+    await rm(join(home, 'catalog'), { recursive: true })
+    peer = await Peer.start(home, world)
+    expect(await state('m')).toMatchObject({ attached: false, error: { code: 'NO_REPLICA' } })
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    expect((await read('m', 4096, 512)).toString()).toMatch(/^(mine)+$/)
+    expect(await state('m')).not.toHaveProperty('error')
+  })
+})
+
+describe('detach', () => {
+  test('ends the clients’ connections after their requests, and keeps the writes', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    const client = await NbdClient.open(peer.nbd.socketPath, 'm')
+    await client.request(COMMAND.WRITE, { offset: 0, data: Buffer.alloc(512, 7) })
+    expect(peer.nbd.clients('m')).toBe(1)
+    await peer.machines.detach('m')
+    expect(peer.nbd.clients('m')).toBe(0)
+    expect(peer.machines.list()).toEqual([])
+    expect(peer.machines.open('m')).toBeUndefined()
+    await restart()
+    expect(peer.machines.list()).toEqual([])
+    await peer.machines.attach({ name: 'm' })
+    expect(await read('m', 0, 512)).toEqual(Buffer.alloc(512, 7))
+  })
+
+  test('of a machine that is detached does nothing, of one that is not there says so', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    await peer.machines.detach('m')
+    await peer.machines.detach('m')
+    await expect(peer.machines.detach('n')).rejects.toMatchObject({ code: 'MACHINE_UNKNOWN' })
+  })
+
+  test('gives up reads that wait for the network', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    world.online = false
+    const waiting = expect(Promise.resolve(disk('m')!.read(0, Buffer.alloc(512)))).rejects.toMatchObject({
+      code: 'DISK_CLOSED'
+    })
+    await peer.machines.detach('m')
+    await waiting
+    world.online = true
+  })
+})
+
+describe('remove', () => {
+  test('forgets the machine with its layers, and the name is free again', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    await write('m', 0, 'x')
+    await peer.machines.remove('m')
+    expect(await peer.machines.status()).toEqual([])
+    expect(await readdir(join(home, 'machines'))).toEqual([])
+    await peer.machines.attach({ name: 'm', ref: 'grid@v2' })
+    expect(await read('m', 0, 512)).toEqual(diskBytes(50).subarray(0, 512))
+  })
+
+  test('is refused while a client is there, unless forced', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    const client = await NbdClient.open(peer.nbd.socketPath, 'm')
+    await expect(peer.machines.remove('m')).rejects.toMatchObject({ code: 'MACHINE_RUNNING' })
+    expect((await client.request(COMMAND.READ, { offset: 0, length: 512 })).errno).toBe(0)
+    await peer.machines.remove('m', { force: true })
+    expect(peer.nbd.clients('m')).toBe(0)
+    await expect(peer.machines.remove('m')).rejects.toMatchObject({ code: 'MACHINE_UNKNOWN' })
+  })
+})
+
+describe('a machine that is damaged does not keep the others from starting', () => {
+  beforeEach(async () => {
+    for (const name of ['bad', 'good']) await peer.machines.attach({ name, ref: 'grid' })
+    await write('bad', 0, 'precious')
+  })
+
+  async function damage(change: (folder: string) => Promise<unknown>, code: string): Promise<void> {
+    await peer.stop()
+    await change(folderOf('bad'))
+    peer = await Peer.start(home, world)
+    expect(peer.machines.list()).toEqual(['good'])
+    expect(await state('bad')).toMatchObject({ attached: false, error: { code } })
+    await expect(peer.machines.attach({ name: 'bad', ref: 'grid' })).rejects.toMatchObject({ code })
+  }
+
+  test.each([
+    ['empty', ''],
+    ['cut short', '{"format":1,'],
+    ['of a later format', '{"format":2}'],
+    ['of another machine', JSON.stringify({ format: 1, name: 'good' })],
+    ['without its image', JSON.stringify({ format: 1, name: 'bad', sizeBytes: 5, appliance: GRID, version: 'v1' })],
+    ['huge', ' '.repeat(100_000)]
+  ])('its description is %s', async (_what, text) => {
+    await damage(folder => writeFile(join(folder, 'machine.json'), text), 'MACHINE_CORRUPT')
+  })
+
+  test('its description is missing; it comes back with a copy of it', async () => {
+    const copy = await readFile(join(folderOf('bad'), 'machine.json'))
+    await damage(folder => rm(join(folder, 'machine.json')), 'MACHINE_CORRUPT')
+    await writeFile(join(folderOf('bad'), 'machine.json'), copy)
+    await peer.machines.attach({ name: 'bad' })
+    expect((await read('bad', 0, 512)).toString()).toContain('precious')
+    expect(await state('bad')).not.toHaveProperty('error')
+  })
+
+  test('its layer is missing: it never starts with an empty one', async () => {
+    await damage(folder => rm(join(folder, 'layers'), { recursive: true }), 'LAYER_CORRUPT')
+    expect(await readdir(folderOf('bad'))).not.toContain('layers')
+  })
+
+  test('its layer is another machine’s', async () => {
+    await damage(async folder => {
+      await rm(join(folder, 'layers'), { recursive: true })
+      await cp(join(folderOf('good'), 'layers'), join(folder, 'layers'), { recursive: true })
+    }, 'LAYER_CORRUPT')
+  })
+
+  test('and it can be removed', async () => {
+    await damage(folder => writeFile(join(folder, 'machine.json'), '?'), 'MACHINE_CORRUPT')
+    await peer.machines.remove('bad')
+    expect(await readdir(join(home, 'machines'))).toEqual(['good'])
+  })
+
+  test('damaged numbers start from zero', async () => {
+    await peer.stop()
+    await writeFile(join(folderOf('bad'), 'stats.json'), '{"fetched":{"blocks":-1}}')
+    peer = await Peer.start(home, world)
+    expect(await state('bad')).toMatchObject({ attached: true, fetched: { blocks: 0 } })
+    expect(peer.log.join('')).toContain('counting from zero')
+  })
+})
+
+test('what a crash left half made or half removed is swept away', async () => {
+  await peer.machines.attach({ name: 'm', ref: 'grid' })
+  await peer.stop()
+  await mkdir(join(home, 'machines', '.new-x', 'layers'), { recursive: true })
+  await mkdir(join(home, 'machines', '.gone-y'), { recursive: true })
+  peer = await Peer.start(home, world)
+  expect(await readdir(join(home, 'machines'))).toEqual(['m'])
+})
+
+test('a crash between the making of a machine and of its first layer leaves a machine that starts', async () => {
+  await peer.machines.attach({ name: 'm', ref: 'grid' })
+  await peer.stop()
+  const file = join(folderOf('m'), 'machine.json')
+  await writeFile(file, (await readFile(file, 'utf8')).replace('"hasLayer": true', '"hasLayer": false'))
+  await writeFile(join(folderOf('m'), 'layers', '0001', 'map'), 'half')
+  peer = await Peer.start(home, world)
+  await write('m', 0, 'ok')
+})
+
+test('the default export is the only machine, and none if there are two', async () => {
+  await peer.machines.attach({ name: 'm', ref: 'grid' })
+  expect(peer.machines.open('')).toMatchObject({ name: 'm', description: `${GRID}@v1` })
+  await peer.machines.attach({ name: 'n', ref: 'grid' })
+  expect(peer.machines.open('')).toBeUndefined()
+  expect(peer.machines.images()).toEqual(new Set([world.releases.v1.id]))
+})
+
+test('two machines of one image keep their writes apart', async () => {
+  for (const name of ['a', 'b']) await peer.machines.attach({ name, ref: 'grid' })
+  await write('a', 0, 'a')
+  expect(await read('b', 0, 512)).toEqual(diskBytes(10).subarray(0, 512))
+})
