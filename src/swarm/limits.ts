@@ -1,0 +1,75 @@
+/**
+ * The bounds of the swarm. No queue, map, message or loop of it is without one of these.
+ *
+ * They are this peer's own: a requester that stays below another server's bounds never notices them, one that does not gets an
+ * answer that says so. What both ends must agree on is in ../cluster.ts and ./frames.ts.
+ */
+
+import { BLOCK_SIZE_BYTES, MAX_STREAM_WINDOW_BYTES } from '../cluster.ts'
+
+// One message
+export const MAX_BLOCKS_PER_MESSAGE = 512
+export const MAX_NODES_PER_MESSAGE = 64
+export const MAX_HAVE_PAGES_PER_MESSAGE = 1024
+/** Bytes of index in one NODES frame; one node (33 KiB) always fits. */
+export const NODES_FRAME_BYTES = 192 * 1024
+export const MAX_AGENT_LENGTH = 64
+export const MAX_BUSY_HINTS = 16
+export const MAX_HINT_ADDRESSES = 8
+export const MAX_ADDRESS_LENGTH = 256
+export const MAX_PEER_ID_LENGTH = 128
+export const MAX_PROBLEM_LENGTH = 512
+
+// The greeting
+export const MAX_RECORDS_PER_GREETING = 16
+export const MAX_GREETING_BYTES = 1024 * 1024
+
+// One requester, at the serving side
+export const MAX_IMAGES_PER_STREAM = 64
+/** Blocks and nodes of one requester that wait for their answer. */
+export const MAX_QUEUED_PER_REQUESTER = 1024
+/** Bytes handed to a stream that its muxer has not taken: above, nothing more is read from the pool for it. */
+export const MAX_UNSENT_BYTES = 1024 * 1024
+/** Where even answers of a few bytes pile up because the other end does not read, the stream is ended. */
+export const MAX_UNSENT_CONTROL_BYTES = 4 * 1024 * 1024
+/** Blocks that are read and hashed at the same time, over all requesters. */
+export const MAX_READS_AT_ONCE = 4
+export const COMPRESSED_CACHE_BYTES = 32 * 1024 * 1024
+/** News of a partial replica to one requester: not more often than this. */
+export const HAVE_INTERVAL_MS = 1000
+/** Pages (of 1,024 blocks) of one image whose blocks a replica tells, and that a requester remembers of it: 256 GiB. */
+export const MAX_HAVE_PAGES = 4096
+
+// The fetching side
+export const MAX_WANTED = 16 * 1024
+export const MAX_REQUESTS_PER_REPLICA = 512
+export const MIN_WINDOW_BYTES = 2 * BLOCK_SIZE_BYTES
+export const INITIAL_WINDOW_BYTES = 8 * BLOCK_SIZE_BYTES
+export const MAX_WINDOW_BYTES = MAX_STREAM_WINDOW_BYTES
+/** Verified blocks on their way into the pool; above, reading from the replicas pauses. */
+export const MAX_UNSTORED_BYTES = 16 * 1024 * 1024
+export const STORE_BATCH_BLOCKS = 64
+/** Blocks asked for before the page that proves them has come; each may have to be held back. 16 MiB. */
+export const MAX_EARLY_BLOCKS = 256
+/** Nodes that came before their parents. */
+export const MAX_HELD_NODES = 64
+/** An index that was promised unasked is waited for this long from node to node, before its pages are asked for one by one. */
+export const EAGER_PATIENCE_MS = 2_000
+/** Peers that transfers are counted for one by one. */
+export const MAX_COUNTED_PEERS = 256
+/** What may lie unread in a paused stream: all that its window can have let through. */
+export const MAX_UNREAD_BYTES = MAX_STREAM_WINDOW_BYTES + 1024 * 1024
+/** Blocks of one fill that are wanted at a time: 64 MiB, four times the largest window. */
+export const FILL_WINDOW_BLOCKS = 1024
+/** Replicas of one image to be connected with, and remembered. */
+export const REPLICAS_PER_IMAGE = 8
+export const MAX_KNOWN_REPLICAS = 64
+export const MAX_REMEMBERED_LIARS = 4096
+export const MAX_OPEN_IMAGES = 4096
+
+// Time
+export const DIAL_TIMEOUT_MS = 8_000
+export const GREETING_TIMEOUT_MS = 10_000
+export const OPEN_TIMEOUT_MS = 30_000
+/** A requester that is silent and is owed nothing keeps its place for this long. */
+export const IDLE_STREAM_MS = 10 * 60_000
