@@ -1,0 +1,154 @@
+/**
+ * The scheduler's book about one connected peer: what it has, what it owes, and whether more may be asked of it.
+ *
+ * A peer owes one answer for each request. What it owes counts against its window until the answer comes, whether somebody still
+ * wants it or not, because the bytes are on their way all the same.
+ */
+
+import { BLOCK_SIZE_BYTES } from '../cluster.ts'
+import { Availability } from './availability.ts'
+import { MAX_REQUESTS_PER_REPLICA, MAX_WINDOW_BYTES } from './limits.ts'
+import type { HavePage, Rank } from './messages.ts'
+import { PeerEstimate, type SentMark } from './peer-estimate.ts'
+import { type ItemKey, itemOf } from './scheduler-types.ts'
+
+export const DEMAND: Rank = 0
+/** Silence of a peer that owes something: longer than this, and longer than four time-outs, is a stall. */
+const STALL_FLOOR_MS = 1000
+const STALL_TIMEOUTS = 4
+/** A stalled peer is dropped after this much silence. */
+const STALL_DROP_MS = 20_000
+/** A demand block this much later than expected, at least, is late. */
+const LATE_FLOOR_MS = 30
+/** What demand may have in flight beyond twice the window. */
+const DEMAND_EXTRA_BYTES = 16 * BLOCK_SIZE_BYTES
+
+export interface Debt {
+  mark: SentMark
+  bytes: number
+  rank: Rank
+  expectedMs: number
+}
+
+export class PeerLedger {
+  readonly id: string
+  readonly estimate = new PeerEstimate()
+  readonly owes = new Map<ItemKey, Debt>()
+  stalled = false
+  /** Nothing is asked of it before this time. */
+  holdUntilMs = 0
+  readonly #images = new Map<number, Availability>()
+  /** Nodes that it did not have when asked. */
+  readonly #lackingNodes = new Set<ItemKey>()
+  #owedBytes = 0
+  #owedDemand = 0
+  #heardMs: number
+  #excused = false
+
+  constructor(id: string, rttMs: number, nowMs: number) {
+    this.id = id
+    this.estimate.addRoundTrip(rttMs, nowMs)
+    this.#heardMs = nowMs
+  }
+
+  get images(): number[] {
+    return [...this.#images.keys()]
+  }
+
+  get owesDemand(): boolean {
+    return this.#owedDemand > 0
+  }
+
+  /** Whether it has the item, as far as it said. Whoever has an image has its index, until it says otherwise. */
+  offers(key: ItemKey): boolean {
+    const item = itemOf(key)
+    const availability = this.#images.get(item.image)
+    if (availability === undefined) return false
+    return item.kind === 'block' ? availability.has(item.block) : !this.#lackingNodes.has(key)
+  }
+
+  learn(image: number, complete: boolean, pages: HavePage[]): void {
+    let availability = this.#images.get(image)
+    if (availability === undefined) {
+      availability = new Availability()
+      this.#images.set(image, availability)
+    }
+    availability.learn(complete, pages)
+  }
+
+  lacks(key: ItemKey): void {
+    const item = itemOf(key)
+    if (item.kind === 'node') this.#lackingNodes.add(key)
+    else this.#images.get(item.image)?.lacks(item.block)
+  }
+
+  /** What it could not give may be asked of it again. */
+  forgive(): void {
+    this.#lackingNodes.clear()
+    for (const availability of this.#images.values()) availability.forgive()
+  }
+
+  /** Demand may go a window further than the rest, so that what is less urgent never keeps it from being asked for. */
+  hasRoom(rank: Rank, nowMs: number): boolean {
+    if (this.stalled || this.holdUntilMs > nowMs || this.owes.size >= MAX_REQUESTS_PER_REPLICA) return false
+    const window = this.estimate.windowBytes
+    const limit = rank === DEMAND ? Math.min(MAX_WINDOW_BYTES, 2 * window + DEMAND_EXTRA_BYTES) : window
+    return this.#owedBytes + this.estimate.blockBytes <= limit
+  }
+
+  arrivalMs(nowMs: number): number {
+    return this.estimate.arrivalMs(nowMs, this.#owedBytes)
+  }
+
+  ask(key: ItemKey, rank: Rank, nowMs: number): void {
+    if (this.owes.size === 0) this.#heardMs = nowMs
+    const bytes = this.estimate.blockBytes
+    const expectedMs = this.arrivalMs(nowMs)
+    this.owes.set(key, { mark: this.estimate.sent(nowMs, this.#owedBytes), bytes, rank, expectedMs })
+    this.#owedBytes += bytes
+    if (rank === DEMAND) this.#owedDemand++
+  }
+
+  raise(debt: Debt, rank: Rank): void {
+    if (rank === DEMAND && debt.rank !== DEMAND) this.#owedDemand++
+    debt.rank = rank
+  }
+
+  /** The answer came; undefined if it owed none. */
+  settle(key: ItemKey): Debt | undefined {
+    const debt = this.owes.get(key)
+    if (debt === undefined) return undefined
+    this.owes.delete(key)
+    this.#owedBytes -= debt.bytes
+    if (debt.rank === DEMAND) this.#owedDemand--
+    return debt
+  }
+
+  /** Something came from it. */
+  heard(nowMs: number): void {
+    this.#heardMs = nowMs
+    this.#excused = false
+  }
+
+  /**
+   * This process was busy, and may not have read yet what came: the silence counts from now. Once for each silence, or a process that
+   * is always busy would never notice one.
+   */
+  excuse(nowMs: number): void {
+    if (this.#excused) return
+    this.#heardMs = nowMs
+    this.#excused = true
+  }
+
+  /** When its silence becomes a stall, and a stall the end; undefined while it owes nothing. */
+  stallAtMs(): number | undefined {
+    if (this.owes.size === 0) return undefined
+    if (this.stalled) return this.#heardMs + STALL_DROP_MS
+    return this.#heardMs + Math.max(STALL_FLOOR_MS, STALL_TIMEOUTS * this.estimate.timeoutMs)
+  }
+
+  /** When a debt is later than could be expected of this peer. */
+  lateAtMs(debt: Debt): number {
+    return debt.expectedMs + Math.max(LATE_FLOOR_MS, 4 * this.estimate.deviationMs)
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * What goes into the scheduler and what comes out of it.
+ *
+ * An item is one block, or one node of an index, of one image; its key is a number, so that maps stay small and fast. Images have
+ * small numbers of this process's own.
+ */
+
+import type { HavePage, MissingReason, Rank } from './messages.ts'
+
+/** 2^27 blocks are 8 TiB, the largest image. */
+const BLOCK_SPAN = 2 ** 27
+const LEVEL_SPAN = 2 ** 20
+const IMAGE_SPAN = 2 * BLOCK_SPAN
+
+export type ItemKey = number
+
+export function blockKey(image: number, block: number): ItemKey {
+  return image * IMAGE_SPAN + block
+}
+
+export function nodeKey(image: number, level: number, position: number): ItemKey {
+  return image * IMAGE_SPAN + BLOCK_SPAN + level * LEVEL_SPAN + position
+}
+
+export type Item =
+  | { image: number; kind: 'block'; block: number }
+  | { image: number; kind: 'node'; level: number; position: number }
+
+export function itemOf(key: ItemKey): Item {
+  const rest = key % IMAGE_SPAN
+  const image = (key - rest) / IMAGE_SPAN
+  if (rest < BLOCK_SPAN) return { image, kind: 'block', block: rest }
+  const place = rest - BLOCK_SPAN
+  return { image, kind: 'node', level: Math.floor(place / LEVEL_SPAN), position: place % LEVEL_SPAN }
+}
+
+export type SchedulerEvent =
+  /** Somebody needs this; for a known key, the higher priority counts. */
+  | { type: 'want'; key: ItemKey; rank: Rank }
+  /** Nobody needs it any more. */
+  | { type: 'cancel'; key: ItemKey }
+  /** It is here, however it came; what is under way from others is called off. */
+  | { type: 'done'; key: ItemKey }
+  | { type: 'joined'; peer: string; rttMs: number }
+  | { type: 'left'; peer: string }
+  /** What a peer has of an image; newer news add to older. */
+  | { type: 'has'; peer: string; image: number; complete: boolean; pages: HavePage[] }
+  /** A peer answered a request with the item: `bytes` on the wire. Comes before its hash is checked. */
+  | { type: 'answered'; peer: string; key: ItemKey; bytes: number }
+  | { type: 'missing'; peer: string; key: ItemKey; reason: MissingReason }
+  /** It gave wrong bytes: it is dropped, and never asked again. */
+  | { type: 'lied'; peer: string }
+  /** Bytes came from it, be it the middle of a block; or this side keeps it from sending. */
+  | { type: 'progress'; peer: string }
+  /** Time passed; `lateMs` is by how much the reminder came too late, because this process was busy, else 0. */
+  | { type: 'time'; lateMs: number }
+
+export type SchedulerAction =
+  | { type: 'send'; peer: string; rank: Rank; keys: ItemKey[] }
+  | { type: 'raise'; peer: string; rank: Rank; keys: ItemKey[] }
+  | { type: 'call-off'; peer: string; keys: ItemKey[] }
+  /** Close the stream to it. A stalled one may be called again later, a liar never. */
+  | { type: 'drop'; peer: string; why: 'lied' | 'stalled' }
+  /** Something is wanted of this image that no connected peer can give. */
+  | { type: 'find-replicas'; image: number; rank: Rank }

@@ -1,0 +1,352 @@
+/**
+ * Who is asked for what, and when: the swarm's policy.
+ *
+ * A synchronous step machine. Events come in with `apply`, then `decide` says what to do about all of them; nothing here waits,
+ * reads a clock or rolls dice, so that the simulator runs this very code and equal events give equal actions.
+ *
+ * The life of an item: *waiting* (in the line of its rank, oldest first) → *asked* (a live peer owes it) → done. It is *parked*
+ * while no peer has it. Rules:
+ *
+ * - Ranks are strict: as long as a peer could take a waiting item of a higher rank, it gets none of a lower one.
+ * - Among the peers that have it and have room, the one with the earliest expected arrival is asked.
+ * - A peer owes exactly one answer for each request. Until it came (or the peer left) that peer is not asked for the item again,
+ *   even if the item was cancelled and is wanted anew.
+ * - A peer that is silent for too long while it owes something is stalled: what it owes goes back into the line for others. It gets
+ *   nothing new until something comes from it, and is dropped when that takes too long (peer-ledger.ts has the times).
+ * - A late demand block is asked of a second peer too, within a budget of duplicate bytes.
+ * - What is wanted stays wanted until it is done or cancelled.
+ */
+
+import { BLOCK_SIZE_BYTES } from '../cluster.ts'
+import { MAX_REMEMBERED_LIARS } from './limits.ts'
+import type { MissingReason, Rank } from './messages.ts'
+import type { PeerEstimate } from './peer-estimate.ts'
+import { DEMAND, type Debt, PeerLedger } from './peer-ledger.ts'
+import type { ItemKey, SchedulerAction, SchedulerEvent } from './scheduler-types.ts'
+import { type WantedItem, WantedItems } from './wanted-items.ts'
+
+const RANKS: Rank[] = [0, 1, 2, 3]
+/** How long a peer that refused a request for want of room gets no more. */
+const REFUSED_HOLD_MS = 500
+/** Replicas of what is parked are looked for this often, and peers that could not give it are asked again this often. */
+const REMIND_MS = 1_000
+const FORGIVE_MS = 30_000
+/** Duplicates may cost 5 % of what came, and this much on top. */
+const HEDGE_SHARE = 0.05
+const HEDGE_ALLOWANCE_BYTES = 16 * BLOCK_SIZE_BYTES
+
+export interface PeerView {
+  peer: string
+  images: number[]
+  rttMs: number | undefined
+  rateBytesPerSecond: number | undefined
+  outstanding: number
+  stalled: boolean
+}
+
+export class Scheduler {
+  readonly #items = new WantedItems()
+  readonly #peers = new Map<string, PeerLedger>()
+  readonly #liars = new Set<string>()
+  #actions: SchedulerAction[] = []
+  #answeredBytes = 0
+  #hedgedBytes = 0
+  #remindMs = 0
+  #forgiveMs = 0
+
+  /** How many items are wanted and not here. */
+  get wanted(): number {
+    return this.#items.size
+  }
+
+  isLiar(peer: string): boolean {
+    return this.#liars.has(peer)
+  }
+
+  /** Undefined for a peer that is not connected. */
+  estimate(peer: string): PeerEstimate | undefined {
+    return this.#peers.get(peer)?.estimate
+  }
+
+  view(): PeerView[] {
+    return [...this.#peers.values()].map(peer => ({
+      peer: peer.id,
+      images: peer.images,
+      rttMs: peer.estimate.smoothedRttMs,
+      rateBytesPerSecond: peer.estimate.rateBytesPerSecond,
+      outstanding: peer.owes.size,
+      stalled: peer.stalled
+    }))
+  }
+
+  /** Both halves of a step at once. */
+  step(event: SchedulerEvent, nowMs: number): SchedulerAction[] {
+    this.apply(event, nowMs)
+    return this.decide(nowMs)
+  }
+
+  /** Takes note of an event; what follows from it comes with the next `decide`. */
+  apply(event: SchedulerEvent, nowMs: number): void {
+    switch (event.type) {
+      case 'want':
+        this.#want(event.key, event.rank)
+        break
+      case 'cancel':
+      case 'done':
+        this.#remove(event.key)
+        break
+      case 'joined':
+        this.#join(event.peer, event.rttMs, nowMs)
+        break
+      case 'left':
+        this.#leave(event.peer)
+        break
+      case 'has':
+        this.#peers.get(event.peer)?.learn(event.image, event.complete, event.pages)
+        this.#unpark(event.image)
+        break
+      case 'answered':
+        this.#answered(event.peer, event.key, event.bytes, nowMs)
+        break
+      case 'missing':
+        this.#missing(event.peer, event.key, event.reason, nowMs)
+        break
+      case 'lied':
+        this.#lied(event.peer)
+        break
+      case 'progress':
+        this.#heard(this.#peers.get(event.peer), nowMs)
+        break
+      case 'time':
+        if (event.lateMs > 0) for (const peer of this.#peers.values()) peer.excuse(nowMs)
+    }
+  }
+
+  /** What to do about all that was applied. */
+  decide(nowMs: number): SchedulerAction[] {
+    this.#findStalled(nowMs)
+    this.#forgive(nowMs)
+    for (const rank of RANKS) this.#ask(rank, nowMs)
+    this.#hedge(nowMs)
+    this.#remind(nowMs)
+    const actions = this.#actions
+    this.#actions = []
+    return actions
+  }
+
+  /** When `decide` must be called again if nothing happens before; undefined when nothing is pending. */
+  nextMs(nowMs: number): number | undefined {
+    let next = this.#items.anyParked ? this.#remindMs : Number.POSITIVE_INFINITY
+    for (const peer of this.#peers.values()) {
+      if (peer.holdUntilMs > nowMs) next = Math.min(next, peer.holdUntilMs)
+      next = Math.min(next, peer.stallAtMs() ?? next)
+      if (this.#peers.size < 2 || !peer.owesDemand) continue
+      for (const [key, debt] of peer.owes) {
+        const lateMs = peer.lateAtMs(debt)
+        if (debt.rank !== DEMAND || lateMs <= nowMs || this.#items.get(key)?.askedOf.size !== 1) continue
+        next = Math.min(next, lateMs)
+      }
+    }
+    return next === Number.POSITIVE_INFINITY ? undefined : Math.max(nowMs, next)
+  }
+
+  #want(key: ItemKey, rank: Rank): void {
+    const known = this.#items.get(key)
+    const item = known ?? this.#items.add(key, rank)
+    if (known !== undefined) {
+      if (rank >= known.rank) return
+      this.#items.raise(known, rank)
+    }
+    // A peer may still owe the answer to an earlier, cancelled request for it: that answer will do.
+    for (const peer of this.#peers.values()) {
+      const debt = peer.owes.get(key)
+      if (debt === undefined) continue
+      item.askedOf.add(peer.id)
+      if (rank < debt.rank) this.#raiseDebt(peer, key, debt, rank)
+    }
+  }
+
+  #raiseDebt(peer: PeerLedger, key: ItemKey, debt: Debt, rank: Rank): void {
+    peer.raise(debt, rank)
+    const last = this.#actions.at(-1)
+    if (last?.type === 'raise' && last.peer === peer.id && last.rank === rank) last.keys.push(key)
+    else this.#actions.push({ type: 'raise', peer: peer.id, rank, keys: [key] })
+  }
+
+  /** The item is done or not wanted any more. The peers that owe it still owe an answer. */
+  #remove(key: ItemKey): void {
+    const item = this.#items.get(key)
+    if (item === undefined) return
+    this.#items.remove(item)
+    for (const peer of item.askedOf) this.#actions.push({ type: 'call-off', peer, keys: [key] })
+  }
+
+  #join(id: string, rttMs: number, nowMs: number): void {
+    if (this.#liars.has(id)) return
+    this.#leave(id)
+    this.#peers.set(id, new PeerLedger(id, rttMs, nowMs))
+  }
+
+  #leave(id: string): void {
+    const peer = this.#peers.get(id)
+    if (peer === undefined) return
+    this.#peers.delete(id)
+    for (const key of peer.owes.keys()) this.#lose(key, id)
+  }
+
+  /** `peer` does not owe this any more, and did not give it. */
+  #lose(key: ItemKey, peer: string): void {
+    const item = this.#items.get(key)
+    if (item === undefined) return
+    item.askedOf.delete(peer)
+    if (item.place === 'asked' && !this.#isUnderWay(item)) this.#items.queue(item)
+  }
+
+  #isUnderWay(item: WantedItem): boolean {
+    for (const id of item.askedOf) if (this.#peers.get(id)?.stalled === false) return true
+    return false
+  }
+
+  /** The caller checks the bytes, and says `done` or `lied` before the next `decide`; else it is asked for again. */
+  #answered(id: string, key: ItemKey, bytes: number, nowMs: number): void {
+    const peer = this.#peers.get(id)
+    const debt = peer?.settle(key)
+    if (peer === undefined || debt === undefined) return
+    peer.estimate.answered(debt.mark, bytes, nowMs)
+    this.#answeredBytes += bytes
+    this.#heard(peer, nowMs)
+    this.#lose(key, id)
+  }
+
+  #missing(id: string, key: ItemKey, reason: MissingReason, nowMs: number): void {
+    const peer = this.#peers.get(id)
+    if (peer?.settle(key) === undefined) return
+    this.#heard(peer, nowMs)
+    if (reason === 'refused') peer.holdUntilMs = nowMs + REFUSED_HOLD_MS
+    if (reason === 'absent' || reason === 'zero') peer.lacks(key)
+    this.#lose(key, id)
+  }
+
+  #lied(id: string): void {
+    this.#liars.add(id)
+    if (this.#liars.size > MAX_REMEMBERED_LIARS) {
+      const [oldest] = this.#liars
+      if (oldest !== undefined) this.#liars.delete(oldest)
+    }
+    this.#leave(id)
+    this.#actions.push({ type: 'drop', peer: id, why: 'lied' })
+  }
+
+  #heard(peer: PeerLedger | undefined, nowMs: number): void {
+    peer?.heard(nowMs)
+    if (!peer?.stalled) return
+    peer.stalled = false
+    // What it owes and nobody else was asked for meanwhile is under way again.
+    for (const key of peer.owes.keys()) {
+      const item = this.#items.get(key)
+      if (item !== undefined && item.place !== 'asked') this.#items.asked(item)
+    }
+  }
+
+  #findStalled(nowMs: number): void {
+    for (const peer of this.#peers.values()) {
+      const atMs = peer.stallAtMs()
+      if (atMs === undefined || nowMs < atMs) continue
+      if (peer.stalled) {
+        this.#leave(peer.id)
+        this.#actions.push({ type: 'drop', peer: peer.id, why: 'stalled' })
+        continue
+      }
+      peer.stalled = true
+      for (const key of peer.owes.keys()) {
+        const item = this.#items.get(key)
+        if (item?.place === 'asked' && !this.#isUnderWay(item)) this.#items.queue(item)
+      }
+    }
+  }
+
+  #ask(rank: Rank, nowMs: number): void {
+    const line = this.#items.line(rank)
+    if (line.size === 0) return
+    const sends = new Map<PeerLedger, ItemKey[]>()
+    const withRoom = new Set([...this.#peers.values()].filter(peer => peer.hasRoom(rank, nowMs)))
+    for (const item of line.values()) {
+      // Once every peer is full, the rest waits; but with no peers at all it is parked, so that somebody looks for some.
+      if (withRoom.size === 0 && this.#peers.size > 0) break
+      const best = this.#earliest(item, withRoom, nowMs)
+      if (best === undefined) {
+        if (!this.#isOffered(item) && this.#items.park(item)) this.#remindMs = nowMs
+        continue
+      }
+      this.#give(best, item, nowMs)
+      if (!best.hasRoom(rank, nowMs)) withRoom.delete(best)
+      const keys = sends.get(best)
+      if (keys === undefined) sends.set(best, [item.key])
+      else keys.push(item.key)
+    }
+    for (const [peer, keys] of sends) this.#actions.push({ type: 'send', peer: peer.id, rank, keys })
+  }
+
+  #earliest(item: WantedItem, peers: Iterable<PeerLedger>, nowMs: number): PeerLedger | undefined {
+    let best: PeerLedger | undefined
+    let bestMs = Number.POSITIVE_INFINITY
+    for (const peer of peers) {
+      if (item.askedOf.has(peer.id) || !peer.offers(item.key)) continue
+      const arrivalMs = peer.arrivalMs(nowMs)
+      if (arrivalMs >= bestMs) continue
+      best = peer
+      bestMs = arrivalMs
+    }
+    return best
+  }
+
+  #give(peer: PeerLedger, item: WantedItem, nowMs: number): void {
+    peer.ask(item.key, item.rank, nowMs)
+    item.askedOf.add(peer.id)
+    this.#items.asked(item)
+  }
+
+  #isOffered(item: WantedItem): boolean {
+    for (const peer of this.#peers.values()) if (peer.offers(item.key)) return true
+    return false
+  }
+
+  #unpark(image: number): void {
+    for (const item of this.#items.parkedOf(image)) if (this.#isOffered(item)) this.#items.queue(item)
+  }
+
+  /** Demand that is later than expected goes to a second peer too. */
+  #hedge(nowMs: number): void {
+    if (this.#peers.size < 2) return
+    for (const peer of this.#peers.values()) {
+      if (!peer.owesDemand) continue
+      for (const [key, debt] of peer.owes) {
+        if (debt.rank !== DEMAND || nowMs < peer.lateAtMs(debt)) continue
+        const item = this.#items.get(key)
+        if (item === undefined || item.askedOf.size !== 1) continue
+        if (this.#hedgedBytes > HEDGE_ALLOWANCE_BYTES + HEDGE_SHARE * this.#answeredBytes) return
+        const others = [...this.#peers.values()].filter(other => other.hasRoom(DEMAND, nowMs))
+        const second = this.#earliest(item, others, nowMs)
+        if (second === undefined) continue
+        this.#hedgedBytes += second.estimate.blockBytes
+        this.#give(second, item, nowMs)
+        this.#actions.push({ type: 'send', peer: second.id, rank: DEMAND, keys: [key] })
+      }
+    }
+  }
+
+  /** Gives peers that lacked something another chance now and then, if somebody waits for it. */
+  #forgive(nowMs: number): void {
+    if (!this.#items.anyParked || nowMs < this.#forgiveMs) return
+    this.#forgiveMs = nowMs + FORGIVE_MS
+    for (const peer of this.#peers.values()) peer.forgive()
+    for (const { image } of this.#items.parkedImages()) this.#unpark(image)
+  }
+
+  /** Calls for replicas of what is parked. */
+  #remind(nowMs: number): void {
+    if (!this.#items.anyParked || nowMs < this.#remindMs) return
+    this.#remindMs = nowMs + REMIND_MS
+    for (const { image, rank } of this.#items.parkedImages()) this.#actions.push({ type: 'find-replicas', image, rank })
+  }
+}

@@ -1,0 +1,199 @@
+import { describe, expect, test } from 'vitest'
+import type { Rank } from '../../../src/swarm/messages.ts'
+import { Scheduler } from '../../../src/swarm/scheduler.ts'
+import { blockKey, itemOf, nodeKey, type SchedulerAction } from '../../../src/swarm/scheduler-types.ts'
+
+const IMAGE = 0
+const DEMAND: Rank = 0
+const FILL: Rank = 3
+
+function sends(actions: SchedulerAction[]): { peer: string; blocks: number[] }[] {
+  return actions
+    .filter(action => action.type === 'send')
+    .map(({ peer, keys }) => ({ peer, blocks: keys.map(key => (itemOf(key) as { block: number }).block) }))
+}
+
+/** A scheduler with complete replicas, each at its round trip. */
+function withPeers(rtts: Record<string, number>): Scheduler {
+  const scheduler = new Scheduler()
+  for (const [peer, rttMs] of Object.entries(rtts)) {
+    scheduler.apply({ type: 'joined', peer, rttMs }, 0)
+    scheduler.apply({ type: 'has', peer, image: IMAGE, complete: true, pages: [] }, 0)
+  }
+  return scheduler
+}
+
+const want = (block: number, rank: Rank) => ({ type: 'want', key: blockKey(IMAGE, block), rank }) as const
+
+describe('keys', () => {
+  test('tell blocks and nodes of images apart', () => {
+    expect(itemOf(blockKey(3, 2 ** 27 - 1))).toEqual({ image: 3, kind: 'block', block: 2 ** 27 - 1 })
+    expect(itemOf(nodeKey(4095, 2, 0))).toEqual({ image: 4095, kind: 'node', level: 2, position: 0 })
+    expect(itemOf(nodeKey(1, 0, 131_071))).toEqual({ image: 1, kind: 'node', level: 0, position: 131_071 })
+  })
+})
+
+describe('scheduler', () => {
+  test('asks the peer with the earliest expected arrival', () => {
+    const scheduler = withPeers({ far: 150, near: 20 })
+    expect(sends(scheduler.step(want(1, DEMAND), 0))).toEqual([{ peer: 'near', blocks: [1] }])
+  })
+
+  test('shares a fill among peers, by what each has room for', () => {
+    const scheduler = withPeers({ a: 20, b: 20 })
+    for (let block = 0; block < 100; block++) scheduler.apply(want(block, FILL), 0)
+    const asked = sends(scheduler.decide(0))
+    expect(asked.map(({ peer }) => peer).sort()).toEqual(['a', 'b'])
+    expect(asked.map(({ blocks }) => blocks.length)).toEqual([8, 8])
+  })
+
+  test('asks only who has the block', () => {
+    const scheduler = withPeers({ empty: 1 })
+    scheduler.apply({ type: 'joined', peer: 'partial', rttMs: 100 }, 0)
+    const bitmap = new Uint8Array(128)
+    bitmap[0] = 0b10
+    scheduler.apply({ type: 'has', peer: 'partial', image: 7, complete: false, pages: [{ page: 0, bitmap }] }, 0)
+    const actions = scheduler.step({ type: 'want', key: blockKey(7, 1), rank: DEMAND }, 0)
+    expect(sends(actions)).toEqual([{ peer: 'partial', blocks: [1] }])
+  })
+
+  test('looks for replicas while nobody has a block, and asks as soon as somebody does', () => {
+    const scheduler = new Scheduler()
+    expect(scheduler.step(want(1, DEMAND), 0)).toEqual([{ type: 'find-replicas', image: IMAGE, rank: DEMAND }])
+    const again = scheduler.nextMs(0)!
+    expect(again).toBeGreaterThan(0)
+    expect(scheduler.step({ type: 'time', lateMs: 0 }, again)).toEqual([
+      { type: 'find-replicas', image: IMAGE, rank: DEMAND }
+    ])
+    scheduler.apply({ type: 'joined', peer: 'late', rttMs: 10 }, 2000)
+    const actions = scheduler.step({ type: 'has', peer: 'late', image: IMAGE, complete: true, pages: [] }, 2000)
+    expect(sends(actions)).toEqual([{ peer: 'late', blocks: [1] }])
+  })
+
+  test('demand goes out although a fill has filled the window', () => {
+    const scheduler = withPeers({ a: 20 })
+    for (let block = 0; block < 100; block++) scheduler.apply(want(block, FILL), 0)
+    scheduler.decide(0)
+    expect(sends(scheduler.step(want(500, DEMAND), 1))).toEqual([{ peer: 'a', blocks: [500] }])
+  })
+
+  test('raises a block that is under way when a guest begins to wait for it', () => {
+    const scheduler = withPeers({ a: 20 })
+    scheduler.step(want(1, FILL), 0)
+    expect(scheduler.step(want(1, DEMAND), 1)).toEqual([
+      { type: 'raise', peer: 'a', rank: DEMAND, keys: [blockKey(IMAGE, 1)] }
+    ])
+    expect(scheduler.step(want(1, DEMAND), 1)).toEqual([])
+  })
+
+  test('gives what a leaving peer owes to others at once', () => {
+    const scheduler = withPeers({ a: 10, b: 100 })
+    scheduler.step(want(1, DEMAND), 0)
+    expect(sends(scheduler.step({ type: 'left', peer: 'a' }, 5))).toEqual([{ peer: 'b', blocks: [1] }])
+  })
+
+  test('gives what a silent peer owes to others, and drops it in the end', () => {
+    const scheduler = withPeers({ a: 10, b: 100 })
+    scheduler.step(want(1, FILL), 0)
+    const stallsMs = scheduler.nextMs(0)!
+    expect(stallsMs).toBe(1000)
+    expect(sends(scheduler.step({ type: 'time', lateMs: 0 }, stallsMs))).toEqual([{ peer: 'b', blocks: [1] }])
+    expect(sends(scheduler.step(want(2, FILL), stallsMs))).toEqual([{ peer: 'b', blocks: [2] }])
+    const dropMs = 20_000
+    scheduler.apply({ type: 'progress', peer: 'b' }, dropMs)
+    expect(scheduler.step({ type: 'time', lateMs: 0 }, dropMs)).toContainEqual({
+      type: 'drop',
+      peer: 'a',
+      why: 'stalled'
+    })
+  })
+
+  test('a stalled peer that goes on keeps what nobody else was asked for', () => {
+    const scheduler = withPeers({ a: 10 })
+    scheduler.step(want(1, FILL), 0)
+    scheduler.step({ type: 'time', lateMs: 0 }, 1000)
+    expect(scheduler.view()[0]).toMatchObject({ stalled: true })
+    expect(scheduler.step({ type: 'progress', peer: 'a' }, 1500)).toEqual([])
+    expect(scheduler.view()[0]).toMatchObject({ stalled: false, outstanding: 1 })
+    scheduler.apply({ type: 'answered', peer: 'a', key: blockKey(IMAGE, 1), bytes: 65_536 }, 1600)
+    scheduler.step({ type: 'done', key: blockKey(IMAGE, 1) }, 1600)
+    expect(scheduler.wanted).toBe(0)
+  })
+
+  test('does not take its own lateness for silence of others', () => {
+    const scheduler = withPeers({ a: 10, b: 100 })
+    scheduler.step(want(1, FILL), 0)
+    expect(scheduler.step({ type: 'time', lateMs: 4000 }, 5000)).toEqual([])
+    // But not for ever.
+    expect(sends(scheduler.step({ type: 'time', lateMs: 4000 }, 9000))).toEqual([{ peer: 'b', blocks: [1] }])
+  })
+
+  test('a liar is dropped, loses its requests, and is never asked again', () => {
+    const scheduler = withPeers({ liar: 10, b: 100 })
+    scheduler.step(want(1, DEMAND), 0)
+    scheduler.step(want(2, DEMAND), 0)
+    scheduler.apply({ type: 'answered', peer: 'liar', key: blockKey(IMAGE, 1), bytes: 65_536 }, 10)
+    const actions = scheduler.step({ type: 'lied', peer: 'liar' }, 10)
+    expect(actions).toContainEqual({ type: 'drop', peer: 'liar', why: 'lied' })
+    expect(sends(actions).flatMap(({ peer, blocks }) => blocks.map(block => [peer, block]))).toEqual([
+      ['b', 1],
+      ['b', 2]
+    ])
+    scheduler.apply({ type: 'joined', peer: 'liar', rttMs: 1 }, 20)
+    scheduler.apply({ type: 'has', peer: 'liar', image: IMAGE, complete: true, pages: [] }, 20)
+    expect(sends(scheduler.step(want(3, DEMAND), 20))).toEqual([{ peer: 'b', blocks: [3] }])
+    expect(scheduler.isLiar('liar')).toBe(true)
+  })
+
+  test('asks another when a peer does not have what it said, and that peer again after a while', () => {
+    const scheduler = withPeers({ a: 10 })
+    scheduler.step(want(1, DEMAND), 0)
+    const key = blockKey(IMAGE, 1)
+    expect(scheduler.step({ type: 'missing', peer: 'a', key, reason: 'absent' }, 10)).toEqual([
+      { type: 'find-replicas', image: IMAGE, rank: DEMAND }
+    ])
+    let asked = sends([])
+    for (let nowMs = 1000; nowMs < 40_000 && asked.length === 0; nowMs += 1000) {
+      asked = sends(scheduler.step({ type: 'time', lateMs: 0 }, nowMs))
+    }
+    expect(asked).toEqual([{ peer: 'a', blocks: [1] }])
+  })
+
+  test('leaves a peer that has no room alone for a moment', () => {
+    const scheduler = withPeers({ a: 10 })
+    scheduler.step(want(1, DEMAND), 0)
+    expect(scheduler.step({ type: 'missing', peer: 'a', key: blockKey(IMAGE, 1), reason: 'refused' }, 10)).toEqual([])
+    const nextMs = scheduler.nextMs(10)!
+    expect(nextMs).toBe(510)
+    expect(sends(scheduler.step({ type: 'time', lateMs: 0 }, nextMs))).toEqual([{ peer: 'a', blocks: [1] }])
+  })
+
+  test('a late demand block is asked of a second peer, and called off from the first when it comes', () => {
+    const scheduler = withPeers({ a: 10, b: 12 })
+    scheduler.step(want(1, DEMAND), 0)
+    const lateMs = scheduler.nextMs(0)!
+    expect(lateMs).toBeLessThan(1000)
+    expect(sends(scheduler.step({ type: 'time', lateMs: 0 }, lateMs))).toEqual([{ peer: 'b', blocks: [1] }])
+    const key = blockKey(IMAGE, 1)
+    scheduler.apply({ type: 'answered', peer: 'b', key, bytes: 65_536 }, lateMs + 10)
+    expect(scheduler.step({ type: 'done', key }, lateMs + 10)).toEqual([{ type: 'call-off', peer: 'a', keys: [key] }])
+  })
+
+  test('the cost of duplicates is bounded', () => {
+    const scheduler = withPeers({ a: 10, b: 12 })
+    let hedged = 0
+    // Peer a, and then b, takes every request and answers none, but stays alive.
+    for (let block = 0; block < 100; block++) {
+      const nowMs = block * 100
+      for (const peer of ['a', 'b']) scheduler.apply({ type: 'progress', peer }, nowMs)
+      hedged -= sends(scheduler.step(want(block, DEMAND), nowMs)).length
+      for (let ms = 0; ms < 100; ms += 10)
+        hedged += sends(scheduler.step({ type: 'time', lateMs: 0 }, nowMs + ms)).length
+      for (const peer of ['a', 'b']) {
+        scheduler.apply({ type: 'missing', peer, key: blockKey(IMAGE, block), reason: 'cancelled' }, nowMs + 99)
+      }
+      scheduler.apply({ type: 'done', key: blockKey(IMAGE, block) }, nowMs + 99)
+    }
+    expect(hedged).toBeLessThanOrEqual(17)
+  })
+})
