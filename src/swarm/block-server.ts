@@ -1,0 +1,258 @@
+/**
+ * The serving side: whoever asks gets blocks of the images that are here, full or partial, as far as the limits allow.
+ *
+ * All requesters share one queue (upload-queue.ts), one upload rate and a few reads at a time. A block is read and hashed just before
+ * it is sent (block-reader.ts), so a rotten disk never makes this peer a liar. Nothing is read for a requester whose stream does not take it: what a
+ * requester can tie up here is a window of its muxer, and no more.
+ *
+ * A requester above the number of places gets BUSY with other replicas' addresses, once it said which image it wants.
+ */
+
+import type { Connection, Stream } from '@libp2p/interface'
+import { PROTOCOL } from '../cluster.ts'
+import type { Clock, Log, Timer } from '../environment.ts'
+import { asRowanError, RowanError } from '../errors.ts'
+import { type LocalImage, ZERO } from '../store/images.ts'
+import { BlockReader, type BlockReaderComponents } from './block-reader.ts'
+import { CompressedCache } from './compression.ts'
+import type { RecordExchange } from './greeting.ts'
+import {
+  COMPRESSED_CACHE_BYTES,
+  GREETING_TIMEOUT_MS,
+  HAVE_INTERVAL_MS,
+  IDLE_STREAM_MS,
+  MAX_READS_AT_ONCE
+} from './limits.ts'
+import { busyFrame, type PeerHint } from './messages.ts'
+import { itemOf } from './scheduler-types.ts'
+import { ServerSession, type UploadJob } from './server-session.ts'
+import { TokenBucket } from './token-bucket.ts'
+import { UploadQueue } from './upload-queue.ts'
+
+/** Served without letting anybody else in this process have a turn: about 2 ms. */
+const BLOCKS_AT_A_STRETCH = 32
+/** Requesters that are connected but have no place (yet). */
+const MAX_LOBBY = 64
+const BUSY_RETRY_MS = 5_000
+/** What may go out at once after a silence, in time of the upload rate. */
+const BURST_SECONDS = 0.1
+const MIN_BURST_BYTES = 64 * 1024
+
+export interface BlockServerComponents {
+  libp2p: {
+    handle(
+      protocol: string,
+      handler: (stream: Stream, connection: Connection) => void,
+      options: { maxInboundStreams: number; maxOutboundStreams: number; runOnLimitedConnection: boolean }
+    ): Promise<void>
+    unhandle(protocol: string): Promise<void>
+  }
+  images: { open(id: string): Promise<LocalImage | undefined> }
+  pool: BlockReaderComponents['pool']
+  records: RecordExchange | undefined
+  /** Other replicas of an image, for a requester that has to go elsewhere. */
+  others(image: string, except: string): PeerHint[]
+  clock: Clock
+  log: Log
+}
+
+export interface BlockServerSettings {
+  /** Requesters that are served at a time. */
+  maxPeers: number
+  maxUploadBytesPerSecond?: number | undefined
+}
+
+export class BlockServer {
+  readonly #components: BlockServerComponents
+  readonly #settings: BlockServerSettings
+  readonly #queue = new UploadQueue<ServerSession, UploadJob>()
+  readonly #sessions = new Map<ServerSession, { since: number; usedMs: number }>()
+  readonly #reader: BlockReader
+  readonly #bucket: TokenBucket | undefined
+  #reads = 0
+  #rateTimer: Timer | undefined
+  #newsTimer: Timer | undefined
+  #restTimer: Timer | undefined
+  #stopped = false
+
+  constructor(components: BlockServerComponents, settings: BlockServerSettings) {
+    this.#components = components
+    this.#settings = settings
+    const { pool, clock } = components
+    this.#reader = new BlockReader({ pool, cache: new CompressedCache(COMPRESSED_CACHE_BYTES), clock })
+    const rate = settings.maxUploadBytesPerSecond
+    if (rate !== undefined) {
+      const burstBytes = Math.max(MIN_BURST_BYTES, rate * BURST_SECONDS)
+      this.#bucket = new TokenBucket(rate, burstBytes, components.clock.monotonicMs())
+    }
+  }
+
+  async start(): Promise<void> {
+    await this.#components.libp2p.handle(PROTOCOL.blocks, (stream, connection) => this.#accept(stream, connection), {
+      // One is in use; a second may come before the end of the first was noticed.
+      maxInboundStreams: 4,
+      maxOutboundStreams: 4,
+      runOnLimitedConnection: false
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#rateTimer?.cancel()
+    this.#newsTimer?.cancel()
+    this.#restTimer?.cancel()
+    await this.#components.libp2p.unhandle(PROTOCOL.blocks)
+    for (const session of [...this.#sessions.keys()]) session.end()
+  }
+
+  /** A block of a partial image came: whoever has the image open will be told, at most once in HAVE_INTERVAL_MS. */
+  noteStored(image: string, block: number): void {
+    if (this.#sessions.size === 0) return
+    for (const session of this.#sessions.keys()) session.noteStored(image, block)
+    this.#newsTimer ??= this.#components.clock.after(HAVE_INTERVAL_MS, () => {
+      this.#newsTimer = undefined
+      for (const session of this.#sessions.keys()) session.tellNews()
+    })
+  }
+
+  /** Those who are served, and what they got. */
+  view(): { peer: string; servedBlocks: number; servedBytes: number; queued: number; unsentBytes: number }[] {
+    return [...this.#sessions.keys()].map(session => ({
+      peer: session.peer,
+      servedBlocks: session.servedBlocks,
+      servedBytes: session.servedBytes,
+      queued: this.#queue.count(session),
+      unsentBytes: session.unsentBytes
+    }))
+  }
+
+  #accept(stream: Stream, connection: Connection): void {
+    const nowMs = this.#components.clock.monotonicMs()
+    const lobby = [...this.#sessions.keys()].filter(session => !session.admitted).length
+    if (this.#stopped || lobby >= MAX_LOBBY) {
+      stream.abort(new RowanError('LIMIT_EXCEEDED', `more than ${MAX_LOBBY} requesters wait to be admitted`))
+      return
+    }
+    const peer = connection.remotePeer.toString()
+    const session = new ServerSession(peer, stream, {
+      images: this.#components.images,
+      queue: this.#queue,
+      records: this.#components.records,
+      log: this.#components.log,
+      admit: (newcomer, image) => this.#admit(newcomer, image),
+      work: () => this.#work(),
+      ended: gone => {
+        this.#queue.drop(gone)
+        this.#sessions.delete(gone)
+      }
+    })
+    this.#sessions.set(session, { since: nowMs, usedMs: nowMs })
+    // A peer has one stream: its new one says that it gave up the old one.
+    for (const older of [...this.#sessions.keys()]) if (older !== session && older.peer === peer) older.end()
+    this.#components.clock.after(GREETING_TIMEOUT_MS, () => {
+      if (!session.ended && !session.admitted) session.end(new RowanError('TIMEOUT_RESPONSE', 'no OPEN in time'))
+    })
+  }
+
+  #admit(newcomer: ServerSession, image: string): boolean {
+    const admitted = [...this.#sessions.keys()].filter(session => session.admitted)
+    if (admitted.length >= this.#settings.maxPeers && !this.#freePlace(admitted)) {
+      newcomer.send(busyFrame(this.#components.others(image, newcomer.peer), BUSY_RETRY_MS))
+      newcomer.end()
+      return false
+    }
+    newcomer.admitted = true
+    return true
+  }
+
+  /** Ends the session that was idle for the longest time, if that was long. */
+  #freePlace(admitted: ServerSession[]): boolean {
+    const nowMs = this.#components.clock.monotonicMs()
+    let idlest: ServerSession | undefined
+    let idleMs = IDLE_STREAM_MS
+    for (const session of admitted) {
+      const silentMs = nowMs - (this.#sessions.get(session)?.usedMs ?? nowMs)
+      if (this.#queue.count(session) > 0 || session.reading > 0 || silentMs < idleMs) continue
+      idlest = session
+      idleMs = silentMs
+    }
+    idlest?.end()
+    return idlest !== undefined
+  }
+
+  /** Serves as long as there is something to serve, and somewhere to put it. */
+  #work(): void {
+    for (let served = 0; this.#reads < MAX_READS_AT_ONCE && !this.#stopped; served++) {
+      if (served >= BLOCKS_AT_A_STRETCH) {
+        this.#restTimer ??= this.#components.clock.after(0, () => {
+          this.#restTimer = undefined
+          this.#work()
+        })
+        return
+      }
+      const nowMs = this.#components.clock.monotonicMs()
+      const waitMs = this.#bucket?.waitMs(nowMs) ?? 0
+      if (waitMs > 0) {
+        this.#rateTimer ??= this.#components.clock.after(waitMs, () => {
+          this.#rateTimer = undefined
+          this.#work()
+        })
+        return
+      }
+      const next = this.#queue.next(session => session.writable)
+      if (next === undefined) return
+      const { requester, key, job } = next
+      const use = this.#sessions.get(requester)
+      if (use !== undefined) use.usedMs = nowMs
+      if (itemOf(key).kind === 'node') {
+        requester.answerNode(key)
+        continue
+      }
+      this.#serve(requester, key, job)
+    }
+  }
+
+  #serve(session: ServerSession, key: number, job: UploadJob): void {
+    const item = itemOf(key)
+    const image = session.imageOf(key)
+    if (item.kind !== 'block' || image === undefined || session.ended) return
+    try {
+      const frame = this.#reader.frame(image, item.block, item.image, job.acceptZstd)
+      if (frame instanceof Promise) this.#serveLater(session, key, image, frame)
+      else this.#answer(session, key, image, frame)
+    } catch (cause) {
+      this.#failed(session, key, cause)
+    }
+  }
+
+  #serveLater(session: ServerSession, key: number, image: LocalImage, pending: Promise<Uint8Array | undefined>): void {
+    this.#reads++
+    session.reading++
+    pending
+      .then(frame => this.#answer(session, key, image, frame))
+      .catch(cause => this.#failed(session, key, cause))
+      .finally(() => {
+        this.#reads--
+        session.reading--
+        this.#work()
+      })
+  }
+
+  #answer(session: ServerSession, key: number, image: LocalImage, frame: Uint8Array | undefined): void {
+    const item = itemOf(key)
+    if (session.ended || item.kind !== 'block') return
+    if (frame === undefined) {
+      // Its page may not be at the requester yet, so it could not know that there is nothing to ask for.
+      session.answerMissing(key, image.locate(item.block) === ZERO ? 'zero' : 'absent')
+      return
+    }
+    this.#bucket?.take(frame.byteLength, this.#components.clock.monotonicMs())
+    session.answerBlock(key, frame)
+  }
+
+  #failed(session: ServerSession, key: number, cause: unknown): void {
+    const { code, message } = asRowanError(cause, 'STORE_IO', 'a block could not be read')
+    this.#components.log.warn('a block that is here could not be served', { code, message })
+    session.answerMissing(key, 'absent')
+  }
+}

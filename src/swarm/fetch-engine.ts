@@ -1,0 +1,202 @@
+/**
+ * Drives the scheduler: gives it what happens, does what it says, and wakes it in time.
+ *
+ * Events are applied at once, but decided on together, after the current heap of frames: a hundred blocks that come in one message
+ * make one round of requests.
+ *
+ * Owns: the scheduler, and the connections to the replicas from the moment that their stream is open.
+ */
+
+import type { Clock, Log, Timer } from '../environment.ts'
+import { RowanError } from '../errors.ts'
+import type { BlockBuffers } from './block-buffers.ts'
+import { zstdPays } from './compression.ts'
+import type { FrameCarrier } from './frame-stream.ts'
+import type { RecordExchange } from './greeting.ts'
+import type { FetchDriver } from './image-fetch.ts'
+import type { Rank } from './messages.ts'
+import { ReplicaClient, type ReplicaEvents } from './replica-client.ts'
+import { type PeerView, Scheduler } from './scheduler.ts'
+import type { SchedulerAction, SchedulerEvent } from './scheduler-types.ts'
+import { TokenBucket } from './token-bucket.ts'
+
+/** A reminder this late says that the process was busy, and that silence of peers means nothing. */
+const LATE_MS = 100
+
+/** What the images and the search for replicas have to do about a connection. */
+export interface LinkEvents extends Omit<ReplicaEvents, 'progress' | 'greeted'> {}
+
+export interface FetchEngineComponents {
+  clock: Clock
+  log: Log
+  records: RecordExchange | undefined
+  buffers: BlockBuffers
+  /** No connected peer can give what is wanted of this image. */
+  findReplicas(image: number, rank: Rank): void
+}
+
+interface Link {
+  client: ReplicaClient
+  loopback: boolean
+}
+
+export class FetchEngine implements FetchDriver {
+  readonly #components: FetchEngineComponents
+  readonly #scheduler = new Scheduler()
+  readonly #links = new Map<string, Link>()
+  readonly #bucket: TokenBucket | undefined
+  #isDeciding = false
+  #timer: { dueMs: number; timer: Timer } | undefined
+  #stopped = false
+
+  constructor(components: FetchEngineComponents, settings: { maxDownloadBytesPerSecond?: number | undefined }) {
+    this.#components = components
+    const rate = settings.maxDownloadBytesPerSecond
+    if (rate !== undefined) this.#bucket = new TokenBucket(rate, rate / 10, components.clock.monotonicMs())
+  }
+
+  get links(): number {
+    return this.#links.size
+  }
+
+  client(peer: string): ReplicaClient | undefined {
+    return this.#links.get(peer)?.client
+  }
+
+  isLiar(peer: string): boolean {
+    return this.#scheduler.isLiar(peer)
+  }
+
+  view(): PeerView[] {
+    return this.#scheduler.view()
+  }
+
+  /** Speaks to a replica over a stream that is open. A former connection to the same peer is ended. */
+  link(peer: string, stream: FrameCarrier, loopback: boolean, events: LinkEvents): ReplicaClient {
+    const { clock, log, records, buffers } = this.#components
+    this.#links.get(peer)?.client.end()
+    const sentMs = clock.monotonicMs()
+    const client: ReplicaClient = new ReplicaClient(peer, stream, {
+      log,
+      records,
+      buffers,
+      events: {
+        ...events,
+        greeted: () => this.event({ type: 'joined', peer, rttMs: clock.monotonicMs() - sentMs }),
+        progress: () => this.event({ type: 'progress', peer }),
+        block: (image, block, body, compressed, wireBytes) => {
+          const stored = events.block(image, block, body, compressed, wireBytes)
+          return this.#paced(wireBytes, stored)
+        },
+        ended: error => {
+          if (this.#links.get(peer)?.client === client) {
+            this.#links.delete(peer)
+            this.event({ type: 'left', peer })
+          }
+          events.ended(error)
+        }
+      }
+    })
+    if (!client.ended) this.#links.set(peer, { client, loopback })
+    return client
+  }
+
+  event(event: SchedulerEvent): void {
+    this.#scheduler.apply(event, this.#components.clock.monotonicMs())
+    this.#decideSoon()
+  }
+
+  accuse(peer: string, error: RowanError): void {
+    this.#components.log.warn('a replica sent something wrong, and is not asked again', {
+      peer,
+      code: error.code,
+      message: error.message
+    })
+    this.event({ type: 'lied', peer })
+    this.#links.get(peer)?.client.end(error)
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#timer?.timer.cancel()
+    for (const { client } of [...this.#links.values()]) client.end()
+  }
+
+  /** After what is being handled now. */
+  #decideSoon(): void {
+    if (this.#isDeciding || this.#stopped) return
+    this.#isDeciding = true
+    queueMicrotask(() => {
+      this.#isDeciding = false
+      if (!this.#stopped) this.#decide()
+    })
+  }
+
+  #decide(): void {
+    const nowMs = this.#components.clock.monotonicMs()
+    for (const action of this.#scheduler.decide(nowMs)) this.#act(action)
+    this.#remind(nowMs)
+  }
+
+  #act(action: SchedulerAction): void {
+    if (action.type === 'find-replicas') {
+      this.#components.findReplicas(action.image, action.rank)
+      return
+    }
+    const link = this.#links.get(action.peer)
+    if (link === undefined) return
+    switch (action.type) {
+      case 'send':
+        link.client.request(action.keys, action.rank, this.#acceptsZstd(action.peer, link))
+        break
+      case 'raise':
+        link.client.raise(action.keys, action.rank)
+        break
+      case 'call-off':
+        link.client.callOff(action.keys)
+        break
+      case 'drop':
+        if (action.why === 'stalled') {
+          this.#components.log.info('a replica does not answer any more', { peer: action.peer })
+          link.client.end(new RowanError('TIMEOUT_RESPONSE', 'no answer for too long'))
+        }
+    }
+  }
+
+  #acceptsZstd(peer: string, link: Link): boolean {
+    const estimate = this.#scheduler.estimate(peer)
+    return zstdPays({
+      loopback: link.loopback,
+      rttMs: estimate?.baseRttMs,
+      rateBytesPerSecond: estimate?.rateBytesPerSecond
+    })
+  }
+
+  #remind(nowMs: number): void {
+    const dueMs = this.#scheduler.nextMs(nowMs)
+    // A reminder that comes too early does no harm, and is cheaper than a new timer for each block.
+    if (dueMs === undefined || (this.#timer !== undefined && this.#timer.dueMs <= dueMs)) return
+    this.#timer?.timer.cancel()
+    this.#timer = { dueMs, timer: this.#components.clock.after(dueMs - nowMs, () => this.#reminded(dueMs)) }
+  }
+
+  #reminded(dueMs: number): void {
+    this.#timer = undefined
+    const lateMs = this.#components.clock.monotonicMs() - dueMs
+    if (lateMs > LATE_MS) this.event({ type: 'time', lateMs })
+    // Who is kept from sending is not silent.
+    for (const [peer, { client }] of this.#links) if (client.paused) this.event({ type: 'progress', peer })
+    this.#decideSoon()
+  }
+
+  /** Holds back a replica while the pool, or the download rate, has no room. */
+  #paced(wireBytes: number, stored: void | Promise<void>): void | Promise<void> {
+    const { clock } = this.#components
+    const nowMs = clock.monotonicMs()
+    this.#bucket?.take(wireBytes, nowMs)
+    const waitMs = this.#bucket?.waitMs(nowMs) ?? 0
+    if (waitMs === 0) return stored
+    const paced = new Promise<void>(resolve => void clock.after(waitMs, resolve))
+    return stored === undefined ? paced : Promise.all([stored, paced]).then(() => undefined)
+  }
+}

@@ -1,0 +1,313 @@
+/**
+ * What is being fetched of one image: who waits for which block, and what came that cannot be proved yet.
+ *
+ * A wanted block is in one of these stages:
+ *
+ *     deferred   its page is not here, and enough blocks were asked for early already: waits for the page
+ *     wanted     the scheduler sees to it
+ *     held       it came before its page: 64 KiB that nobody may have yet
+ *     storing    its hash was right; it is on its way into the pool
+ *
+ * Nobody gets a block whose hash was not compared with the index, and no node of the index is kept that its parent does not name
+ * (LocalImage.addNode). Whoever sent something wrong is accused: the driver drops that peer for good.
+ */
+
+import { BLOCK_SIZE_BYTES, INDEX_FANOUT } from '../cluster.ts'
+import type { Clock } from '../environment.ts'
+import { asRowanError, RowanError } from '../errors.ts'
+import { sha256 } from '../image/hash.ts'
+import type { ObtainedBlock } from '../store/block-source.ts'
+import { type LocalImage, UNKNOWN, ZERO } from '../store/images.ts'
+import type { BlockStore } from './block-store.ts'
+import { plainBlock } from './compression.ts'
+import { IndexFetch } from './index-fetch.ts'
+import { MAX_EARLY_BLOCKS } from './limits.ts'
+import type { IndexPart, MissingReason, NodePlace, Rank } from './messages.ts'
+import { blockKey, type SchedulerEvent } from './scheduler-types.ts'
+import { TransferCount } from './transfer-count.ts'
+
+/** Who drives the scheduler. */
+export interface FetchDriver {
+  event(event: SchedulerEvent): void
+  /** This peer sent what it may not have sent. */
+  accuse(peer: string, error: RowanError): void
+}
+
+export interface ImageFetchComponents {
+  number: number
+  image: LocalImage
+  driver: FetchDriver
+  store: BlockStore
+  clock: Clock
+  /** A block of this image came into the pool. */
+  onStored(block: number): void
+}
+
+export interface BlockWaiter {
+  rank: Rank
+  resolve(block: ObtainedBlock): void
+  reject(error: RowanError): void
+}
+
+interface PendingBlock {
+  stage: 'deferred' | 'wanted' | 'held' | 'storing'
+  rank: Rank
+  waiters: Set<BlockWaiter>
+}
+
+const DEMAND: Rank = 0
+const ZERO_BLOCK = new Uint8Array(BLOCK_SIZE_BYTES)
+
+export class ImageFetch {
+  readonly image: LocalImage
+  readonly number: number
+  readonly index: IndexFetch
+  readonly count = new TransferCount()
+  readonly #driver: FetchDriver
+  readonly #store: BlockStore
+  readonly #onStored: (block: number) => void
+  readonly #pending = new Map<number, PendingBlock>()
+  /** By page that is not here: the blocks that wait for it. */
+  readonly #early = new Map<number, Set<number>>()
+  readonly #held = new Map<number, { peer: string; bytes: Uint8Array }>()
+  #earlyAsked = 0
+  #stopped: RowanError | undefined
+
+  constructor(components: ImageFetchComponents) {
+    this.image = components.image
+    this.number = components.number
+    this.#driver = components.driver
+    this.#store = components.store
+    this.#onStored = components.onStored
+    this.index = new IndexFetch({
+      number: components.number,
+      image: components.image,
+      driver: components.driver,
+      clock: components.clock,
+      onPage: page => this.#pageCame(page),
+      onPageFailed: (page, error) => this.#pageFailed(page, error)
+    })
+  }
+
+  /** Whether somebody waits for something. */
+  get isBusy(): boolean {
+    return this.#pending.size > 0 || this.index.isBusy
+  }
+
+  /** See BlockSource.want. Concurrent wants of one block are one request; the most urgent rank counts. */
+  want(block: number, rank: Rank, signal?: AbortSignal): Promise<ObtainedBlock> {
+    const { promise, resolve, reject } = Promise.withResolvers<ObtainedBlock>()
+    if (signal?.aborted) return Promise.reject(new RowanError('ABORTED', `block ${block} is not wanted any more`))
+    const onAbort = () => {
+      giveUp()
+      reject(new RowanError('ABORTED', `block ${block} is not wanted any more`))
+    }
+    const giveUp = this.request(block, {
+      rank,
+      resolve: obtained => {
+        signal?.removeEventListener('abort', onAbort)
+        resolve(obtained)
+      },
+      reject: error => {
+        signal?.removeEventListener('abort', onAbort)
+        reject(error)
+      }
+    })
+    signal?.addEventListener('abort', onAbort, { once: true })
+    return promise
+  }
+
+  /**
+   * Sees to it that a block comes, and tells `waiter`, at once where it is here already.
+   *
+   * @returns what makes `waiter` wait no more
+   */
+  request(block: number, waiter: BlockWaiter): () => void {
+    const nothing = () => undefined
+    if (this.#stopped !== undefined) {
+      waiter.reject(this.#stopped)
+      return nothing
+    }
+    const slot = this.image.locate(block)
+    if (slot >= 0 || slot === ZERO) {
+      waiter.resolve(slot === ZERO ? { bytes: ZERO_BLOCK.slice() } : { slot })
+      return nothing
+    }
+    const pending = this.#pendingFor(block, waiter.rank, slot === UNKNOWN)
+    pending.waiters.add(waiter)
+    return () => {
+      pending.waiters.delete(waiter)
+      if (this.#pending.get(block) === pending) this.#abandonIfUnwanted(block, pending)
+    }
+  }
+
+  /** A block came. Returns a promise for when the next may. */
+  blockCame(
+    peer: string,
+    block: number,
+    body: Uint8Array,
+    compressed: boolean,
+    wireBytes: number
+  ): Promise<void> | undefined {
+    this.count.wire(peer, wireBytes)
+    this.#driver.event({ type: 'answered', peer, key: blockKey(this.number, block), bytes: wireBytes })
+    const pending = this.#pending.get(block)
+    // The twin of a block that another peer gave first.
+    if (pending?.stage === 'held' || pending?.stage === 'storing') return undefined
+    const where = this.image.locate(block)
+    if (pending === undefined && (where >= 0 || where === UNKNOWN)) return undefined
+    let bytes: Uint8Array
+    try {
+      bytes = plainBlock(body, compressed)
+    } catch (error) {
+      this.#driver.accuse(peer, asRowanError(error, 'BLOCK_INVALID'))
+      return undefined
+    }
+    if (where !== UNKNOWN) return this.#accept(peer, block, bytes, pending)
+    if (pending !== undefined) pending.stage = 'held'
+    this.#held.set(block, { peer, bytes })
+    this.#driver.event({ type: 'done', key: blockKey(this.number, block) })
+    return undefined
+  }
+
+  blocksMissing(peer: string, blocks: number[], reason: MissingReason): void {
+    for (const block of blocks) {
+      this.#driver.event({ type: 'missing', peer, key: blockKey(this.number, block), reason })
+    }
+  }
+
+  /** Nodes of the index came, asked for or not. Resolves when they are kept. */
+  nodesCame(peer: string, parts: IndexPart[], missing: NodePlace[]): Promise<void> {
+    for (const part of parts) this.count.wire(peer, part.bytes.byteLength)
+    return this.index.came(peer, parts, missing)
+  }
+
+  /** Nobody gets anything any more. */
+  stop(error: RowanError): void {
+    this.#stopped = error
+    this.index.stop(error)
+    for (const [block, pending] of [...this.#pending]) this.#fail(block, pending, error)
+  }
+
+  #pendingFor(block: number, rank: Rank, isUnknown: boolean): PendingBlock {
+    let pending = this.#pending.get(block)
+    const isNew = pending === undefined
+    if (pending === undefined) {
+      pending = { stage: 'wanted', rank, waiters: new Set() }
+      this.#pending.set(block, pending)
+    } else if (rank >= pending.rank) return pending
+    pending.rank = rank
+    if (isUnknown) {
+      const page = Math.floor(block / INDEX_FANOUT)
+      if (isNew) {
+        const early = this.#early.get(page)
+        if (early === undefined) this.#early.set(page, new Set([block]))
+        else early.add(block)
+        if (this.#earlyAsked >= MAX_EARLY_BLOCKS) pending.stage = 'deferred'
+        else this.#earlyAsked++
+      }
+      this.index.wantPage(page, rank)
+    }
+    if (pending.stage === 'wanted') this.#driver.event({ type: 'want', key: blockKey(this.number, block), rank })
+    return pending
+  }
+
+  #abandonIfUnwanted(block: number, pending: PendingBlock): void {
+    // What is here already is kept, wanted or not.
+    if (pending.waiters.size > 0 || pending.stage === 'storing') return
+    this.#driver.event({ type: 'cancel', key: blockKey(this.number, block) })
+    this.#remove(block, pending)
+  }
+
+  #remove(block: number, pending: PendingBlock): void {
+    this.#pending.delete(block)
+    this.#held.delete(block)
+    const page = Math.floor(block / INDEX_FANOUT)
+    const early = this.#early.get(page)
+    if (!early?.delete(block)) return
+    if (early.size === 0) this.#early.delete(page)
+    if (pending.stage !== 'deferred') this.#earlyAsked--
+  }
+
+  /** Checks a block against the index; its page is here. */
+  #accept(
+    peer: string,
+    block: number,
+    bytes: Uint8Array,
+    pending: PendingBlock | undefined
+  ): Promise<void> | undefined {
+    const hash = this.image.hashOf(block)
+    if (hash === undefined || Buffer.compare(sha256(bytes), hash) !== 0) {
+      const message = `block ${block} of the image ${this.image.id} does not have its hash`
+      this.#driver.accuse(peer, new RowanError('BLOCK_INVALID', message))
+      return undefined
+    }
+    this.count.block(peer)
+    this.#driver.event({ type: 'done', key: blockKey(this.number, block) })
+    if (pending !== undefined) pending.stage = 'storing'
+    return this.#store.add({
+      hash,
+      block: bytes,
+      stored: slot => {
+        this.image.stored(block, slot)
+        this.#onStored(block)
+        this.#finish(block, { slot })
+      },
+      failed: error => this.#notKept(block, bytes, error)
+    })
+  }
+
+  #finish(block: number, obtained: ObtainedBlock): void {
+    const pending = this.#pending.get(block)
+    if (pending === undefined) return
+    this.#remove(block, pending)
+    for (const waiter of pending.waiters) waiter.resolve(obtained)
+  }
+
+  #fail(block: number, pending: PendingBlock, error: RowanError): void {
+    this.#driver.event({ type: 'cancel', key: blockKey(this.number, block) })
+    this.#remove(block, pending)
+    for (const waiter of pending.waiters) waiter.reject(error)
+  }
+
+  /** The pool is full, or failed: a guest gets the bytes all the same, and who wanted to have it kept gets the error. */
+  #notKept(block: number, bytes: Uint8Array, error: RowanError): void {
+    const pending = this.#pending.get(block)
+    if (pending === undefined) return
+    this.#remove(block, pending)
+    for (const waiter of pending.waiters) {
+      if (waiter.rank === DEMAND) waiter.resolve({ bytes })
+      else waiter.reject(error)
+    }
+  }
+
+  /** Now the blocks of this page can be told right from wrong. */
+  #pageCame(page: number): void {
+    for (const block of [...(this.#early.get(page) ?? [])]) {
+      const pending = this.#pending.get(block)
+      if (pending === undefined) continue
+      const held = this.#held.get(block)
+      const slot = this.image.locate(block)
+      if (slot >= 0 || slot === ZERO) {
+        this.#driver.event({ type: 'done', key: blockKey(this.number, block) })
+        this.#finish(block, slot === ZERO ? { bytes: ZERO_BLOCK.slice() } : { slot })
+        continue
+      }
+      // From here on it is a block like any other.
+      if (pending.stage !== 'deferred') this.#earlyAsked--
+      this.#held.delete(block)
+      if (pending.stage === 'wanted' || pending.stage === 'storing') continue
+      pending.stage = 'wanted'
+      this.#driver.event({ type: 'want', key: blockKey(this.number, block), rank: pending.rank })
+      if (held !== undefined) void this.#accept(held.peer, block, held.bytes, pending)
+    }
+    this.#early.delete(page)
+  }
+
+  #pageFailed(page: number, error: RowanError): void {
+    for (const block of [...(this.#early.get(page) ?? [])]) {
+      const pending = this.#pending.get(block)
+      if (pending !== undefined) this.#fail(block, pending, error)
+    }
+  }
+}

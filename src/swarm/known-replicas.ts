@@ -1,0 +1,98 @@
+/**
+ * The replicas of one image that this peer has heard of, and how it fared with them.
+ */
+
+import type { Random } from '../environment.ts'
+import type { RowanError } from '../errors.ts'
+import { MAX_KNOWN_REPLICAS } from './limits.ts'
+
+export interface ReplicaHint {
+  peer: string
+  addresses: string[]
+  complete: boolean
+}
+
+export interface KnownReplica extends ReplicaHint {
+  failures: number
+  /** Not called before this time. */
+  retryMs: number
+  /** What went wrong the last time. */
+  problem: string | undefined
+}
+
+const FIRST_RETRY_MS = 500
+const MAX_RETRY_MS = 60_000
+
+export class KnownReplicas {
+  readonly #random: Random
+  readonly #known = new Map<string, KnownReplica>()
+
+  constructor(random: Random) {
+    this.#random = random
+  }
+
+  get size(): number {
+    return this.#known.size
+  }
+
+  get(peer: string): KnownReplica | undefined {
+    return this.#known.get(peer)
+  }
+
+  /** Newer addresses replace older ones. When there are too many, those that failed most are forgotten. */
+  add(hint: ReplicaHint): void {
+    const known = this.#known.get(hint.peer)
+    if (known !== undefined) {
+      if (hint.addresses.length > 0) known.addresses = hint.addresses
+      known.complete = hint.complete
+      return
+    }
+    if (this.#known.size >= MAX_KNOWN_REPLICAS) {
+      let worst: KnownReplica | undefined
+      for (const other of this.#known.values()) {
+        if (other.failures > 0 && other.failures >= (worst?.failures ?? 0)) worst = other
+      }
+      if (worst === undefined) return
+      this.#known.delete(worst.peer)
+    }
+    this.#known.set(hint.peer, { ...hint, failures: 0, retryMs: 0, problem: undefined })
+  }
+
+  forget(peer: string): void {
+    this.#known.delete(peer)
+  }
+
+  /** Those that may be called now: complete ones first, then those that failed least. */
+  candidates(nowMs: number): KnownReplica[] {
+    return [...this.#known.values()]
+      .filter(replica => replica.retryMs <= nowMs)
+      .sort((a, b) => a.failures - b.failures || Number(b.complete) - Number(a.complete))
+  }
+
+  /** It did not work out; the next try is put off, longer each time, with some chance so that a crowd does not call in step. */
+  failed(peer: string, error: RowanError, nowMs: number, atLeastMs = 0): void {
+    const known = this.#known.get(peer)
+    if (known === undefined) return
+    const backoffMs = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** known.failures) * (0.5 + this.#random.unit())
+    known.failures++
+    known.retryMs = Math.max(known.retryMs, nowMs + Math.max(atLeastMs, backoffMs))
+    known.problem = `${error.code}: ${error.message}`
+  }
+
+  worked(peer: string): void {
+    const known = this.#known.get(peer)
+    if (known === undefined) return
+    known.failures = 0
+    known.problem = undefined
+  }
+
+  hints(except: string): ReplicaHint[] {
+    return [...this.#known.values()].filter(({ peer, failures }) => peer !== except && failures === 0)
+  }
+
+  /** For an error message: who was asked, and what came of it. */
+  summary(): string {
+    const parts = [...this.#known.values()].map(({ peer, problem }) => `${peer} (${problem ?? 'no answer yet'})`)
+    return parts.length === 0 ? 'nobody announces it' : `asked ${parts.join(', ')}`
+  }
+}

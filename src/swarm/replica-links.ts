@@ -1,0 +1,191 @@
+/**
+ * Finding replicas of an image and staying connected with them.
+ *
+ * `seek` may be called at any time and as often as one likes: it calls known replicas that may be called now, several at a time, up
+ * to REPLICAS_PER_IMAGE, and asks the directory for more when these are few, less and less often while that brings nothing. It
+ * never gives up; whoever waits for a block keeps calling it (the scheduler reminds once a second).
+ */
+
+import type { Clock, Log } from '../environment.ts'
+import { asRowanError, RowanError } from '../errors.ts'
+import type { Dialer } from './dialer.ts'
+import type { FetchEngine, LinkEvents } from './fetch-engine.ts'
+import type { KnownReplica, KnownReplicas, ReplicaHint } from './known-replicas.ts'
+import { REPLICAS_PER_IMAGE } from './limits.ts'
+
+/** An image, as far as the search for its replicas is concerned. */
+export interface SoughtImage {
+  readonly number: number
+  readonly id: string
+  readonly known: KnownReplicas
+  /** Whether somebody waits for something of it. */
+  isNeeded(): boolean
+  /** Whether this replica should send the whole index unasked. */
+  wantsIndexFrom(peer: string): boolean
+}
+
+export interface ReplicaLinksComponents {
+  dialer: Dialer
+  engine: FetchEngine
+  findReplicas(image: string, options: { signal: AbortSignal }): Promise<ReplicaHint[]>
+  /** What happens on a connection; `ended` is told here too. */
+  events(peer: string): LinkEvents
+  self: string
+  clock: Clock
+  log: Log
+}
+
+interface Search {
+  running: boolean
+  nextMs: number
+  fruitless: number
+}
+
+const DIALS_AT_ONCE = 16
+const FIRST_SEARCH_MS = 1_000
+const MAX_SEARCH_MS = 60_000
+const SEARCH_TIMEOUT_MS = 20_000
+const BUSY_ERROR = 'it has no room now'
+
+export class ReplicaLinks {
+  readonly #components: ReplicaLinksComponents
+  readonly #maxPeers: number
+  readonly #images = new Map<number, SoughtImage>()
+  readonly #searches = new Map<number, Search>()
+  readonly #dialling = new Set<string>()
+  readonly #stop = new AbortController()
+
+  constructor(components: ReplicaLinksComponents, settings: { maxPeers: number }) {
+    this.#components = components
+    this.#maxPeers = settings.maxPeers
+  }
+
+  add(image: SoughtImage): void {
+    this.#images.set(image.number, image)
+    this.#searches.set(image.number, { running: false, nextMs: 0, fruitless: 0 })
+  }
+
+  stop(): void {
+    this.#stop.abort()
+  }
+
+  seek(image: SoughtImage): void {
+    if (this.#stop.signal.aborted) return
+    const { engine, clock, self } = this.#components
+    const nowMs = clock.monotonicMs()
+    let links = 0
+    for (const replica of image.known.candidates(nowMs)) {
+      if (links >= REPLICAS_PER_IMAGE) break
+      const { peer } = replica
+      if (peer === self || engine.isLiar(peer)) image.known.forget(peer)
+      else if (this.#use(image, replica)) links++
+    }
+    if (links < REPLICAS_PER_IMAGE) this.#search(image, nowMs)
+  }
+
+  /** A server had no room, and named others. */
+  busy(peer: string, others: ReplicaHint[], retryAfterMs: number): void {
+    const nowMs = this.#components.clock.monotonicMs()
+    for (const image of this.#images.values()) {
+      if (image.known.get(peer) === undefined) continue
+      image.known.failed(peer, new RowanError('LIMIT_EXCEEDED', BUSY_ERROR), nowMs, retryAfterMs)
+      for (const other of others) image.known.add(other)
+    }
+  }
+
+  /** @returns whether there is a link to this replica, or will be soon */
+  #use(image: SoughtImage, replica: KnownReplica): boolean {
+    const client = this.#components.engine.client(replica.peer)
+    if (client !== undefined) {
+      if (client.hasOpened(image.number)) return true
+      if (!client.hasRoom) return false
+      client.open(image.number, image.id, image.wantsIndexFrom(replica.peer))
+      return true
+    }
+    if (this.#dialling.has(replica.peer)) return true
+    if (this.#dialling.size >= DIALS_AT_ONCE || !this.#hasPlace()) return false
+    void this.#dial(replica)
+    return true
+  }
+
+  #hasPlace(): boolean {
+    const { engine } = this.#components
+    if (engine.links + this.#dialling.size < this.#maxPeers) return true
+    const idle = engine.view().find(({ images }) => !images.some(number => this.#images.get(number)?.isNeeded()))
+    if (idle === undefined) return false
+    engine.client(idle.peer)?.end()
+    return true
+  }
+
+  async #dial(replica: KnownReplica): Promise<void> {
+    const { dialer, engine, events, log, clock } = this.#components
+    const { peer, addresses } = replica
+    this.#dialling.add(peer)
+    try {
+      const { stream, loopback } = await dialer.open(peer, addresses)
+      if (this.#stop.signal.aborted) {
+        stream.abort(new RowanError('DISK_CLOSED', 'the swarm stops'))
+        return
+      }
+      const own = events(peer)
+      const startMs = clock.monotonicMs()
+      const client = engine.link(peer, stream, loopback, {
+        ...own,
+        ended: error => {
+          own.ended(error)
+          const after = `after ${Math.round(clock.monotonicMs() - startMs)} ms`
+          this.#failed(peer, error ?? new RowanError('PEER_GONE', `the connection ended ${after}`))
+        }
+      })
+      for (const image of this.#images.values()) {
+        if (image.known.get(peer) === undefined || client.ended || !client.hasRoom) continue
+        client.open(image.number, image.id, image.wantsIndexFrom(peer))
+      }
+    } catch (cause) {
+      const error = asRowanError(cause, 'NO_REPLICA')
+      log.debug('a replica cannot be reached', { peer, code: error.code, message: error.message })
+      this.#dialling.delete(peer)
+      this.#failed(peer, error)
+    } finally {
+      this.#dialling.delete(peer)
+    }
+  }
+
+  /** Puts the next call off, and looks for others where somebody waits. */
+  #failed(peer: string, error: RowanError): void {
+    const nowMs = this.#components.clock.monotonicMs()
+    for (const image of this.#images.values()) {
+      if (image.known.get(peer) === undefined) continue
+      image.known.failed(peer, error, nowMs)
+      if (image.isNeeded()) this.seek(image)
+    }
+  }
+
+  #search(image: SoughtImage, nowMs: number): void {
+    const search = this.#searches.get(image.number)
+    if (search === undefined || search.running || nowMs < search.nextMs) return
+    search.running = true
+    void this.#find(image, search).finally(() => {
+      search.running = false
+    })
+  }
+
+  async #find(image: SoughtImage, search: Search): Promise<void> {
+    const { findReplicas, clock, log } = this.#components
+    const abort = new AbortController()
+    const timer = clock.after(SEARCH_TIMEOUT_MS, () => abort.abort())
+    const before = image.known.size
+    try {
+      const signal = AbortSignal.any([abort.signal, this.#stop.signal])
+      for (const hint of await findReplicas(image.id, { signal })) image.known.add(hint)
+    } catch (cause) {
+      const error = asRowanError(cause, 'NO_PEERS')
+      log.debug('the directory gave no replicas', { image: image.id, code: error.code, message: error.message })
+    } finally {
+      timer.cancel()
+    }
+    search.fruitless = image.known.size > before ? 0 : search.fruitless + 1
+    search.nextMs = clock.monotonicMs() + Math.min(MAX_SEARCH_MS, FIRST_SEARCH_MS * 2 ** search.fruitless)
+    if (image.known.size > before) this.seek(image)
+  }
+}

@@ -1,0 +1,333 @@
+/**
+ * One requester, at the serving side: its stream, the images that it opened, what it was told.
+ *
+ * A session reads requests and puts them into the common queue; the server (block-server.ts) decides whose turn it is and calls
+ * `answer…`. A request that cannot be queued is answered at once with MISSING, so each block asked for gets exactly one answer.
+ * A request for what no honest requester can mean (a block outside the image, an unknown handle) ends the session.
+ */
+
+import { INDEX_FANOUT } from '../cluster.ts'
+import type { Log } from '../environment.ts'
+import { RowanError } from '../errors.ts'
+import { nodeCount } from '../image/geometry.ts'
+import { toHex } from '../image/hash.ts'
+import type { LocalImage } from '../store/images.ts'
+import { type FrameCarrier, FrameStream } from './frame-stream.ts'
+import { FRAME, type Frame, frameName } from './frames.ts'
+import { Greeting, type RecordExchange } from './greeting.ts'
+import { eagerNodes, nodeIsInside } from './index-nodes.ts'
+import { MAX_HAVE_PAGES, MAX_HAVE_PAGES_PER_MESSAGE, MAX_IMAGES_PER_STREAM } from './limits.ts'
+import {
+  type HavePage,
+  haveFrame,
+  imageFrame,
+  type MissingReason,
+  missingFrame,
+  type NodePlace,
+  nodesFrame,
+  OPEN_INDEX,
+  type Rank,
+  readCancel,
+  readGetNodes,
+  readOpen,
+  readProblem,
+  readRaise,
+  readWant
+} from './messages.ts'
+import { blockKey, itemOf, nodeKey } from './scheduler-types.ts'
+import type { UploadQueue } from './upload-queue.ts'
+
+export interface UploadJob {
+  acceptZstd: boolean
+}
+
+export interface SessionComponents {
+  images: { open(id: string): Promise<LocalImage | undefined> }
+  queue: UploadQueue<ServerSession, UploadJob>
+  records: RecordExchange | undefined
+  log: Log
+  /** Asks for a place among those served, for a requester of this image; false when it was sent away. */
+  admit(session: ServerSession, image: string): boolean
+  /** Something was put into the queue, or the stream can take more. */
+  work(): void
+  ended(session: ServerSession): void
+}
+
+interface OpenImage {
+  image: LocalImage
+  toldComplete: boolean
+  /** Pages with blocks that came since the requester was told. */
+  news: Set<number>
+}
+
+/** The index of an image that is small enough follows its root before anything but demand. */
+const EAGER_RANK: Rank = 1
+const NOTHING = new Uint8Array(0)
+
+export class ServerSession {
+  readonly peer: string
+  readonly #components: SessionComponents
+  readonly #frames: FrameStream
+  readonly #greeting: Greeting
+  readonly #images = new Map<number, OpenImage>()
+  /** Handles of images that are not here: what is asked of them, maybe before the requester could know, is missing. */
+  readonly #unknown = new Set<number>()
+  admitted = false
+  servedBlocks = 0
+  servedBytes = 0
+  /** Blocks being read for this requester. */
+  reading = 0
+
+  constructor(peer: string, stream: FrameCarrier, components: SessionComponents) {
+    this.peer = peer
+    this.#components = components
+    this.#greeting = new Greeting(peer, components.records, components.log)
+    this.#frames = new FrameStream(stream, 'requester', {
+      onFrame: frame => this.#handle(frame),
+      onWritable: () => components.work(),
+      onEnd: error => {
+        if (error !== undefined) {
+          components.log.debug('a requester is gone', { peer, code: error.code, message: error.message })
+        }
+        components.ended(this)
+      }
+    })
+  }
+
+  /** Whether another block may be read for it. */
+  get writable(): boolean {
+    return this.#frames.writable && this.reading < 2
+  }
+
+  get unsentBytes(): number {
+    return this.#frames.unsentBytes
+  }
+
+  get ended(): boolean {
+    return this.#frames.ended
+  }
+
+  get greeted(): boolean {
+    return this.#greeting.received
+  }
+
+  send(frame: Uint8Array): void {
+    this.#frames.send(frame)
+  }
+
+  end(error?: RowanError): void {
+    this.#frames.end(error)
+  }
+
+  imageOf(key: number): LocalImage | undefined {
+    return this.#images.get(itemOf(key).image)?.image
+  }
+
+  /**
+   * Answers a request that was in the queue with the frame of its block.
+   *
+   * @param key - has the handle in the place of the image's number, as all keys here
+   */
+  answerBlock(key: number, frame: Uint8Array): void {
+    if (!this.#images.has(itemOf(key).image)) return
+    this.servedBlocks++
+    this.servedBytes += frame.byteLength
+    this.#frames.send(frame)
+  }
+
+  answerNode(key: number): void {
+    const item = itemOf(key)
+    const image = this.#images.get(item.image)?.image
+    if (item.kind !== 'node' || image === undefined) return
+    const place = { level: item.level, position: item.position }
+    const bytes = image.nodeBytes(item.level, item.position)
+    this.#frames.send(
+      bytes === undefined ? nodesFrame(item.image, [], [place]) : nodesFrame(item.image, [{ ...place, bytes }], [])
+    )
+  }
+
+  answerMissing(key: number, reason: MissingReason): void {
+    const item = itemOf(key)
+    if (item.kind === 'block') this.#frames.send(missingFrame(item.image, [item.block], reason))
+  }
+
+  /** A block of this image came here: partial news for whoever has the image open. */
+  noteStored(id: string, block: number): void {
+    for (const open of this.#images.values()) {
+      if (open.image.id !== id || open.toldComplete) continue
+      const page = Math.floor(block / INDEX_FANOUT)
+      if (open.news.size < MAX_HAVE_PAGES) open.news.add(page)
+    }
+  }
+
+  /** Tells what came since the last time. */
+  tellNews(): void {
+    for (const [handle, open] of this.#images) {
+      if (open.toldComplete) continue
+      if (open.news.size > 0 || open.image.complete) this.#tellHave(handle, open, [...open.news])
+      open.news.clear()
+    }
+  }
+
+  #handle(frame: Frame): void | Promise<void> {
+    if (frame.type !== FRAME.hello && !this.#greeting.received) {
+      throw new RowanError('WIRE_INVALID', `${frameName(frame.type)} before HELLO`)
+    }
+    switch (frame.type) {
+      case FRAME.hello:
+        this.#greeting.hello(frame)
+        this.#greeting.send(this.#frames)
+        return
+      case FRAME.record:
+        this.#greeting.record(frame)
+        return
+      case FRAME.open:
+        return this.#open(frame)
+      case FRAME.release:
+        if (!this.#images.delete(frame.handle)) this.#unknown.delete(frame.handle)
+        return
+      case FRAME.getNodes:
+        this.#getNodes(frame)
+        return
+      case FRAME.want:
+        this.#want(frame)
+        return
+      case FRAME.raise:
+        this.#raise(frame)
+        return
+      case FRAME.cancel:
+        this.#cancel(frame)
+        return
+      case FRAME.problem: {
+        const { code, message } = readProblem(frame)
+        this.#components.log.debug('a requester reports a problem', { peer: this.peer, code, message })
+        return
+      }
+      default:
+        throw new RowanError('WIRE_INVALID', `${frameName(frame.type)} to a server`)
+    }
+  }
+
+  async #open(frame: Frame): Promise<void> {
+    const { handle } = frame
+    const { image: idBytes, index } = readOpen(frame)
+    if (handle === 0 || this.#images.has(handle) || this.#unknown.has(handle)) {
+      throw new RowanError('WIRE_INVALID', `OPEN of handle ${handle}`)
+    }
+    if (this.#images.size + this.#unknown.size >= MAX_IMAGES_PER_STREAM) {
+      throw new RowanError('LIMIT_EXCEEDED', `more than ${MAX_IMAGES_PER_STREAM} images open on one stream`)
+    }
+    const id = toHex(idBytes)
+    if (!this.admitted && !this.#components.admit(this, id)) return
+    const image = await this.#components.images.open(id)
+    if (this.#frames.ended) return
+    if (image === undefined) {
+      this.#unknown.add(handle)
+      this.#frames.send(imageFrame(handle, { root: NOTHING, top: NOTHING, complete: false, follow: 0 }))
+      return
+    }
+    const open: OpenImage = { image, toldComplete: image.complete, news: new Set() }
+    this.#images.set(handle, open)
+    const nodes = index === OPEN_INDEX.all ? eagerNodes(image) : []
+    const top = image.nodeBytes(image.root.height, 0) ?? NOTHING
+    this.#frames.send(
+      imageFrame(handle, { root: image.rootBytes, top, complete: open.toldComplete, follow: nodes.length })
+    )
+    if (!open.toldComplete) this.#tellHave(handle, open, pagesHere(image))
+    for (const { level, position } of nodes) this.#queue(nodeKey(handle, level, position), EAGER_RANK, false)
+    this.#components.work()
+  }
+
+  #want(frame: Frame): void {
+    const { blocks, priority, acceptZstd } = readWant(frame)
+    const image = this.#opened(frame.handle)?.image
+    if (image === undefined) {
+      this.#frames.send(missingFrame(frame.handle, blocks, 'absent'))
+      return
+    }
+    const refused: number[] = []
+    for (const block of blocks) {
+      if (block >= image.root.blocks) {
+        throw new RowanError('WIRE_INVALID', `block ${block} of an image of ${image.root.blocks}`)
+      }
+      if (!this.#queue(blockKey(frame.handle, block), priority, acceptZstd)) refused.push(block)
+    }
+    if (refused.length > 0) this.#frames.send(missingFrame(frame.handle, refused, 'refused'))
+    this.#components.work()
+  }
+
+  #getNodes(frame: Frame): void {
+    const { refs, priority } = readGetNodes(frame)
+    const image = this.#opened(frame.handle)?.image
+    if (image === undefined) {
+      this.#frames.send(nodesFrame(frame.handle, [], refs))
+      return
+    }
+    const refused: NodePlace[] = []
+    for (const ref of refs) {
+      if (!nodeIsInside(image.root, ref)) {
+        throw new RowanError('WIRE_INVALID', `node ${ref.position} of level ${ref.level} is outside the image`)
+      }
+      if (!this.#queue(nodeKey(frame.handle, ref.level, ref.position), priority, false)) refused.push(ref)
+    }
+    if (refused.length > 0) this.#frames.send(nodesFrame(frame.handle, [], refused))
+    this.#components.work()
+  }
+
+  #raise(frame: Frame): void {
+    this.#opened(frame.handle)
+    const { blocks, nodes, priority } = readRaise(frame)
+    const { queue } = this.#components
+    for (const block of blocks) queue.raise(this, blockKey(frame.handle, block), priority)
+    for (const { level, position } of nodes) queue.raise(this, nodeKey(frame.handle, level, position), priority)
+  }
+
+  #cancel(frame: Frame): void {
+    this.#opened(frame.handle)
+    const cancelled = readCancel(frame).filter(block =>
+      this.#components.queue.cancel(this, blockKey(frame.handle, block))
+    )
+    if (cancelled.length > 0) this.#frames.send(missingFrame(frame.handle, cancelled, 'cancelled'))
+  }
+
+  #queue(key: number, rank: Rank, acceptZstd: boolean): boolean {
+    return this.#components.queue.add(this, key, rank, { acceptZstd })
+  }
+
+  /** @returns undefined for an image that is not here */
+  #opened(handle: number): OpenImage | undefined {
+    const open = this.#images.get(handle)
+    if (open === undefined && !this.#unknown.has(handle)) {
+      throw new RowanError('WIRE_INVALID', `handle ${handle} is not open`)
+    }
+    return open
+  }
+
+  #tellHave(handle: number, open: OpenImage, pages: number[]): void {
+    const { image } = open
+    open.toldComplete = image.complete
+    const news: HavePage[] = open.toldComplete
+      ? []
+      : pages.map(page => ({ page, bitmap: wholeBitmap(image.haveBitmap(page)) }))
+    for (let i = 0; i === 0 || i < news.length; i += MAX_HAVE_PAGES_PER_MESSAGE) {
+      this.#frames.send(haveFrame(handle, open.toldComplete, news.slice(i, i + MAX_HAVE_PAGES_PER_MESSAGE)))
+    }
+  }
+}
+
+/** The pages whose index is here, up to what a requester will remember. */
+function pagesHere(image: LocalImage): number[] {
+  const pages: number[] = []
+  const count = nodeCount(0, image.root.blocks)
+  for (let page = 0; page < count && pages.length < MAX_HAVE_PAGES; page++) {
+    if (image.haveBitmap(page)?.some(bits => bits !== 0)) pages.push(page)
+  }
+  return pages
+}
+
+/** The bitmap of an image's last page is as short as the page; on the wire all are of one length. */
+function wholeBitmap(bits: Uint8Array | undefined): Uint8Array {
+  const whole = new Uint8Array(INDEX_FANOUT / 8)
+  whole.set(bits ?? [])
+  return whole
+}

@@ -1,0 +1,93 @@
+/**
+ * One image in the swarm: its number, the replicas that are known, and what is being fetched once its root is here.
+ */
+
+import type { Clock, Random } from '../environment.ts'
+import type { RowanError } from '../errors.ts'
+import type { LocalImage } from '../store/images.ts'
+import { ImageFetch, type ImageFetchComponents } from './image-fetch.ts'
+import { KnownReplicas } from './known-replicas.ts'
+import type { SoughtImage } from './replica-links.ts'
+
+export class SwarmImage implements SoughtImage {
+  readonly id: string
+  readonly number: number
+  readonly known: KnownReplicas
+  #fetch: ImageFetch | undefined
+  /** Who was asked to send the whole index unasked. */
+  #indexFrom: string | undefined
+  #openers = 0
+  #changed = Promise.withResolvers<void>()
+  #failure: RowanError | undefined
+
+  constructor(id: string, number: number, random: Random) {
+    this.id = id
+    this.number = number
+    this.known = new KnownReplicas(random)
+  }
+
+  /** Undefined until the root is here. */
+  get fetch(): ImageFetch | undefined {
+    return this.#fetch
+  }
+
+  /** The root is here. */
+  open(image: LocalImage, components: Omit<ImageFetchComponents, 'number' | 'image'>): ImageFetch {
+    if (this.#fetch === undefined) {
+      this.#fetch = new ImageFetch({ ...components, number: this.number, image })
+      this.#change()
+    }
+    return this.#fetch
+  }
+
+  /** The root came, but cannot be kept here: whoever waits for it is told. */
+  failed(error: RowanError): void {
+    this.#failure = error
+    this.#change()
+    this.#failure = undefined
+  }
+
+  isNeeded(): boolean {
+    return this.#openers > 0 || (this.#fetch?.isBusy ?? false)
+  }
+
+  wantsIndexFrom(peer: string): boolean {
+    if (this.#indexFrom !== undefined || this.#fetch?.image.indexComplete) return false
+    this.#indexFrom = peer
+    return true
+  }
+
+  /** A peer is gone: if it was to send the index, another may be asked. */
+  left(peer: string): void {
+    this.#fetch?.index.left(peer)
+    if (this.#indexFrom === peer) this.#indexFrom = undefined
+  }
+
+  stop(error: RowanError): void {
+    this.#fetch?.stop(error)
+    this.#change()
+  }
+
+  /** Waits until something changed, at most `ms`. Rejects with what keeps the image from being opened. */
+  async change(clock: Clock, ms: number, signal: AbortSignal | undefined): Promise<void> {
+    const changed = this.#changed.promise
+    const over = Promise.withResolvers<void>()
+    const timer = clock.after(ms, over.resolve)
+    signal?.addEventListener('abort', () => over.resolve(), { once: true })
+    this.#openers++
+    try {
+      await Promise.race([changed, over.promise])
+    } finally {
+      this.#openers--
+      timer.cancel()
+    }
+  }
+
+  #change(): void {
+    if (this.#failure !== undefined) this.#changed.reject(this.#failure)
+    else this.#changed.resolve()
+    // Nobody may be waiting for the old one.
+    this.#changed.promise.catch(() => undefined)
+    this.#changed = Promise.withResolvers<void>()
+  }
+}

@@ -1,0 +1,334 @@
+/**
+ * The swarm: blocks from whoever has them, and for whoever asks.
+ *
+ * The parts and the way of one block:
+ *
+ *     want ─> ImageFetch (who waits; proves what comes) ─> FetchEngine (clock) ─> Scheduler (policy)
+ *                 ^   │                                        │ asks
+ *                 │   └─> BlockStore ─> pool                   v
+ *                 └────────────────────────────────── ReplicaClient <── wire ──> ServerSession <─ BlockServer
+ *                                                          ^
+ *     find-replicas ─> ReplicaLinks (known replicas, dialling, the directory) ┘
+ *
+ * Here they are put together, and images get their numbers. One long-lived stream for each pair of peers and direction of request.
+ *
+ * Owns: all connections of the protocol. Does not own: the libp2p peer, the pool, the images.
+ */
+
+import type { Connection, PeerId } from '@libp2p/interface'
+import type { Multiaddr } from '@multiformats/multiaddr'
+import type { ReplicaRecord } from '../directory/replica-record.ts'
+import type { Clock, Log, Random } from '../environment.ts'
+import { asRowanError, RowanError } from '../errors.ts'
+import { imageIdOf } from '../image/image-root.ts'
+import { type BlockSource, type ObtainedBlock, PRIORITIES, type Priority } from '../store/block-source.ts'
+import type { Images, LocalImage } from '../store/images.ts'
+import type { Pool } from '../store/pool.ts'
+import { BlockBuffers } from './block-buffers.ts'
+import { BlockServer, type BlockServerComponents } from './block-server.ts'
+import { BlockStore } from './block-store.ts'
+import { Dialer, type DialNetwork } from './dialer.ts'
+import { FetchEngine, type LinkEvents } from './fetch-engine.ts'
+import { type FillOptions, fillImage } from './fill.ts'
+import type { RecordExchange } from './greeting.ts'
+import type { ReplicaHint } from './known-replicas.ts'
+import { MAX_OPEN_IMAGES, OPEN_TIMEOUT_MS } from './limits.ts'
+import type { ImageAnswer, Rank } from './messages.ts'
+import { ReplicaLinks } from './replica-links.ts'
+import { SwarmImage } from './swarm-image.ts'
+import type { ImageTransfers } from './transfer-count.ts'
+
+export type { RecordExchange } from './greeting.ts'
+export type { ReplicaHint } from './known-replicas.ts'
+export type { ImageTransfers, Transferred } from './transfer-count.ts'
+
+export interface SwarmComponents {
+  /** The libp2p peer. */
+  network: DialNetwork &
+    BlockServerComponents['libp2p'] & { peerId: PeerId; getConnections(peer?: PeerId): Connection[] }
+  images: Images
+  pool: Pool
+  findReplicas: (image: string, options: { signal?: AbortSignal }) => Promise<ReplicaHint[]>
+  /** Exchanges signed records in the greeting; none if absent. */
+  records?: RecordExchange
+  /** Which announced addresses may be called; all of them if absent. */
+  mayDial?: (address: Multiaddr) => boolean
+  clock: Clock
+  random: Random
+  log: Log
+}
+
+export interface SwarmSettings {
+  maxPeers: number
+  /** Unlimited if absent. */
+  maxUploadBytesPerSecond?: number | undefined
+  maxDownloadBytesPerSecond?: number | undefined
+}
+
+export interface SwarmPeer {
+  peer: string
+  /** Ids of the images that it serves to this peer. */
+  images: string[]
+  rttMs: number | undefined
+  rateBytesPerSecond: number | undefined
+  /** Requests that it has not answered. */
+  outstanding: number
+  /** What it was given by this peer. */
+  servedBytes: number
+}
+
+/** While an image cannot be opened, its replicas are looked for this often. */
+const OPENING_SEEK_MS = 500
+/** While blocks of an image are waited for, more replicas of it are looked for this often. */
+const SEEK_MS = 15_000
+
+export class Swarm implements BlockSource {
+  readonly #components: SwarmComponents
+  readonly #images = new Map<string, SwarmImage>()
+  readonly #numbers: SwarmImage[] = []
+  readonly #engine: FetchEngine
+  readonly #store: BlockStore
+  readonly #links: ReplicaLinks
+  readonly #server: BlockServer
+  #stopped: RowanError | undefined
+
+  constructor(components: SwarmComponents, settings: SwarmSettings) {
+    const { network, images, pool, findReplicas, records, mayDial = () => true, clock, log } = components
+    this.#components = components
+    const buffers = new BlockBuffers()
+    this.#store = new BlockStore({ pool, buffers, log, clock })
+    this.#engine = new FetchEngine(
+      { clock, log, records, buffers, findReplicas: image => this.#links.seek(this.#numbers[image]!) },
+      settings
+    )
+    this.#links = new ReplicaLinks(
+      {
+        dialer: new Dialer({ network, mayDial, clock }),
+        engine: this.#engine,
+        findReplicas,
+        events: peer => this.#eventsOf(peer),
+        self: network.peerId.toString(),
+        clock,
+        log
+      },
+      settings
+    )
+    this.#server = new BlockServer(
+      {
+        libp2p: network,
+        images,
+        pool,
+        records,
+        others: (image, except) => this.#images.get(image)?.known.hints(except) ?? [],
+        clock,
+        log
+      },
+      settings
+    )
+  }
+
+  /** Serves from now on. Fetching works before, too. */
+  async start(): Promise<void> {
+    await this.#server.start()
+    this.#seekMore()
+  }
+
+  /** Ends all connections; whoever waits for a block gets DISK_CLOSED. */
+  async stop(): Promise<void> {
+    if (this.#stopped !== undefined) return
+    this.#stopped = new RowanError('DISK_CLOSED', 'the swarm stops')
+    for (const image of this.#images.values()) image.stop(this.#stopped)
+    this.#links.stop()
+    this.#engine.stop()
+    await this.#server.stop()
+  }
+
+  /**
+   * The image, from here if its root is here, else from a replica: its root, and the top of its index.
+   *
+   * @param hints - replicas to ask first
+   * @throws NO_REPLICA, with whom it asked, when nobody gave it within `timeoutMs` (30 s); ABORTED, DISK_CLOSED; DISK_FULL or
+   *   STORE_IO when it cannot be kept
+   */
+  async openImage(
+    id: string,
+    hints: ReplicaHint[] = [],
+    options: { signal?: AbortSignal; timeoutMs?: number } = {}
+  ): Promise<LocalImage> {
+    const image = this.#imageOf(id)
+    for (const hint of hints) image.known.add(hint)
+    const local = await this.#components.images.open(id)
+    if (local !== undefined) {
+      const fetch = this.#opened(image, local)
+      // Early, because connecting takes many round trips.
+      if (!fetch.image.complete) this.#links.seek(image)
+      return local
+    }
+    return this.#waitForRoot(image, options.timeoutMs ?? OPEN_TIMEOUT_MS, options.signal)
+  }
+
+  /** See BlockSource. A block of an image that is not open yet opens it first, however long that takes. */
+  async want(
+    id: string,
+    block: number,
+    priority: Priority,
+    options: { signal?: AbortSignal } = {}
+  ): Promise<ObtainedBlock> {
+    const { signal } = options
+    const rank = PRIORITIES.indexOf(priority) as Rank
+    const image = this.#images.get(id)
+    if (image?.fetch !== undefined) return image.fetch.want(block, rank, signal)
+    await this.openImage(id, [], { timeoutMs: Number.POSITIVE_INFINITY, ...(signal && { signal }) })
+    return this.#images.get(id)!.fetch!.want(block, rank, signal)
+  }
+
+  /**
+   * Completes an image, waiting for replicas as long as it takes. What it fetched survives power loss only after Pool.sync().
+   *
+   * @throws POOL_FULL, DISK_FULL or STORE_IO when a block cannot be kept, and then keeps what it has; ABORTED, DISK_CLOSED
+   */
+  async fill(id: string, options: FillOptions = {}): Promise<void> {
+    const { signal } = options
+    await this.openImage(id, [], { timeoutMs: Number.POSITIVE_INFINITY, ...(signal && { signal }) })
+    await fillImage(this.#images.get(id)!.fetch!, options)
+  }
+
+  /** Replicas that somebody heard of. Called when they are needed. */
+  addReplicas(id: string, replicas: (ReplicaHint | ReplicaRecord)[]): void {
+    const image = this.#imageOf(id)
+    for (const replica of replicas) image.known.add(replica)
+    if (image.isNeeded()) this.#links.seek(image)
+  }
+
+  /** What was fetched of an image since the start. */
+  transfers(id: string): ImageTransfers {
+    return this.#images.get(id)?.fetch?.count.view() ?? { blocks: 0, bytes: 0, wireBytes: 0, perPeer: {} }
+  }
+
+  /** Connected peers, whether they serve this one, or are served, or both. */
+  peers(): SwarmPeer[] {
+    const peers = new Map<string, SwarmPeer>()
+    for (const { peer, images, rttMs, rateBytesPerSecond, outstanding } of this.#engine.view()) {
+      const ids = images.map(number => this.#numbers[number]?.id).filter(id => id !== undefined)
+      peers.set(peer, { peer, images: ids, rttMs, rateBytesPerSecond, outstanding, servedBytes: 0 })
+    }
+    for (const { peer, servedBytes } of this.#server.view()) {
+      const known = peers.get(peer)
+      if (known !== undefined) known.servedBytes = servedBytes
+      else
+        peers.set(peer, {
+          peer,
+          images: [],
+          rttMs: undefined,
+          rateBytesPerSecond: undefined,
+          outstanding: 0,
+          servedBytes
+        })
+    }
+    return [...peers.values()]
+  }
+
+  #imageOf(id: string): SwarmImage {
+    if (this.#stopped !== undefined) throw this.#stopped
+    const known = this.#images.get(id)
+    if (known !== undefined) return known
+    if (this.#images.size >= MAX_OPEN_IMAGES) {
+      throw new RowanError('LIMIT_EXCEEDED', `more than ${MAX_OPEN_IMAGES} images are being fetched`)
+    }
+    const image = new SwarmImage(id, this.#numbers.length, this.#components.random)
+    this.#numbers.push(image)
+    this.#images.set(id, image)
+    this.#links.add(image)
+    return image
+  }
+
+  #opened(image: SwarmImage, local: LocalImage): NonNullable<SwarmImage['fetch']> {
+    return image.open(local, {
+      driver: this.#engine,
+      store: this.#store,
+      clock: this.#components.clock,
+      onStored: block => this.#server.noteStored(image.id, block)
+    })
+  }
+
+  async #waitForRoot(image: SwarmImage, timeoutMs: number, signal: AbortSignal | undefined): Promise<LocalImage> {
+    const { clock } = this.#components
+    const deadlineMs = clock.monotonicMs() + timeoutMs
+    for (;;) {
+      if (image.fetch !== undefined) return image.fetch.image
+      if (this.#stopped !== undefined) throw this.#stopped
+      if (signal?.aborted) throw new RowanError('ABORTED', `the image ${image.id} is not wanted any more`)
+      const leftMs = deadlineMs - clock.monotonicMs()
+      if (leftMs <= 0) {
+        const asked = image.known.summary()
+        throw new RowanError('NO_REPLICA', `no replica gave the image ${image.id} in ${timeoutMs / 1000} s: ${asked}`)
+      }
+      this.#links.seek(image)
+      await image.change(clock, Math.min(leftMs, OPENING_SEEK_MS), signal)
+    }
+  }
+
+  #eventsOf(peer: string): LinkEvents {
+    const fetchOf = (number: number) => this.#numbers[number]?.fetch
+    return {
+      image: (number, answer) => this.#rootCame(this.#numbers[number]!, peer, answer),
+      nodes: (number, parts, missing) => fetchOf(number)?.nodesCame(peer, parts, missing),
+      block: (number, block, body, compressed, wireBytes) =>
+        fetchOf(number)?.blockCame(peer, block, body, compressed, wireBytes),
+      missing: (number, blocks, reason) => fetchOf(number)?.blocksMissing(peer, blocks, reason),
+      have: (number, complete, pages) => {
+        this.#engine.event({ type: 'has', peer, image: number, complete, pages })
+      },
+      busy: (others, retryAfterMs) => {
+        this.#links.busy(
+          peer,
+          others.map(other => ({ ...other, complete: false })),
+          retryAfterMs
+        )
+      },
+      ended: () => {
+        for (const image of this.#images.values()) image.left(peer)
+      }
+    }
+  }
+
+  async #rootCame(image: SwarmImage, peer: string, answer: ImageAnswer): Promise<void> {
+    const { images, clock, log } = this.#components
+    if (answer.root.byteLength === 0) {
+      image.known.failed(peer, new RowanError('NO_REPLICA', 'it does not have the image'), clock.monotonicMs())
+      this.#engine.client(peer)?.release(image.number)
+      return
+    }
+    if (imageIdOf(answer.root) !== image.id) {
+      this.#engine.accuse(peer, new RowanError('INDEX_INVALID', `not the root of the image ${image.id}`))
+      return
+    }
+    let local: LocalImage
+    try {
+      local = image.fetch?.image ?? (await images.create(answer.root))
+    } catch (cause) {
+      const error = asRowanError(cause, 'STORE_IO')
+      if (error.code === 'INDEX_INVALID') this.#engine.accuse(peer, error)
+      else {
+        log.warn('an image cannot be kept', { image: image.id, code: error.code, message: error.message })
+        image.failed(error)
+      }
+      return
+    }
+    const fetch = this.#opened(image, local)
+    image.known.worked(peer)
+    if (answer.top.byteLength > 0) {
+      await fetch.nodesCame(peer, [{ level: local.root.height, position: 0, bytes: answer.top }], [])
+    }
+    fetch.index.promised(peer, answer.follow)
+    this.#engine.event({ type: 'has', peer, image: image.number, complete: answer.complete, pages: [] })
+  }
+
+  #seekMore(): void {
+    this.#components.clock.after(SEEK_MS, () => {
+      if (this.#stopped !== undefined) return
+      for (const image of this.#images.values()) if (image.isNeeded()) this.#links.seek(image)
+      this.#seekMore()
+    })
+  }
+}
