@@ -7,6 +7,7 @@
  *
  * Owns: the aliases. Does not own: what was seen of each appliance (directory/appliance-memory.ts).
  */
+import type { PeerId } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import type { ReplicaRecord } from '../directory/replica-record.ts'
 import type { Clock, Log } from '../environment.ts'
@@ -228,10 +229,14 @@ function peers(ids: string[]): string {
 }
 
 function checkPublisher(publisher: string, appliance: string): void {
+  let id: PeerId | undefined
+  let cause: unknown
   try {
-    peerIdFromString(publisher)
-  } catch (cause) {
-    const says = `${appliance}: ${publisher} is no peer id, so nobody can have published it`
-    throw new RowanError('APPLIANCE_REF_INVALID', says, { cause })
+    id = peerIdFromString(publisher)
+  } catch (error) {
+    cause = error
   }
+  if (id?.type === 'Ed25519' && id.toString() === publisher) return
+  const says = `${appliance}: ${publisher} is no publisher's id (the peer id of an Ed25519 key)`
+  throw new RowanError('APPLIANCE_REF_INVALID', says, { cause })
 }

@@ -26,7 +26,9 @@ export function dataRanges(json: string, sizeBytes: number, blockSizeBytes: numb
   if (!Array.isArray(extents)) return undefined
   const ranges: BlockRange[] = []
   let covered = 0
-  for (const { start, length, zero, data } of extents as Record<string, unknown>[]) {
+  for (const extent of extents as (Record<string, unknown> | null)[]) {
+    if (covered >= sizeBytes) break // sizes are rounded up to sectors
+    const { start, length, zero, data } = extent ?? {}
     if (start !== covered || typeof length !== 'number' || !Number.isSafeInteger(length) || length <= 0)
       return undefined
     const from = Math.floor(covered / blockSizeBytes)

@@ -22,6 +22,10 @@ const TEMPORARY = /^publish-[0-9a-f-]{36}\.raw$/
 /** `qemu-img convert -p` writes its percentage over and over. */
 const MAX_CONVERT_OUTPUT_BYTES = 1024 * 1024
 const STAT_BLOCK_BYTES = 512
+/** It says a line for each thing that is wrong. */
+const MAX_CHECK_OUTPUT_BYTES = 1024 * 1024
+/** What `qemu-img check` ends with when it found damage; less than that are leaked clusters, which harm nobody. */
+const CHECK_FOUND_DAMAGE = 2
 
 export interface ImageInput {
   readonly path: string
@@ -64,7 +68,7 @@ export async function openImage(path: string, options: OpenImageOptions): Promis
       const isSparse = Number(before.blocks) * STAT_BLOCK_BYTES < sizeBytes
       return { path, format: 'raw', fd: file.fd, sizeBytes, isSparse, checkUnchanged, close: () => file.close() }
     }
-    const disk = checkQcow2(start, path)
+    const disk = checkQcow2(start, sizeBytes, path)
     const raw = await convert(file, path, disk.sizeBytes, options)
     const input: ImageInput = {
       path,
@@ -165,19 +169,23 @@ async function convert(
 ): Promise<FileHandle> {
   const { temporaryFolder, signal, onConverted, qemuImg = 'qemu-img' } = options
   const target = join(temporaryFolder, `publish-${randomUUID()}.raw`)
-  const source = { driver: 'qcow2', backing: null, file: { driver: 'file', filename: FD_PATH } }
+  const source = `json:${JSON.stringify({ driver: 'qcow2', backing: null, file: { driver: 'file', filename: FD_PATH } })}`
+  const tool = { file: qemuImg, package: 'qemu-utils', fd: file.fd, signal }
+  // Converting takes a file that was cut short for one with zeros at its end; only the check sees the
+  // difference (from one cluster on: files that end within their last one are in order).
+  const check = await runTool({ ...tool, args: ['check', source], maxOutputBytes: MAX_CHECK_OUTPUT_BYTES })
+  if (check.overflowed || check.status === CHECK_FOUND_DAMAGE) {
+    throw convertFailed(path, `it is damaged or was cut short; ${check.errorText}`)
+  }
   try {
     const result = await runTool({
-      file: qemuImg,
-      args: ['convert', '-p', '-S', '64k', '-O', 'raw', `json:${JSON.stringify(source)}`, target],
-      package: 'qemu-utils',
-      fd: file.fd,
+      ...tool,
+      args: ['convert', '-p', '-S', '64k', '-O', 'raw', source, target],
       maxOutputBytes: MAX_CONVERT_OUTPUT_BYTES,
       onOutput: text => {
         const percent = /\(([0-9.]+)\/100%\)[^(]*$/.exec(text)?.[1]
         if (percent !== undefined) onConverted?.(Number(percent) / 100)
-      },
-      signal
+      }
     })
     if (result.status !== 0) throw convertFailed(path, result.errorText || `qemu-img ended with ${result.status}`)
     const raw = await open(target, constants.O_RDONLY)

@@ -9,7 +9,7 @@
  * Owns: what was issued (own-appliances.ts). Does not own: when (publisher.ts, which also keeps changes apart).
  */
 import type { Clock, Log } from '../environment.ts'
-import { asRowanError } from '../errors.ts'
+import { asRowanError, RowanError } from '../errors.ts'
 import { type Channel, openLatest, type Release, sealLatest, type VerifiedLatest } from '../image/release.ts'
 import { deadline } from './deadline.ts'
 import type { OwnAppliances } from './own-appliances.ts'
@@ -118,7 +118,9 @@ export class LatestIssuer {
       await memory.accept(latest, clock.now())
     } catch (error) {
       await own.restore(latest.appliance, before)
-      throw error
+      if (!(error instanceof RowanError) || error.code !== 'SIGNATURE_INVALID') throw error
+      const says = 'the release key here was replaced on another host of this publisher'
+      throw new RowanError('SIGNATURE_INVALID', `${says}; \`rowan key rotate\` takes over again`, { cause: error })
     }
     return latest
   }

@@ -29,11 +29,12 @@ export function isQcow(start: Uint8Array): boolean {
  * Checks that an image refers to nothing outside itself and can be read.
  *
  * @param start - the first bytes of the file, up to QCOW2_HEADER_BYTES
+ * @param fileBytes - the size of the file
  * @param path - how to call the file in errors
  * @returns the size of the disk inside
  * @throws RowanError IMAGE_HAS_BACKING, IMAGE_FORMAT, IMAGE_EMPTY, IMAGE_TOO_LARGE
  */
-export function checkQcow2(start: Uint8Array, path: string): { sizeBytes: number; version: 2 | 3 } {
+export function checkQcow2(start: Uint8Array, fileBytes: number, path: string): { sizeBytes: number; version: 2 | 3 } {
   const refuse = (says: string): RowanError => new RowanError('IMAGE_FORMAT', `${path}: the qcow2 image ${says}`)
   if (start.length < V2_HEADER_BYTES) throw refuse('is cut short in its header')
   const header = view(start)
@@ -65,6 +66,11 @@ export function checkQcow2(start: Uint8Array, path: string): { sizeBytes: number
   }
   // As QEMU reads them: to the end of the first cluster at most.
   checkExtensions(start.subarray(0, 2 ** clusterBits), extensionsAt, path, refuse)
+
+  // QEMU reads zeros behind the end of a file that was cut short, and so finds an empty disk where this table was.
+  const tableEnd = header.getBigUint64(40) + BigInt(header.getUint32(36)) * 8n
+  if (tableEnd > BigInt(fileBytes))
+    throw refuse(`is cut short: it has ${fileBytes} bytes, its table ends at ${tableEnd}`)
 
   const sizeBytes = header.getBigUint64(24)
   if (sizeBytes === 0n) throw new RowanError('IMAGE_EMPTY', `${path}: the disk in the qcow2 image has no bytes`)

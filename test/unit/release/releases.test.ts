@@ -1,0 +1,69 @@
+import { beforeAll, expect, test } from 'vitest'
+import type { ReplicaRecord } from '../../../src/directory/replica-record.ts'
+import type { VerifiedLatest } from '../../../src/image/release.ts'
+import { listReleases } from '../../../src/release/releases.ts'
+import { MemoryLog } from './support/log.ts'
+import { imageOf, TestPublisher } from './support/records.ts'
+
+let latest: VerifiedLatest
+const log = new MemoryLog()
+
+beforeAll(async () => {
+  const publisher = await TestPublisher.make()
+  latest = await publisher.latest(3, ['v1', 'v2', 'v3'], {
+    channels: [
+      { name: 'stable', version: 'v2', rolloutPercent: 30, previous: 'v1' },
+      { name: 'testing', version: 'v2', rolloutPercent: 100 }
+    ]
+  })
+})
+
+const replica = (image: string, peer: string, complete: boolean): ReplicaRecord => ({
+  image,
+  peer,
+  complete,
+  addresses: [],
+  sequence: 1,
+  expiresMs: 1
+})
+
+test('versions are listed newest first, with channels and replicas', async () => {
+  const findReplicas = async (image: string) =>
+    image === imageOf('v2') ? [replica(image, 'a', true), replica(image, 'b', false)] : []
+  const list = await listReleases(latest, { findReplicas, log })
+  expect(list.map(({ version }) => version)).toEqual(['v3', 'v2', 'v1'])
+  expect(list[1]).toEqual({
+    appliance: latest.appliance,
+    version: 'v2',
+    image: imageOf('v2'),
+    size: 655_360,
+    blocks: 10,
+    zeroBlocks: 1,
+    channels: ['stable', 'testing'],
+    rollout: { stable: 30 },
+    published: '2026-11-01T00:00:00.001Z',
+    labels: {},
+    sharers: { count: null, exact: false },
+    replicas: 2,
+    complete: 1
+  })
+  expect(list[2]).toMatchObject({ channels: [], replicas: 0 })
+})
+
+test('a search that fails is said in the log, and the list comes all the same', async () => {
+  const findReplicas = async () => {
+    throw new Error('nobody')
+  }
+  expect(await listReleases(latest, { findReplicas, log })).toMatchObject([
+    { replicas: 0 },
+    { replicas: 0 },
+    { replicas: 0 }
+  ])
+  expect(log.warnings.join()).toContain('nobody')
+})
+
+test('being called off', async () => {
+  const findReplicas = async () => []
+  const options = { signal: AbortSignal.abort() }
+  await expect(listReleases(latest, { findReplicas, log }, options)).rejects.toMatchObject({ code: 'ABORTED' })
+})
