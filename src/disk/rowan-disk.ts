@@ -15,7 +15,7 @@
  *
  * Owns: the layer, and the wants under way. Does not own the image, the pool or the source.
  */
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Clock, Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import type { BlockSource } from '../store/block-source.ts'
@@ -93,6 +93,7 @@ export class RowanDisk implements BlockDevice {
     let layer: Layer | undefined
     if (!settings.readOnly && settings.create === true && !files.exists(folder)) {
       files.makeFolder(settings.folder)
+      files.syncFolder(dirname(settings.folder))
       await Layer.create(folder, identity, files, limits)
     }
     if (!settings.readOnly || files.exists(folder)) layer = await Layer.open(components, folder, identity, limits)

@@ -1,0 +1,320 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
+import { RowanDisk, type RowanDiskSettings } from '../../../src/disk/rowan-disk.ts'
+import { RowanError } from '../../../src/errors.ts'
+import { RecordingFiles } from './support/recording-files.ts'
+import { components, TestImage } from './support/test-image.ts'
+
+/** 4 blocks and 100 bytes. */
+const SIZE_BYTES = 4 * BLOCK_SIZE_BYTES + 100
+
+let folder: string
+let image: TestImage
+let parts: ReturnType<typeof components>
+const open: RowanDisk[] = []
+
+async function openDisk(settings: Partial<RowanDiskSettings> = {}): Promise<RowanDisk> {
+  const disk = await RowanDisk.open(parts, { folder, machine: 'm', readOnly: false, create: true, ...settings })
+  open.push(disk)
+  return disk
+}
+
+beforeEach(() => {
+  folder = join(mkdtempSync(join(tmpdir(), 'rowan-disk-')), 'layers')
+  image = new TestImage(SIZE_BYTES)
+  parts = components(image)
+})
+afterEach(async () => {
+  for (const disk of open.splice(0)) await disk.close()
+  rmSync(join(folder, '..'), { recursive: true })
+})
+
+const expected = (offset: number, length: number) => image.expected(offset, new Uint8Array(length))
+
+/** Lets all that needs no event from outside happen. */
+const settle = () => new Promise(resolve => setImmediate(resolve))
+
+describe('RowanDisk: reads', () => {
+  test('what is here is read at once', async () => {
+    const disk = await openDisk()
+    image.zeros.add(1)
+    const target = new Uint8Array(SIZE_BYTES)
+    expect(disk.read(0, target)).toBeUndefined()
+    expect(target).toEqual(expected(0, SIZE_BYTES))
+    expect(disk.stats.waitedReads).toBe(0)
+  })
+
+  test('blocks that one read misses are wanted together, and only the asked part of them is copied', async () => {
+    const disk = await openDisk()
+    for (const block of [0, 1, 3]) image.missing.add(block)
+    image.held = true
+    const target = new Uint8Array(3 * BLOCK_SIZE_BYTES + 10)
+    const read = disk.read(BLOCK_SIZE_BYTES - 5, target)
+    expect(image.wanted).toEqual([0, 1, 3])
+    for (const index of [2, 0, 0]) image.release(index)
+    await read
+    expect(target).toEqual(expected(BLOCK_SIZE_BYTES - 5, target.length))
+    expect(disk.stats.fetchedBlocks).toBe(3)
+  })
+
+  test('reads that miss the same block ask once', async () => {
+    const disk = await openDisk()
+    image.missing.add(2)
+    image.held = true
+    const targets = [0, 100, 5000].map(at => ({ at: 2 * BLOCK_SIZE_BYTES + at, bytes: new Uint8Array(700) }))
+    const reads = targets.map(({ at, bytes }) => disk.read(at, bytes))
+    expect(image.wanted).toEqual([2])
+    image.release()
+    await Promise.all(reads)
+    for (const { at, bytes } of targets) expect(bytes).toEqual(expected(at, 700))
+  })
+
+  test('a block that the pool cannot keep is delivered all the same', async () => {
+    const disk = await openDisk()
+    image.missing.add(0)
+    image.poolIsFull = true
+    const target = new Uint8Array(1000)
+    await disk.read(77, target)
+    expect(target).toEqual(expected(77, 1000))
+    expect(image.missing.has(0)).toBe(true)
+  })
+
+  test('a block that is gone again when it is read is asked for again, but not for ever', async () => {
+    const disk = await openDisk()
+    image.missing.add(0)
+    image.evictions = 3
+    const target = new Uint8Array(512)
+    await disk.read(0, target)
+    expect(target).toEqual(expected(0, 512))
+    expect(image.wanted).toEqual([0, 0, 0, 0])
+    image.missing.add(0)
+    image.evictions = Number.POSITIVE_INFINITY
+    await expect(disk.read(0, target)).rejects.toThrow(expect.objectContaining({ code: 'STORE_IO' }))
+  })
+
+  test('a block that turns out to be zero while it is waited for reads as zeros', async () => {
+    const disk = await openDisk()
+    image.missing.add(1)
+    image.held = true
+    const target = new Uint8Array(512).fill(1)
+    const read = disk.read(BLOCK_SIZE_BYTES, target)
+    image.zeros.add(1)
+    image.release()
+    await read
+    expect(target).toEqual(new Uint8Array(512))
+  })
+
+  test('an error of the source is told once nothing is under way any more', async () => {
+    const disk = await openDisk()
+    image.missing.add(0).add(1)
+    image.held = true
+    const { want } = image
+    parts.source.want = (id, block, ...rest) =>
+      block === 0 ? Promise.reject(new RowanError('NO_REPLICA', 'nobody')) : want.call(image, id, block, ...rest)
+    let told = false
+    const read = Promise.resolve(disk.read(BLOCK_SIZE_BYTES - 1, new Uint8Array(2))).finally(() => {
+      told = true
+    })
+    read.catch(() => {})
+    await settle()
+    expect(told).toBe(false)
+    image.release()
+    await expect(read).rejects.toThrow(expect.objectContaining({ code: 'NO_REPLICA' }))
+  })
+
+  test('time with a read pending on the network is counted', async () => {
+    const disk = await openDisk()
+    image.missing.add(0)
+    image.held = true
+    const read = disk.read(0, new Uint8Array(1))
+    parts.clock.ms += 40
+    expect(disk.stats).toMatchObject({ waitedMs: 40, waitedReads: 1 })
+    image.release()
+    await read
+    parts.clock.ms += 100
+    expect(disk.stats).toMatchObject({ waitedMs: 40, longestWaitMs: 40, waitedReads: 1, fetchedBlocks: 1 })
+  })
+})
+
+describe('RowanDisk: writes', () => {
+  test('need nothing of the image where they cover sectors', async () => {
+    const disk = await openDisk()
+    for (let block = 0; block < 5; block++) image.missing.add(block)
+    const data = new Uint8Array(1024).fill(9)
+    expect(disk.write(512, data)).toBeUndefined()
+    expect(disk.trim(4096, 4096)).toBeUndefined()
+    // The last sector has 100 bytes.
+    expect(disk.write(SIZE_BYTES - 100, data.subarray(0, 100))).toBeUndefined()
+    expect(disk.writeZeroes(SIZE_BYTES - 612, 612)).toBeUndefined()
+    const target = new Uint8Array(1024)
+    expect(disk.read(512, target)).toBeUndefined()
+    expect(target).toEqual(data)
+    expect(image.wanted).toEqual([])
+    expect(disk.stats.writtenBytes).toBe(1124)
+  })
+
+  test('within a sector keep what is around them, which is fetched first', async () => {
+    const disk = await openDisk()
+    image.missing.add(0).add(1)
+    image.held = true
+    const data = new Uint8Array(1000).fill(9)
+    const at = BLOCK_SIZE_BYTES - 300
+    const write = disk.write(at, data)
+    expect(image.wanted).toEqual([0, 1])
+    image.release()
+    image.release()
+    await write
+    const want = expected(at - 700, 2400)
+    want.fill(9, 700, 1700)
+    const target = new Uint8Array(2400)
+    await disk.read(at - 700, target)
+    expect(target).toEqual(want)
+  })
+
+  test('a later write is not undone by an earlier one that waited for the bytes around it', async () => {
+    const disk = await openDisk()
+    image.missing.add(0)
+    image.held = true
+    const order: string[] = []
+    const first = Promise.resolve(disk.write(10, Uint8Array.of(1))).then(() => order.push('first'))
+    const second = Promise.resolve(disk.write(0, new Uint8Array(512).fill(2))).then(() => order.push('second'))
+    const third = Promise.resolve(disk.trim(100, 1000)).then(() => order.push('third'))
+    // It does not overlap, so it passes.
+    expect(disk.write(4096, new Uint8Array(512).fill(4))).toBeUndefined()
+    await settle()
+    expect(order).toEqual([])
+    image.release()
+    await first
+    await settle()
+    image.release()
+    await Promise.all([second, third])
+    expect(order).toEqual(['first', 'second', 'third'])
+    const target = new Uint8Array(512)
+    await disk.read(0, target)
+    expect(target).toEqual(new Uint8Array(512).fill(2, 0, 100))
+  })
+
+  test('a write whose block cannot be had fails, and leaves the sector as it was', async () => {
+    const disk = await openDisk()
+    image.missing.add(0)
+    const { want } = image
+    parts.source.want = () => Promise.reject(new RowanError('ABORTED', 'stopped'))
+    await expect(disk.write(10, Uint8Array.of(1))).rejects.toThrow(expect.objectContaining({ code: 'ABORTED' }))
+    parts.source.want = want.bind(image)
+    const target = new Uint8Array(512)
+    await disk.read(0, target)
+    expect(target).toEqual(expected(0, 512))
+  })
+
+  test('with fua are durable when they are done', async () => {
+    const files = new RecordingFiles()
+    const openOn = (on: RecordingFiles, bootId: string) =>
+      RowanDisk.open(
+        { ...parts, files: on, bootId },
+        { folder: `/${bootId}`, machine: 'm', readOnly: false, create: true }
+      )
+    const disk = await openOn(files, 'boot')
+    const changes = [
+      () => disk.write(0, new Uint8Array(512).fill(5), { fua: true }),
+      () => disk.trim(512, 512, { fua: true }),
+      () => disk.writeZeroes(1024, 700, { fua: true }),
+      () => disk.write(1800, new Uint8Array(10).fill(6), { fua: true })
+    ]
+    const want = expected(0, 2048)
+    const filled = [
+      [5, 0, 512],
+      [0, 512, 1024],
+      [0, 1024, 1724],
+      [6, 1800, 1810]
+    ] as const
+    for (const [index, change] of changes.entries()) {
+      await change()
+      const [value, from, to] = filled[index]!
+      want.fill(value, from, to)
+      const afterPowerLoss = await openOn(new RecordingFiles(files.disk.afterPowerLoss(() => 0)), `boot-${index}`)
+      const target = new Uint8Array(2048)
+      afterPowerLoss.read(0, target)
+      expect(target).toEqual(want)
+    }
+  })
+
+  test('wait for room in the log, in order, however many there are', async () => {
+    const disk = await openDisk({ limits: { logAreaRecords: 6, maxChangedPages: 100 } })
+    const writes: (void | Promise<void>)[] = []
+    for (let write = 0; write < 200; write++) {
+      writes.push(disk.write((write % 20) * 1024 + (write % 3) * 100, new Uint8Array(300).fill(write)))
+    }
+    expect(writes.some(write => write !== undefined)).toBe(true)
+    await Promise.all(writes)
+    const target = new Uint8Array(20 * 1024)
+    disk.read(0, target)
+    for (let write = 180; write < 200; write++) expect(target[(write % 20) * 1024 + (write % 3) * 100]).toBe(write)
+  })
+})
+
+describe('RowanDisk: bounds and ends', () => {
+  test('ranges outside are refused, empty ones are nothing', async () => {
+    const disk = await openDisk()
+    const outside = expect.objectContaining({ code: 'OUT_OF_RANGE' })
+    for (const [offset, length] of [
+      [SIZE_BYTES, 1],
+      [SIZE_BYTES - 1, 2],
+      [-1, 1],
+      [0.5, 1],
+      [Number.NaN, 1],
+      [2 ** 53, 1]
+    ] as const) {
+      expect(() => disk.read(offset, new Uint8Array(length))).toThrow(outside)
+      expect(() => disk.write(offset, new Uint8Array(length))).toThrow(outside)
+      expect(() => disk.trim(offset, length)).toThrow(outside)
+      expect(() => disk.writeZeroes(offset, length)).toThrow(outside)
+    }
+    expect(disk.read(SIZE_BYTES, new Uint8Array(0))).toBeUndefined()
+    expect(disk.write(SIZE_BYTES, new Uint8Array(0))).toBeUndefined()
+    expect(disk.trim(SIZE_BYTES, 0)).toBeUndefined()
+  })
+
+  test('a read-only disk needs no layer and takes no writes', async () => {
+    const disk = await openDisk({ readOnly: true })
+    const refused = expect.objectContaining({ code: 'READ_ONLY' })
+    expect(() => disk.write(0, new Uint8Array(512))).toThrow(refused)
+    expect(() => disk.trim(0, 512)).toThrow(refused)
+    await disk.flush()
+    const target = new Uint8Array(512)
+    disk.read(0, target)
+    expect(target).toEqual(expected(0, 512))
+  })
+
+  test('a machine that was written to shows its writes when it is opened read-only', async () => {
+    const disk = await openDisk()
+    disk.write(0, new Uint8Array(512).fill(3))
+    await disk.close()
+    const again = await openDisk({ readOnly: true })
+    const target = new Uint8Array(512)
+    again.read(0, target)
+    expect(target).toEqual(new Uint8Array(512).fill(3))
+  })
+
+  test('a machine that lost its layer does not start with an empty one', async () => {
+    await expect(openDisk({ create: false })).rejects.toThrow(expect.objectContaining({ code: 'LAYER_CORRUPT' }))
+    await (await openDisk()).close()
+    await openDisk({ create: false })
+  })
+
+  test('reads that wait when the disk is closed end, requests after it are refused', async () => {
+    const disk = await openDisk()
+    image.missing.add(0)
+    image.held = true
+    const closed = expect.objectContaining({ code: 'DISK_CLOSED' })
+    const read = expect(disk.read(0, new Uint8Array(1))).rejects.toThrow(closed)
+    const write = expect(disk.write(1, new Uint8Array(1))).rejects.toThrow(closed)
+    await disk.close()
+    await Promise.all([read, write])
+    expect(() => disk.read(0, new Uint8Array(1))).toThrow(closed)
+    expect(() => disk.write(0, new Uint8Array(1))).toThrow(closed)
+    await expect(disk.flush()).rejects.toThrow(closed)
+  })
+})
