@@ -2,8 +2,8 @@
  * Buffers for replies and payloads, lent and given back.
  *
  * Memory is what an NBD client could exhaust: 256 connections with a 32-MiB read each would be 8 GiB. So all
- * connections of a server share one pool with a limit. Below it everybody gets what it asks for. Above it, a
- * connection that holds nothing still gets a small buffer, so that no guest stands still because of another; all else
+ * connections of a server share one pool with a limit. Below it everybody gets what it asks for. Above it, each
+ * connection still gets the share that it is guaranteed, so that no guest stands still because of another; all else
  * waits until something is given back. The last buffer given back is the first lent: it is still in the cache.
  */
 
@@ -23,13 +23,18 @@ const SIZE_CLASSES: readonly number[] = [
 export class BufferPool {
   readonly #maxBytes: number
   readonly #maxIdleBytes: number
+  readonly #guaranteedBytes: number
   readonly #idle: Buffer[][] = SIZE_CLASSES.map(() => [])
   #idleBytes = 0
   #lentBytes = 0
   /** Who waits for a buffer, in the order of coming; each at most once, so never more than there are connections. */
   readonly #waiting = new Set<() => void>()
 
-  constructor(settings: { maxBufferBytes: number; maxIdleBufferBytes: number }) {
+  /** Called when somebody begins to wait. */
+  onWait: () => void = () => undefined
+
+  constructor(settings: { maxBufferBytes: number; maxIdleBufferBytes: number; guaranteedBufferBytes: number }) {
+    this.#guaranteedBytes = settings.guaranteedBufferBytes
     this.#maxBytes = settings.maxBufferBytes
     this.#maxIdleBytes = settings.maxIdleBufferBytes
   }
@@ -42,15 +47,20 @@ export class BufferPool {
     return this.#idleBytes
   }
 
-  /** Whether `sizeBytes` may be taken now by a connection that holds buffers already (`holdsSome`) or none. */
-  allows(sizeBytes: number, holdsSome: boolean): boolean {
-    if (this.#lentBytes + sizeBytes <= this.#maxBytes) return true
-    return !holdsSome && sizeBytes <= SMALL_BUFFER_BYTES
+  /** How many wait for a buffer. */
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
+  /** Whether `sizeBytes` may be taken now by a connection that holds `heldBytes` already. */
+  allows(sizeBytes: number, heldBytes: number): boolean {
+    return this.#lentBytes + sizeBytes <= this.#maxBytes || heldBytes + sizeBytes <= this.#guaranteedBytes
   }
 
   /** Calls `resume` once, after something was given back; what was wanted may be gone again by then. */
   wait(resume: () => void): void {
     this.#waiting.add(resume)
+    this.onWait()
   }
 
   stopWaiting(resume: () => void): void {

@@ -71,6 +71,16 @@ export class Connection {
     return this.#transmission !== undefined && !this.#transmission.isOver
   }
 
+  /** See Watched in stall-watch.ts. */
+  get progress(): number {
+    return this.#transmission?.progress ?? 0
+  }
+
+  get holdsBuffers(): boolean {
+    const transmission = this.#transmission
+    return transmission !== undefined && (transmission.isCollecting || this.#components.socket.writableLength > 0)
+  }
+
   /** Reads no more; what is in flight is answered, then the connection ends. */
   drain(): void {
     this.#transmission?.stopReading()

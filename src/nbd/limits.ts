@@ -21,8 +21,12 @@ export interface NbdLimits {
   maxRequestsInFlight: number
   /** Bytes of one connection that are being read, written or waited for, and replies that were not taken yet. */
   maxQueuedBytes: number
-  /** Buffers of all connections together. Beyond it a connection gets one small request at a time. */
+  /** Buffers of all connections together, beyond what each is guaranteed; more than the largest payload. */
   maxBufferBytes: number
+  /** What a connection may hold even when all buffers are lent. */
+  guaranteedBufferBytes: number
+  /** How long a client may make no progress with what it holds while another waits for a buffer. */
+  stallTimeoutMs: number
   /** Buffers kept for the next request. */
   maxIdleBufferBytes: number
   /** Requests that one connection runs before the others have their turn. */
@@ -43,6 +47,8 @@ export const NBD_LIMITS: NbdLimits = {
   maxRequestsInFlight: 128,
   maxQueuedBytes: 8 * 1024 * 1024,
   maxBufferBytes: 192 * 1024 * 1024,
+  guaranteedBufferBytes: 1024 * 1024,
+  stallTimeoutMs: 10_000,
   maxIdleBufferBytes: 32 * 1024 * 1024,
   maxRequestsPerTurn: 256,
   maxBytesPerTurn: 1024 * 1024,

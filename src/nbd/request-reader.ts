@@ -72,6 +72,10 @@ export class RequestReader {
     return this.#collecting === undefined && this.#chunk.length - this.#position < this.length
   }
 
+  get isCollecting(): boolean {
+    return this.#collecting !== undefined
+  }
+
   /** The payload of the request at hand, or undefined when the chunk ends before it. */
   readPayload(): Payload | undefined {
     const left = this.#chunk.length - this.#position

@@ -15,6 +15,7 @@ import { Connection } from './connection.ts'
 import type { Export, Exports } from './export.ts'
 import { NBD_LIMITS, type NbdLimits } from './limits.ts'
 import { checkSocketPath, freeSocketPath } from './socket-path.ts'
+import { StallWatch } from './stall-watch.ts'
 
 export interface NbdServerSettings extends Partial<NbdLimits> {
   socketPath: string
@@ -30,6 +31,7 @@ export class NbdServer {
   readonly #connections = new Set<Connection>()
   /** Exports that are being closed take no new clients. */
   readonly #closing = new Set<string>()
+  readonly #stalls: StallWatch
   #server: Server | undefined
 
   constructor(components: { exports: Exports; clock: Clock; log: Log }, settings: NbdServerSettings) {
@@ -39,6 +41,10 @@ export class NbdServer {
     this.#path = socketPath
     this.#limits = { ...NBD_LIMITS, ...limits }
     this.#buffers = new BufferPool(this.#limits)
+    this.#stalls = new StallWatch(
+      { clock: this.#clock, log: this.#log, buffers: this.#buffers, connections: this.#connections },
+      this.#limits
+    )
     this.#exports = {
       list: () => components.exports.list().filter(name => !this.#closing.has(name)),
       open: (name): Export | undefined => (this.#closing.has(name) ? undefined : components.exports.open(name))
@@ -72,7 +78,10 @@ export class NbdServer {
     await listen(server, this.#path)
     server.on('error', error => this.#log.warn('the NBD socket failed', { code: 'LISTEN_FAILED', error }))
     this.#server = server
-    await chmod(this.#path, 0o600)
+    await chmod(this.#path, 0o600).catch(async (error: unknown) => {
+      await this.stop()
+      throw new RowanError('LISTEN_FAILED', `${this.#path} cannot be closed to other users`, { cause: error })
+    })
   }
 
   /** Listens no more, lets requests in flight finish for a bounded time, and ends all connections. */
@@ -81,6 +90,7 @@ export class NbdServer {
     this.#server = undefined
     const closed = server === undefined ? undefined : new Promise<void>(resolve => server.close(() => resolve()))
     await this.#end([...this.#connections])
+    this.#stalls.stop()
     await closed
   }
 

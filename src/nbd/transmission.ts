@@ -57,6 +57,7 @@ export class Transmission {
   /** Why the socket is paused: there is no room, or the others have their turn. */
   #pausedFor: 'nothing' | 'room' | 'turn' = 'nothing'
   #over = false
+  #progress = 0
   /** Codes of failures that were logged: a broken disk says so once for each connection, not once for each request. */
   readonly #logged = new Set<string>()
 
@@ -90,13 +91,26 @@ export class Transmission {
     this.#replies = new ReplyWriter({
       socket: components.socket,
       buffers: components.buffers,
-      onTaken: () => this.#continue()
+      onTaken: () => {
+        this.#progress += 1
+        this.#continue()
+      }
     })
   }
 
   /** Requests that the disk has not answered yet. */
   get inFlight(): number {
     return this.#inFlight
+  }
+
+  /** Changes whenever the client sends something or takes replies. */
+  get progress(): number {
+    return this.#progress
+  }
+
+  /** A payload is being put together. */
+  get isCollecting(): boolean {
+    return this.#reader.isCollecting
   }
 
   /** No more requests will be read. */
@@ -107,6 +121,7 @@ export class Transmission {
   /** Takes what the client sent. The chunk is kept until it is used up, and must not be written to. */
   receive(chunk: Buffer, position = 0): void {
     if (this.#over) return
+    this.#progress += 1
     this.#reader.push(chunk, position)
     this.#run()
   }
@@ -218,7 +233,7 @@ export class Transmission {
     const held = this.#heldBytes
     if (held > 0 && held + carries > this.#limits.maxQueuedBytes) return false
     const needsBuffer = command === COMMAND.READ || (command === COMMAND.WRITE && this.#reader.payloadNeedsBuffer)
-    if (needsBuffer && !this.#buffers.allows(SIMPLE_REPLY_BYTES + length, held > 0)) {
+    if (needsBuffer && !this.#buffers.allows(SIMPLE_REPLY_BYTES + length, held)) {
       this.#buffers.wait(this.#continue)
       return false
     }

@@ -3,7 +3,7 @@ import { BufferPool, SMALL_BUFFER_BYTES } from '../../../src/nbd/buffer-pool.ts'
 
 const MIB = 1024 * 1024
 const pool = (maxBufferBytes = 4 * MIB, maxIdleBufferBytes = MIB) =>
-  new BufferPool({ maxBufferBytes, maxIdleBufferBytes })
+  new BufferPool({ maxBufferBytes, maxIdleBufferBytes, guaranteedBufferBytes: MIB / 2 })
 
 const microtasks = () => new Promise<void>(resolve => setImmediate(resolve))
 
@@ -34,13 +34,14 @@ describe('BufferPool', () => {
     expect(buffers.idleBytes).toBe(MIB)
   })
 
-  test('at its limit allows only a small buffer, and only to who holds none', () => {
+  test('at its limit allows each connection what it is guaranteed, and no more', () => {
     const buffers = pool(MIB)
-    expect(buffers.allows(MIB, true)).toBe(true)
+    expect(buffers.allows(MIB, MIB)).toBe(true)
     for (let count = 0; count < 4; count++) buffers.take(SMALL_BUFFER_BYTES)
-    expect(buffers.allows(4096, true)).toBe(false)
-    expect(buffers.allows(4096, false)).toBe(true)
-    expect(buffers.allows(MIB, false)).toBe(false)
+    expect(buffers.allows(4096, 0)).toBe(true)
+    expect(buffers.allows(4096, MIB / 2 - 4096)).toBe(true)
+    expect(buffers.allows(4096, MIB / 2)).toBe(false)
+    expect(buffers.allows(MIB, 0)).toBe(false)
   })
 
   test('calls everybody who waits once, after something was given back', async () => {

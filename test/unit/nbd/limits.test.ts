@@ -186,7 +186,7 @@ describe('one connection', () => {
 })
 
 describe('all connections together', () => {
-  test('do not exceed the memory for buffers, and small requests are served all the same', async () => {
+  test('do not exceed the memory for buffers, and each has its guaranteed share all the same', async () => {
     const device = new MemoryDevice(4 * MIB)
     const { path, server } = await serve(device, { limits: { maxBufferBytes: 16 * MIB, maxQueuedBytes: 4 * MIB } })
     const deaf = []
@@ -197,14 +197,50 @@ describe('all connections together', () => {
     }
     await waitUntil('the pool to be used up', () => server.bufferBytes.lent >= 8 * MIB, SOON)
     const good = await NbdClient.open(path)
-    for (let count = 0; count < 50; count++) expect((await good.bytes(count * 512, 65536)).length).toBe(65536)
-    expect(server.bufferBytes.lent).toBeLessThanOrEqual(17 * MIB)
+    const many = Array.from({ length: 128 }, (_, index) => good.request(READ, { offset: index * 4096, length: 4096 }))
+    expect((await Promise.all(many)).every(reply => reply.errno === 0)).toBe(true)
+    expect((await good.bytes(0, MIB - 4096)).length).toBe(MIB - 4096)
+    expect(server.bufferBytes.lent).toBeLessThanOrEqual(18 * MIB)
     const large = good.request(READ, { length: 4 * MIB })
     for (const client of deaf) client.destroy()
     expect(await large).toMatchObject({ errno: 0 })
     await good.disconnect()
     await waitUntil('the buffers', () => server.bufferBytes.lent === 0, SOON)
     expect(server.bufferBytes.idle).toBeLessThanOrEqual(32 * MIB)
+  })
+
+  test('one that makes no progress gives way to one that waits; one that waits for the disk does not', async () => {
+    const device = new MemoryDevice(16 * MIB)
+    const clock = new ManualClock()
+    const limits = { maxBufferBytes: 16 * MIB, stallTimeoutMs: 10_000, maxQueuedBytes: 8 * MIB }
+    const { path, log } = await serve(device, { clock, limits })
+    device.hold = call => call.offset === MIB
+    const patient = await NbdClient.open(path)
+    const slow = patient.request(READ, { offset: MIB, length: 512 })
+    const deaf = await openDeaf(path)
+    deaf.send(requestBytes(READ, 1n, { length: 8 * MIB }))
+    const stuck = await NbdClient.open(path)
+    stuck.send(requestBytes(WRITE, 1n, { length: 2 * MIB }), Buffer.alloc(1000))
+    await waitUntil('the requests', () => device.calls.length === 2 && device.held.length === 1, SOON)
+    clock.advance(60_000)
+    expect([deaf.isClosed, stuck.isClosed]).toEqual([false, false])
+    const good = await NbdClient.open(path)
+    const large = good.request(READ, { length: 12 * MIB })
+    let answered = false
+    large.then(() => {
+      answered = true
+    })
+    await waitUntil('the good one to wait', () => clock.pending === 1, SOON)
+    clock.advance(9_999)
+    await expectGoodService(path)
+    expect(answered).toBe(false)
+    clock.advance(1)
+    device.hold = () => false
+    device.releaseAll()
+    expect(await large).toMatchObject({ errno: 0 })
+    expect(await slow).toMatchObject({ errno: 0 })
+    expect(log.filter(line => line.values.code === 'LIMIT_EXCEEDED')).toHaveLength(2)
+    for (const client of [patient, deaf, stuck, good]) client.destroy()
   })
 
   test('payloads that never come to an end are bounded by the same memory', async () => {

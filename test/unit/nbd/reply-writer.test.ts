@@ -4,7 +4,11 @@ import { ReplyWriter } from '../../../src/nbd/reply-writer.ts'
 
 /** The other end of the writer: what was written, and when the system takes it. */
 function makeWriter() {
-  const buffers = new BufferPool({ maxBufferBytes: 2 ** 26, maxIdleBufferBytes: 2 ** 22 })
+  const buffers = new BufferPool({
+    maxBufferBytes: 2 ** 26,
+    maxIdleBufferBytes: 2 ** 22,
+    guaranteedBufferBytes: 2 ** 20
+  })
   const writes: { bytes: Buffer; taken: () => void }[] = []
   let takenCalls = 0
   const socket = {

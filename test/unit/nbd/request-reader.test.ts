@@ -5,7 +5,11 @@ import { RequestReader } from '../../../src/nbd/request-reader.ts'
 import { requestBytes } from '../../tools/nbd-client.ts'
 
 const makeReader = () => {
-  const buffers = new BufferPool({ maxBufferBytes: 2 ** 26, maxIdleBufferBytes: 2 ** 20 })
+  const buffers = new BufferPool({
+    maxBufferBytes: 2 ** 26,
+    maxIdleBufferBytes: 2 ** 20,
+    guaranteedBufferBytes: 2 ** 20
+  })
   return { buffers, reader: new RequestReader({ buffers }) }
 }
 
