@@ -19,23 +19,31 @@ const ETHERTYPE = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd }
 const IPV4_DESTINATION_AT = 16
 const IPV6_DESTINATION_AT = 24
 
+/** Two lists, because a BlockList compares every IPv4 address with the IPv6 block that all of them are mapped into. */
+export interface Forbidden {
+  ipv4: BlockList
+  ipv6: BlockList
+}
+
 /** The addresses that no guest may reach: the host itself, by any name. */
-export function forbiddenAddresses(own: readonly string[]): BlockList {
-  const list = new BlockList()
-  list.addSubnet('127.0.0.0', 8, 'ipv4')
-  list.addSubnet('0.0.0.0', 8, 'ipv4')
-  list.addAddress('::', 'ipv6')
-  list.addAddress('::1', 'ipv6')
-  // IPv4 inside IPv6, as ::ffff:127.0.0.1 and in the older forms; no honest packet carries such a destination.
-  list.addSubnet('::', 96, 'ipv6')
-  list.addSubnet('::ffff:0:0', 96, 'ipv6')
-  list.addSubnet('64:ff9b::', 96, 'ipv6')
-  for (const address of own) list.addAddress(address, isIPv6(address) ? 'ipv6' : 'ipv4')
-  return list
+export function forbiddenAddresses(own: readonly string[]): Forbidden {
+  const ipv4 = new BlockList()
+  ipv4.addSubnet('127.0.0.0', 8)
+  ipv4.addSubnet('0.0.0.0', 8)
+  const ipv6 = new BlockList()
+  // The loopback, the unspecified address, and IPv4 inside IPv6 in its forms: no honest packet has such a destination.
+  ipv6.addSubnet('::', 96, 'ipv6')
+  ipv6.addSubnet('::ffff:0:0', 96, 'ipv6')
+  ipv6.addSubnet('64:ff9b::', 96, 'ipv6')
+  for (const address of own) {
+    if (isIPv6(address)) ipv6.addAddress(address, 'ipv6')
+    else ipv4.addAddress(address)
+  }
+  return { ipv4, ipv6 }
 }
 
 /** Whether a frame of the guest may pass. */
-export function mayLeave(frame: Buffer, forbidden: BlockList): boolean {
+export function mayLeave(frame: Buffer, forbidden: Forbidden): boolean {
   if (frame.length < ETHERNET_HEADER_BYTES) return false
   const packet = frame.subarray(ETHERNET_HEADER_BYTES)
   switch (frame.readUInt16BE(ETHERNET_HEADER_BYTES - 2)) {
@@ -43,10 +51,10 @@ export function mayLeave(frame: Buffer, forbidden: BlockList): boolean {
       return true
     case ETHERTYPE.ipv4:
       if (packet.length < 20 || packet[0]! >> 4 !== 4) return false
-      return !forbidden.check(packet.subarray(IPV4_DESTINATION_AT, IPV4_DESTINATION_AT + 4).join('.'), 'ipv4')
+      return !forbidden.ipv4.check(packet.subarray(IPV4_DESTINATION_AT, IPV4_DESTINATION_AT + 4).join('.'))
     case ETHERTYPE.ipv6:
       if (packet.length < 40 || packet[0]! >> 4 !== 6) return false
-      return !forbidden.check(ipv6Text(packet.subarray(IPV6_DESTINATION_AT, IPV6_DESTINATION_AT + 16)), 'ipv6')
+      return !forbidden.ipv6.check(ipv6Text(packet.subarray(IPV6_DESTINATION_AT, IPV6_DESTINATION_AT + 16)), 'ipv6')
     default:
       return false
   }
@@ -58,12 +66,12 @@ function ipv6Text(bytes: Buffer): string {
 
 /** Cuts a stream into frames, and gives on those that may pass with their length in front. */
 export class FrameFilter {
-  readonly #forbidden: () => BlockList
+  readonly #forbidden: () => Forbidden
   #pending: Buffer = Buffer.alloc(0)
   droppedFrames = 0
 
   /** @param forbidden - asked for each chunk, because the host's addresses change */
-  constructor(forbidden: () => BlockList) {
+  constructor(forbidden: () => Forbidden) {
     this.#forbidden = forbidden
   }
 

@@ -15,7 +15,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
-import { FrameFilter, forbiddenAddresses } from './frame-filter.ts'
+import { type Forbidden, FrameFilter, forbiddenAddresses } from './frame-filter.ts'
 
 const PASST = 'passt'
 const READY_TIMEOUT_MS = 5000
@@ -119,7 +119,7 @@ function relay(guest: Socket, world: Socket, log: Log): void {
 }
 
 /** The forbidden addresses, the host's own among them, read anew now and then. */
-function currentAddresses(): () => ReturnType<typeof forbiddenAddresses> {
+function currentAddresses(): () => Forbidden {
   let list = forbiddenAddresses([])
   let readAtMs = Number.NEGATIVE_INFINITY
   return () => {
