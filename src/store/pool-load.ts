@@ -4,19 +4,17 @@
  * The blocks are their own index: the hash of what lies in a slot says what it is. So a pool whose table was lost, or
  * whose catalog was repaired, reads every slot once (at about 1 GB/s) and is whole again.
  */
-import { BLOCK_SIZE_BYTES, HASH_SIZE_BYTES } from '../cluster.ts'
+import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import type { Log } from '../environment.ts'
-import { RowanError } from '../errors.ts'
 import { isZero } from '../image/block.ts'
 import { sha256 } from '../image/hash.ts'
 import { bytesCodec, type Catalog, jsonCodec, MARKS_TABLE, type Operation, type Table } from './catalog.ts'
 import { type SegmentFiles, SLOTS_PER_SEGMENT } from './segment-files.ts'
 import { SlotAllocator } from './slot-allocator.ts'
+import { SlotEntries } from './slot-entries.ts'
 import { SlotTable } from './slot-table.ts'
 import { Suspects } from './suspects.ts'
 
-/** Slot, as slotKey() writes it -> the hash of the block in it. */
-export const POOL_TABLE = 'pool'
 /** Segment -> the bitmap of its slots that were still suspect when the pool was closed. */
 export const SUSPECTS_TABLE = 'pool-suspects'
 /** The pool's entry in the table of marks. */
@@ -28,29 +26,26 @@ export interface PoolMark {
 
 export interface LoadedPool {
   table: SlotTable
+  entries: SlotEntries
   allocator: SlotAllocator
   suspects: Suspects
-}
-
-/** Slots fit into 31 bits; as text they sort as numbers, so what is put later lies later and LevelDB need not merge. */
-export function slotKey(slot: number): string {
-  return slot.toString(16).padStart(8, '0')
 }
 
 /** Throws CATALOG_CORRUPT, DISK_FULL or STORE_IO. Leaves the pool marked as open. */
 export async function loadPool(files: SegmentFiles, catalog: Catalog, log: Log): Promise<LoadedPool> {
   const segments = files.list()
-  const entries = catalog.table(POOL_TABLE, bytesCodec)
   const marks = catalog.table(MARKS_TABLE, jsonCodec<PoolMark>())
   const suspectPages = catalog.table(SUSPECTS_TABLE, bytesCodec)
   const mark = await marks.get(POOL_MARK)
-  const pool: LoadedPool = { table: new SlotTable(), allocator: new SlotAllocator(), suspects: new Suspects() }
+  const table = new SlotTable()
+  const entries = new SlotEntries(catalog, table)
+  const pool: LoadedPool = { table, entries, allocator: new SlotAllocator(), suspects: new Suspects() }
 
   const operations: Operation[] = []
   if (mark === undefined && segments.size > 0) {
-    await rebuild(pool, files, segments, entries, catalog, log)
+    await rebuild(pool, files, segments, catalog, log)
   } else {
-    operations.push(...(await readTable(pool, segments, entries, log)))
+    operations.push(...(await readTable(pool, segments, log)))
     await loadSuspects(pool, mark, suspectPages, log)
   }
   for await (const [page] of suspectPages.entries()) operations.push(suspectPages.deleteOp(page))
@@ -59,29 +54,24 @@ export async function loadPool(files: SegmentFiles, catalog: Catalog, log: Log):
   return pool
 }
 
-/** @returns what to delete from the table: entries whose slots are not in the files, or whose blocks came twice */
+/** @returns what to write: without the slots that are not in the files, or whose blocks came twice */
 async function readTable(
-  { table, allocator }: LoadedPool,
+  { table, entries, allocator }: LoadedPool,
   segments: ReadonlyMap<number, number>,
-  entries: Table<Uint8Array>,
   log: Log
 ): Promise<Operation[]> {
-  const gone: Operation[] = []
-  for await (const [key, hash] of entries.entries()) {
-    const slot = /^[0-7][0-9a-f]{7}$/.test(key) ? Number.parseInt(key, 16) : undefined
-    if (slot === undefined || hash.byteLength !== HASH_SIZE_BYTES) {
-      throw new RowanError('CATALOG_CORRUPT', `the entry ${JSON.stringify(key)} of the table ${POOL_TABLE} is no slot`)
-    }
+  const gone: number[] = []
+  for await (const { slot, hash } of entries.load()) {
     const slotsInFile = segments.get(Math.floor(slot / SLOTS_PER_SEGMENT)) ?? 0
     if (slot % SLOTS_PER_SEGMENT >= slotsInFile || table.find(hash) !== -1) {
-      gone.push(entries.deleteOp(key))
+      gone.push(slot)
       continue
     }
     table.set(slot, hash)
     allocator.mark(slot)
   }
   if (gone.length > 0) log.warn('blocks are not where the catalog says, and are dropped', { blocks: gone.length })
-  return gone
+  return entries.operations(gone)
 }
 
 async function loadSuspects(
@@ -101,20 +91,17 @@ async function loadSuspects(
 
 /** Reads and hashes every slot of every segment. A zero slot was never written, since zero blocks are not stored. */
 async function rebuild(
-  { table, allocator }: LoadedPool,
+  { table, entries, allocator }: LoadedPool,
   files: SegmentFiles,
   segments: ReadonlyMap<number, number>,
-  entries: Table<Uint8Array>,
   catalog: Catalog,
   log: Log
 ): Promise<void> {
   log.warn('the table of the pool is lost; it is made again from the blocks', { segments: segments.size })
-  const lost: Operation[] = []
-  for await (const [key] of entries.entries()) lost.push(entries.deleteOp(key))
-  await catalog.write(lost)
+  await entries.clear()
   const block = Buffer.allocUnsafeSlow(BLOCK_SIZE_BYTES)
   for (const [segment, slotsInFile] of segments) {
-    const found: Operation[] = []
+    const found: number[] = []
     for (let slot = segment * SLOTS_PER_SEGMENT; slot < segment * SLOTS_PER_SEGMENT + slotsInFile; slot++) {
       await files.read(slot, block)
       if (isZero(block)) continue
@@ -122,9 +109,9 @@ async function rebuild(
       if (table.find(hash) !== -1) continue
       table.set(slot, hash)
       allocator.mark(slot)
-      found.push(entries.putOp(slotKey(slot), hash))
+      found.push(slot)
     }
-    await catalog.write(found)
+    await catalog.write(entries.operations(found))
   }
   log.info('the table of the pool was made again', { blocks: table.size })
 }

@@ -2,7 +2,7 @@
  * The pool: every verified block that this peer keeps, once, whatever images it belongs to.
  *
  * A block lies in a slot of a segment file (segment-files.ts). Which block is in which slot is kept twice: in the
- * catalog's table `pool` (slot -> hash), to be found again, and in memory (slot-table.ts), to be found fast.
+ * catalog's table `pool` (slot-entries.ts), to be found again, and in memory (slot-table.ts), to be found fast.
  *
  * The way of a block in: a slot is reserved; the bytes are written; then the entry; then `find` knows it. So an entry
  * never leads to bytes that were not written, except after a power loss, when the one may have reached the disk and the
@@ -19,19 +19,12 @@ import { BLOCK_SIZE_BYTES, HASH_SIZE_BYTES } from '../cluster.ts'
 import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { type Hash, sameHash, sha256, toHex } from '../image/hash.ts'
-import { bytesCodec, type Catalog, jsonCodec, MARKS_TABLE, type Operation, type Table } from './catalog.ts'
+import { bytesCodec, type Catalog, jsonCodec, MARKS_TABLE, type Operation } from './catalog.ts'
 import { FreeSpace } from './free-space.ts'
-import {
-  type LoadedPool,
-  loadPool,
-  POOL_MARK,
-  POOL_TABLE,
-  type PoolMark,
-  SUSPECTS_TABLE,
-  slotKey
-} from './pool-load.ts'
+import { type LoadedPool, loadPool, POOL_MARK, type PoolMark, SUSPECTS_TABLE } from './pool-load.ts'
 import { SegmentFiles } from './segment-files.ts'
 import type { SlotAllocator } from './slot-allocator.ts'
+import type { SlotEntries } from './slot-entries.ts'
 import type { SlotTable } from './slot-table.ts'
 import type { Suspects } from './suspects.ts'
 
@@ -66,7 +59,7 @@ interface PendingBlock extends HashedBlock {
 export class Pool {
   readonly #catalog: Catalog
   readonly #log: Log
-  readonly #entries: Table<Uint8Array>
+  readonly #entries: SlotEntries
   readonly #files: SegmentFiles
   readonly #table: SlotTable
   readonly #allocator: SlotAllocator
@@ -80,7 +73,7 @@ export class Pool {
   readonly #scratch = Buffer.allocUnsafeSlow(BLOCK_SIZE_BYTES)
   #retired = 0
   #isClosed = false
-  /** Why this pool must not be marked as closed. */
+  /** Why the next opening must trust nothing: this pool is not marked as closed. */
   #uncleanBecause: RowanError | undefined
 
   /**
@@ -102,7 +95,7 @@ export class Pool {
   private constructor(components: PoolComponents, settings: PoolSettings, files: SegmentFiles, loaded: LoadedPool) {
     this.#catalog = components.catalog
     this.#log = components.log
-    this.#entries = components.catalog.table(POOL_TABLE, bytesCodec)
+    this.#entries = loaded.entries
     this.#files = files
     this.#table = loaded.table
     this.#allocator = loaded.allocator
@@ -209,7 +202,7 @@ export class Pool {
     const slot = this.#table.find(hash)
     if (slot === -1) return slot
     this.#retire(slot, hash)
-    await this.#entries.delete(slotKey(slot))
+    await this.#write(this.#entries.remove(slot))
     return slot
   }
 
@@ -241,8 +234,8 @@ export class Pool {
     this.#isClosed = true
     try {
       await this.sync()
-      if (this.#uncleanBecause !== undefined) throw this.#uncleanBecause
-      await this.#catalog.write(this.#closingOperations(), { sync: true })
+      if (this.#uncleanBecause === undefined) await this.#catalog.write(this.#closingOperations(), { sync: true })
+      else this.#log.warn('the pool is not marked as closed', { because: this.#uncleanBecause.message })
     } finally {
       await this.#files.close()
     }
@@ -285,13 +278,9 @@ export class Pool {
           run.map(({ block }) => block)
         )
       }
-      await this.#catalog.write(
-        blocks.map(({ slot, hash }) => this.#entries.putOp(slotKey(slot), new Uint8Array(hash)))
-      )
-      for (const { slot, hash } of blocks) {
-        this.#suspects.clear(slot)
-        this.#table.set(slot, hash)
-      }
+      // Still set where an entry led nowhere when the pool was opened.
+      for (const { slot } of blocks) this.#suspects.clear(slot)
+      await this.#write(this.#entries.add(blocks))
     } catch (error) {
       for (const { slot } of blocks) this.#allocator.free(slot)
       throw error
@@ -312,11 +301,19 @@ export class Pool {
     if (!this.#holds(slot, hash)) return
     this.#log.warn('a block has rotted, and is dropped', { slot, hash: toHex(hash) })
     this.#retire(slot, hash)
-    this.#entries.delete(slotKey(slot)).catch((error: unknown) => {
-      // Marked as closed, the next opening would trust the entry.
-      this.#uncleanBecause = asRowanError(error, 'STORE_IO')
-      this.#log.warn('a rotten block could not be forgotten', { slot, error: this.#uncleanBecause.message })
+    this.#write(this.#entries.remove(slot)).catch((error: unknown) => {
+      this.#log.warn('a rotten block could not be forgotten', { slot, error: asRowanError(error).message })
     })
+  }
+
+  /** After a failure the entries may not be what is in the slots: then nothing is trusted at the next opening. */
+  async #write(written: Promise<void>): Promise<void> {
+    try {
+      await written
+    } catch (error) {
+      this.#uncleanBecause ??= asRowanError(error, 'STORE_IO')
+      throw error
+    }
   }
 
   #retire(slot: number, hash: Hash): void {

@@ -1,10 +1,10 @@
 /**
  * The pool's files: segments of 4,096 slots of 64 KiB (256 MiB), `00000.seg`, `00001.seg`, …
  *
- * Reads for a guest are synchronous: a `pread` from the page cache takes 4 µs, a trip through libuv's threads 20. Writes
- * and fdatasync use those threads, so that the event loop goes on. There is one fdatasync at a time, and it starts
- * early: once 32 MiB of a segment are not yet on disk. So the disk writes while a publisher still hashes, and the sync
- * at the end finds little to do.
+ * Reads for a guest are synchronous: 151,000 a second from the page cache, behind NBD, against 47,000 through libuv's
+ * threads. Writes and fdatasync use those threads, so that the event loop goes on. There is one fdatasync at a time, and it starts
+ * early: once 32 MiB of a segment are not yet on disk. So the disk writes while a publisher still hashes, and the
+ * sync behind 674 MB takes 15 ms instead of 240.
  *
  * Owns: the files and their descriptors. Does not own: which slot holds what.
  */

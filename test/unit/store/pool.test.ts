@@ -323,7 +323,7 @@ test('after a repair of the catalog the pool has every block, whatever the table
   await first.pool.putMany(entries(20))
   await close(first)
   const catalog = await Catalog.open(join(first.folder, 'catalog'))
-  await catalog.table('pool', bytesCodec).delete('00000005')
+  await catalog.table('pool', bytesCodec).delete('0000000')
   await catalog.close()
   await Catalog.repair(join(first.folder, 'catalog'))
   const { pool } = await store(first.folder)
@@ -332,9 +332,12 @@ test('after a repair of the catalog the pool has every block, whatever the table
 })
 
 test.each([
-  ['a key that is no slot', 'rubbish', Buffer.alloc(32)],
-  ['a slot beyond the last', 'ffffffff', Buffer.alloc(32)],
-  ['a value that is no hash', '00000001', Buffer.alloc(31)]
+  ['a key that is none', 'rubbish', Buffer.alloc(34, 1)],
+  ['a slot beyond the last', '8000000', Buffer.of(1, 0, ...Buffer.alloc(32))],
+  ['a value that is cut short', '0000001', Buffer.of(1, 0, ...Buffer.alloc(31))],
+  ['a value that is too long', '0000001', Buffer.of(1, 0, ...Buffer.alloc(33))],
+  ['a value without slots', '0000001', Buffer.of(0, 0)],
+  ['a value without bytes', '0000001', Buffer.alloc(0)]
 ])('%s in its table is CATALOG_CORRUPT', async (_what, key, value) => {
   const first = await store()
   await first.pool.putMany(entries(3))
@@ -395,6 +398,24 @@ test.skipIf(!canMount)(
     for (const [index, slot] of slots.entries()) expect(again.pool.confirm(slot, hashOf(1000 + index))).toBe(true)
   }
 )
+
+test.skipIf(!canMount)('nothing is trusted after an entry could not be written (needs to mount a tmpfs)', async () => {
+  const disk = mountSmallDisk(8)
+  const opened = await store(disk)
+  await opened.pool.putMany(entries(4))
+  // Room for a block, but none that the catalog would begin to write in; enough operations to make it look.
+  await writeFile(join(disk, 'filler'), Buffer.alloc(7 * 1024 * 1024))
+  const filler = opened.catalog.table('filler', bytesCodec)
+  const operations = Array.from({ length: 1025 }, (_, index) => filler.deleteOp(String(index)))
+  await expect(opened.catalog.write(operations)).rejects.toThrow(withCode('DISK_FULL'))
+  await expect(opened.pool.put(hashOf(9), blockOf(9))).rejects.toThrow(withCode('DISK_FULL'))
+  await rm(join(disk, 'filler'))
+  await close(opened)
+  expect(opened.log.lines).toContain('warn the pool is not marked as closed')
+  const { pool } = await store(disk)
+  expect([0, 1, 2, 3].map(slot => pool.isSuspect(slot))).toEqual([true, true, true, true])
+  expect(pool.find(hashOf(9))).toBe(-1)
+})
 
 test.skipIf(!canMount)('some of the disk stays free (needs to mount a tmpfs)', async () => {
   const disk = mountSmallDisk(16)
