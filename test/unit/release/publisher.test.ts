@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { cp, mkdir, readdir, rm, truncate, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -314,24 +314,25 @@ describe('renewal', () => {
 })
 
 describe('what goes wrong', () => {
-  test('a file that changes while it is read: nothing is published, the store works on', async () => {
+  test.each([
+    ['shrinks', (file: string) => truncate(file, 65536)],
+    ['is written to', (file: string) => utimes(file, 1, 1)]
+  ])('a file that %s while it is read: nothing is published, the store works on', async (_what, change) => {
     await writeImage(
       path('big.raw'),
       Array.from({ length: 400 }, (_, index) => index + 1)
     )
-    let isTouched = false
+    let changing: Promise<void> | undefined
     const publishing = peer.publisher.publish({
       path: path('big.raw'),
       name: 'grid',
       version: 'v1',
       onProgress: ({ phase }) => {
-        if (phase === 'hash' && !isTouched) {
-          isTouched = true
-          void truncate(path('big.raw'), 65536)
-        }
+        if (phase === 'hash') changing ??= change(path('big.raw'))
       }
     })
     await expect(publishing).rejects.toMatchObject({ code: 'IMAGE_CHANGED' })
+    await changing
     expect(peer.publisher.own()).toEqual([])
     expect(await publish('v1.raw', 'v1')).toMatchObject({ sequence: 1 })
   })
