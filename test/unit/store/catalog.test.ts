@@ -21,9 +21,12 @@ async function closeCatalog(catalog: Catalog): Promise<void> {
 }
 
 afterEach(async () => {
-  for (const catalog of open) await closeCatalog(catalog)
-  unmountSmallDisks()
-  await removeFolders()
+  try {
+    for (const catalog of open) await closeCatalog(catalog)
+  } finally {
+    unmountSmallDisks()
+    await removeFolders()
+  }
 })
 
 const numbers = jsonCodec<number>()

@@ -36,9 +36,12 @@ async function close(one: TestStore): Promise<void> {
 }
 
 afterEach(async () => {
-  for (const one of opened) await close(one)
-  unmountSmallDisks()
-  await removeFolders()
+  try {
+    for (const one of opened) await close(one)
+  } finally {
+    unmountSmallDisks()
+    await removeFolders()
+  }
 })
 
 const range = (first: number, end: number) => Array.from({ length: end - first }, (_, index) => first + index)

@@ -19,16 +19,16 @@ import {
   unmountSmallDisks
 } from './tools.ts'
 
-const open_ = new Set<TestStore>()
+const stores = new Set<TestStore>()
 
 async function store(folder?: string, settings: Partial<PoolSettings> = {}): Promise<TestStore> {
   const opened = await openStore(folder ?? (await temporaryFolder()), settings)
-  open_.add(opened)
+  stores.add(opened)
   return opened
 }
 
 async function close(opened: TestStore): Promise<void> {
-  open_.delete(opened)
+  stores.delete(opened)
   await opened.close()
 }
 
@@ -40,9 +40,12 @@ async function afterCrash(crashed: TestStore): Promise<TestStore> {
 }
 
 afterEach(async () => {
-  for (const opened of open_) await close(opened)
-  unmountSmallDisks()
-  await removeFolders()
+  try {
+    for (const opened of stores) await close(opened)
+  } finally {
+    unmountSmallDisks()
+    await removeFolders()
+  }
 })
 
 const entries = (count: number, first = 0) => Array.from({ length: count }, (_, index) => entryOf(first + index))
