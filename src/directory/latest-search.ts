@@ -58,10 +58,8 @@ export class LatestSearch {
 
   /** The newest record that was offered in this search and may be used. */
   result(): VerifiedLatest | undefined {
-    const newest = this.#newest()
-    const usable = this.#memory.get(this.#appliance)?.latest
-    // A conflict that came to light later takes back what was accepted before.
-    return newest !== undefined && usable !== undefined && usable.sequence >= newest.sequence ? usable : undefined
+    // What was offered is in the memory, or something newer; unless a conflict that came to light later took it back.
+    return this.#offers.size === 0 ? undefined : this.#memory.get(this.#appliance)?.latest
   }
 
   #newest(): VerifiedLatest | undefined {

@@ -7,6 +7,7 @@ import { byteStream } from '@libp2p/utils'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { PROTOCOL } from '../../src/cluster.ts'
 import { kadKey } from '../../src/directory/key.ts'
+import { REQUESTS_PER_PEER_BURST } from '../../src/directory/limits.ts'
 import { type Participant, type RealPeer, startNetwork, until } from '../unit/directory/network.ts'
 import { imageNumber, TestPublisher } from '../unit/directory/support.ts'
 
@@ -150,10 +151,13 @@ describe('a network of eight peers', () => {
     await peers[0]!.directory.putLatest(latest.bytes)
     const silent = peers[1]!.peer
     const babbling = peers[2]!.peer
-    const handlers = [silent, babbling].map(peer => ({ peer, handler: handlerOf(peer) }))
+    const busy = peers[3]!.peer
+    const handlers = [silent, babbling, busy].map(peer => ({ peer, handler: handlerOf(peer) }))
     await silent.handle(PROTOCOL.directory, () => new Promise<void>(() => {}), { force: true })
     const babble = (stream: Stream) => void stream.send(Uint8Array.of(5, 255, 255, 255, 255, 255))
     await babbling.handle(PROTOCOL.directory, babble, { force: true })
+    const refuse = (stream: Stream) => void stream.send(Uint8Array.of(2, 8, 1))
+    await busy.handle(PROTOCOL.directory, refuse, { force: true })
     try {
       const started = performance.now()
       const found = await peers[6]!.directory.findLatest(latest.appliance)
@@ -161,9 +165,13 @@ describe('a network of eight peers', () => {
       expect(performance.now() - started).toBeLessThan(2000)
       // Whoever waits for all learns who failed, and why.
       const put = await peers[6]!.directory.putLatest(latest.bytes)
-      expect(put).toMatchObject({ asked: PEERS, kept: PEERS - 2 })
+      expect(put).toMatchObject({ asked: PEERS, kept: PEERS - 3 })
       expect(put.refused.toSorted()).toEqual(
-        [`${peers[1]!.id}: TIMEOUT_RESPONSE`, `${peers[2]!.id}: WIRE_INVALID`].toSorted()
+        [
+          `${peers[1]!.id}: TIMEOUT_RESPONSE`,
+          `${peers[2]!.id}: WIRE_INVALID`,
+          `${peers[3]!.id}: DIRECTORY_REFUSED`
+        ].toSorted()
       )
     } finally {
       for (const { peer, handler } of handlers) await peer.handle(PROTOCOL.directory, handler, { force: true })
@@ -177,14 +185,23 @@ describe('a network of eight peers', () => {
       const stream = await connection.newStream(PROTOCOL.directory)
       stream.send(bytes)
       const answer = await byteStream(stream).read({ signal: AbortSignal.timeout(5000) })
+      await stream.close()
       return [...(answer?.subarray() ?? [])]
     }
     // A length of three bytes, and a field that cannot be: the answer has the status 2.
     expect(await send(Uint8Array.of(3, 255, 255, 255))).toEqual([2, 8, 2])
     // A length of half a megabyte.
     await expect(send(Uint8Array.of(128, 128, 32, 1, 2, 3))).rejects.toThrow()
+    // Too many requests, however small.
+    const answers: string[] = []
+    while (answers.length < 2 * REQUESTS_PER_PEER_BURST) {
+      const some = await Promise.all(Array.from({ length: 10 }, () => send(Uint8Array.of(0))))
+      answers.push(...some.map(answer => answer.join()))
+    }
+    expect(answers[0]).toBe('0')
+    expect(answers).toContain('2,8,1')
     const key = await generateKeyPair('Ed25519')
-    expect((await asker.directory.findLatest(`${key.publicKey}/nothing`)).failed).toEqual([])
+    expect((await peers[5]!.directory.findLatest(`${key.publicKey}/nothing`)).failed).toEqual([])
   })
 
   test('an appliance that nobody knows: says whom it asked', async () => {

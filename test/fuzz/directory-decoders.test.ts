@@ -119,6 +119,12 @@ test('counts beyond their bounds are refused before they cost memory', () => {
   const replicas = Array.from({ length: 33 }, () => ({ record: new Uint8Array(1), verified: true, met: 0 }))
   const flood: DirectoryResponse = { status: 0, outcomes: [], replicas: { replicas, heldSinceMs: 0 } }
   expect(() => decodeResponse(encodeResponse(flood))).toThrow(RowanError)
+  const strange: DirectoryResponse = {
+    status: 0,
+    outcomes: [],
+    replicas: { replicas: [{ record: new Uint8Array(1), verified: true, met: 3 }], heldSinceMs: 0 }
+  }
+  expect(() => decodeResponse(encodeResponse(strange))).toThrow(RowanError)
   expect(() => decodeRequest(new Uint8Array(400_000))).toThrow(RowanError)
   expect(() => decodeRequest(encodeRequest({ puts: [{ table: 3, record: new Uint8Array(1) }] }))).toThrow(RowanError)
 })

@@ -93,6 +93,7 @@ describe('the release rules at a client', () => {
     expect(await memory.accept(latest, NOW)).toBe('same')
     expect(await memory.accept(latest, NOW)).toBe('same')
     expect(write).toHaveBeenCalledTimes(2)
+    expect(write.mock.lastCall?.[1]).toEqual({ sync: true })
     await restart()
     expect(memory.get(latest.appliance)?.latest.sequence).toBe(1)
   })

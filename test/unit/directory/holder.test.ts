@@ -190,6 +190,31 @@ describe('the bounds of a holder', () => {
     expect(holder.put(replicaEntry({ key: imageNumber(99_999), signer: 'other' }), NOW).outcome).toBe('kept')
   })
 
+  test('a signer has a limited number of bytes over all keys', () => {
+    const holder = newHolder()
+    const put = (i: number, signer = 'p') =>
+      holder.put(latestEntry({ key: `${signer}/a${i}`, signer, sizeBytes: 256 * 1024 }), NOW).outcome
+    let kept = 0
+    while (put(kept) === 'kept') kept++
+    expect(kept).toBe(31)
+    expect(put(99)).toBe('full-signer')
+    expect(put(0, 'other')).toBe('kept')
+  })
+
+  test('the room of unverified records comes back when they go', () => {
+    const holder = newHolder(100_000)
+    const fill = (now: number) => {
+      let count = 0
+      const next = () =>
+        replicaEntry({ key: imageNumber(count), verified: false, sizeBytes: 1000, expiresMs: now + 10, sequence: now })
+      while (holder.put(next(), now).outcome === 'kept') count++
+      return count
+    }
+    expect(fill(NOW)).toBe(12)
+    holder.expire(NOW + 10)
+    expect(fill(NOW + 10)).toBe(12)
+  })
+
   test('a flood of one table leaves the other its share', () => {
     const holder = newHolder(1_000_000)
     let i = 0

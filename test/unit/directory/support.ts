@@ -149,7 +149,7 @@ export class TestPublisher {
         sizeBytes: 65_536,
         blocks: 1,
         zeroBlocks: 0,
-        labels: options.label === undefined ? {} : { note: options.label },
+        labels: options.label === undefined ? {} : { note: options.label, more: options.label },
         publishedMs: issuedMs
       })
     )
