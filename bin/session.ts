@@ -50,8 +50,8 @@ export class Session {
   }
 
   /** The command's answer: the value with --json, else the text. */
-  answer(value: unknown, text: string): void {
-    this.print(this.json ? JSON.stringify(value) : text)
+  answer(value: unknown, text: () => string): void {
+    this.print(this.json ? JSON.stringify(value) : text())
   }
 
   print(line: string): void {

@@ -4,8 +4,6 @@
 import type { Command } from 'commander'
 import { RowanError } from '../../src/errors.ts'
 import type { DoctorRow } from '../../src/node/daemon-api.ts'
-import { checkCatalog, checkHost } from '../../src/node/doctor.ts'
-import { Catalog } from '../../src/store/catalog.ts'
 import type { Session } from '../session.ts'
 
 export function addDoctor(program: Command, session: Session): void {
@@ -21,19 +19,22 @@ Examples:
   rowan doctor --repair                     after CATALOG_CORRUPT; blocks and machines are kept`
     )
     .action(async (options: { repair?: boolean }) => {
+      // Loaded here, because no other command needs the store.
+      const { checkCatalog, checkHost } = await import('../../src/node/doctor.ts')
       const daemon = await findDaemon(session)
       if (options.repair === true) {
         if (daemon !== undefined) {
           const says = `the daemon of ${session.home.directory} is running (pid ${daemon.pid}); stop it first`
           throw new RowanError('HOME_IN_USE', says)
         }
+        const { Catalog } = await import('../../src/store/catalog.ts')
         await Catalog.repair(session.home.catalog)
         session.say('the catalog was rebuilt')
       }
       const rows = [...(await checkHost(session.home)), await daemonRow(session, daemon)]
       if (daemon === undefined) rows.push(await checkCatalog(session.home))
       else rows.push(...(await session.call('doctor', {})))
-      session.answer(rows, rows.map(rowText).join('\n'))
+      session.answer(rows, () => rows.map(rowText).join('\n'))
     })
 }
 

@@ -10,7 +10,7 @@ import type { Command, KeyResult, Params } from '../../src/node/daemon-api.ts'
 import { makeHome } from '../../src/node/home.ts'
 import { keyResult } from '../../src/node/key-result.ts'
 import { lineLog, systemClock } from '../../src/node/system.ts'
-import { PublisherKeys } from '../../src/release/publisher-keys.ts'
+import type { PublisherKeys } from '../../src/release/publisher-keys.ts'
 import type { Session } from '../session.ts'
 import { facts } from '../text.ts'
 
@@ -58,7 +58,7 @@ Examples:
       const file = resolve(path)
       const replace = options.replace === true
       return withOrWithoutDaemon(session, 'key-import', { file, replace }, async () => {
-        const keys = await PublisherKeys.import(session.home.keys, file, components(), { replace })
+        const keys = await (await keysModule()).import(session.home.keys, file, components(), { replace })
         return keyResult(keys.show())
       })
     })
@@ -87,9 +87,14 @@ async function withOrWithoutDaemon<C extends Command>(
   } catch (error) {
     if (!(error instanceof RowanError) || error.code !== 'DAEMON_NOT_RUNNING') throw error
     makeHome(session.home.directory)
-    result = await alone(() => PublisherKeys.open(session.home.keys, components()))
+    result = await alone(async () => (await keysModule()).open(session.home.keys, components()))
   }
   show(session, result)
+}
+
+/** Loaded only where it is needed: with libp2p's keys it would take half of every other command's time. */
+async function keysModule(): Promise<typeof PublisherKeys> {
+  return (await import('../../src/release/publisher-keys.ts')).PublisherKeys
 }
 
 function components() {
@@ -98,8 +103,7 @@ function components() {
 
 function show(session: Session, result: KeyResult): void {
   const { publisher, releaseKey, expires, root, file } = result
-  session.answer(
-    result,
+  session.answer(result, () =>
     facts([
       ['publisher', publisher],
       ['root key', root ? 'here' : 'elsewhere'],

@@ -39,8 +39,7 @@ Examples:
         readOnly: options.readOnly === true,
         allowExpired: options.allowExpired === true
       })
-      session.answer(
-        attached,
+      session.answer(attached, () =>
         facts([
           [
             'machine',
@@ -66,7 +65,7 @@ Examples:
   rowan detach worker`
     )
     .action(async (machine: string) => {
-      session.answer(await session.call('detach', { machine }), `${machine} is detached; its writes are kept`)
+      session.answer(await session.call('detach', { machine }), () => `${machine} is detached; its writes are kept`)
     })
 }
 
@@ -87,7 +86,7 @@ Examples:
     .action(async (machine: string, options: { yes?: boolean; force?: boolean }) => {
       if (options.yes !== true && !(await confirmed(machine))) throw new RowanError('ABORTED', `${machine} is kept`)
       const removed = await session.call('remove', { machine, force: options.force === true })
-      session.answer(removed, `${machine} and its writes are gone`)
+      session.answer(removed, () => `${machine} and its writes are gone`)
     })
 }
 

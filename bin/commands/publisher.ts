@@ -5,6 +5,7 @@ import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
 import { RowanError } from '../../src/errors.ts'
 import { parseApplianceRef } from '../../src/image/names.ts'
+import type { ReleaseRow } from '../../src/node/daemon-api.ts'
 import { formatDuration, formatSize } from '../../src/node/units.ts'
 import type { Session } from '../session.ts'
 import { facts, table } from '../text.ts'
@@ -54,16 +55,19 @@ async function publish(session: Session, image: string, text: string, options: P
     ...(rollout === undefined ? {} : { rollout }),
     ...(labels === undefined ? {} : { labels })
   })
-  const data = published.blocks - published.zeroBlocks
   session.answer(
     published,
-    `${facts([
-      ['published', `${published.appliance}@${published.version}`],
-      ['image', published.image],
-      ['size', `${formatSize(published.size)} in ${published.blocks} blocks, ${data} of them with data`],
-      ['new', `${published.newBlocks} blocks that were not here yet`],
-      ['took', formatDuration(published.seconds * 1000)]
-    ])}\nOthers attach it with:  rowan attach ${published.appliance} --as MACHINE`
+    () =>
+      `${facts([
+        ['published', `${published.appliance}@${published.version}`],
+        ['image', published.image],
+        [
+          'size',
+          `${formatSize(published.size)} in ${published.blocks} blocks, ${published.blocks - published.zeroBlocks} of them with data`
+        ],
+        ['new', `${published.newBlocks} blocks that were not here yet`],
+        ['took', formatDuration(published.seconds * 1000)]
+      ])}\nOthers attach it with:  rowan attach ${published.appliance} --as MACHINE`
   )
 }
 
@@ -81,17 +85,22 @@ Examples:
     )
     .action(async (appliance: string) => {
       const rows = await session.call('releases', { appliance })
-      const cells = rows.map(row => [
-        row.version,
-        row.channels.join(', ') || '-',
-        row.published.slice(0, 16).replace('T', ' '),
-        String(row.replicas),
-        row.sharers.count === null ? '?' : `${row.sharers.exact ? '' : '~'}${row.sharers.count}`,
-        row.image.slice(0, 16)
-      ])
-      const text = table(['VERSION', 'CHANNELS', 'PUBLISHED', 'REPLICAS', 'SHARERS', 'IMAGE'], cells)
-      session.answer(rows, rows[0] === undefined ? 'no releases' : `${rows[0].appliance}\n${text}`)
+      session.answer(rows, () => releasesText(rows))
     })
+}
+
+function releasesText(rows: ReleaseRow[]): string {
+  if (rows[0] === undefined) return 'no releases'
+  const cells = rows.map(row => [
+    row.version,
+    row.channels.join(', ') || '-',
+    row.published.slice(0, 16).replace('T', ' '),
+    String(row.replicas),
+    row.sharers.count === null ? '?' : `${row.sharers.exact ? '' : '~'}${row.sharers.count}`,
+    row.image.slice(0, 16)
+  ])
+  const text = table(['VERSION', 'CHANNELS', 'PUBLISHED', 'REPLICAS', 'SHARERS', 'IMAGE'], cells)
+  return `${rows[0].appliance}\n${text}`
 }
 
 function percent(value: string): number {

@@ -73,9 +73,10 @@ async function run(session: Session, target: string, extra: string[], options: R
     if (options.verbose === true) session.say(shellLine(command))
     const end = await runGuest({ clock: systemClock }, { ...command, consoleToStderr: session.json })
     if (end.exit !== 0) session.exitStatus = 1
-    const how = end.exit === 0 ? '' : ` with status ${end.exit}`
-    const text = `the guest of ${attached.machine} left${how} after ${formatDuration(end.seconds * 1000)}`
-    session.answer({ ...attached, ...end }, text)
+    session.answer({ ...attached, ...end }, () => {
+      const how = end.exit === 0 ? '' : ` with status ${end.exit}`
+      return `the guest of ${attached.machine} left${how} after ${formatDuration(end.seconds * 1000)}`
+    })
   } finally {
     relay?.stop()
   }

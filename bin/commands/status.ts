@@ -20,7 +20,7 @@ Examples:
     )
     .action(async () => {
       const status = await session.call('status', {})
-      session.answer(status, statusText(status))
+      session.answer(status, () => statusText(status))
     })
 }
 

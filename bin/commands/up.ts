@@ -52,12 +52,13 @@ async function up(session: Session, options: UpOptions): Promise<void> {
   const { peer, publisher, addresses, control } = daemon
   session.answer(
     { peer, publisher, addresses, control },
-    `${facts([
-      ['peer', peer],
-      ['publisher', publisher],
-      ['addresses', addresses],
-      ['control', control]
-    ])}\nready; Ctrl-C stops it`
+    () =>
+      `${facts([
+        ['peer', peer],
+        ['publisher', publisher],
+        ['addresses', addresses],
+        ['control', control]
+      ])}\nready; Ctrl-C stops it`
   )
   const signal = await stopAsked
   log.info('stopping', { signal })

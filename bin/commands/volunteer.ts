@@ -19,7 +19,7 @@ Examples:
     )
     .action(async (appliance: string, options: { as: string }) => {
       const followed = await session.call('follow', { appliance, alias: options.as })
-      session.answer(followed, `${followed.alias} now means ${followed.appliance}`)
+      session.answer(followed, () => `${followed.alias} now means ${followed.appliance}`)
     })
 }
 
@@ -43,7 +43,9 @@ Examples:
         wait: options.wait === true,
         allowExpired: options.allowExpired === true
       })
-      const what = `${shortAppliance(answer.appliance)}@${answer.version}`
-      session.answer(answer, answer.complete ? `${what} is complete here and served` : `${what} is being completed`)
+      session.answer(answer, () => {
+        const what = `${shortAppliance(answer.appliance)}@${answer.version}`
+        return answer.complete ? `${what} is complete here and served` : `${what} is being completed`
+      })
     })
 }

@@ -1,0 +1,379 @@
+import { mkdir, readdir, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { RowanError } from '../../../src/errors.ts'
+import type { CommandTable } from '../../../src/node/daemon-api.ts'
+import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
+import { endProcesses, run } from '../../tools/processes.ts'
+import { DaemonDouble, ROWAN } from './daemon-double.ts'
+
+let daemon: DaemonDouble | undefined
+
+afterEach(async () => {
+  await endProcesses()
+  await daemon?.stop()
+  daemon = undefined
+  await removeFolders()
+})
+
+async function serve(commands: CommandTable): Promise<DaemonDouble> {
+  daemon = await DaemonDouble.start(commands)
+  return daemon
+}
+
+const PUBLISHED = {
+  appliance: '12D3KooWAbcdefghijklmnop/grid',
+  version: 'v1',
+  image: 'a'.repeat(64),
+  size: 1.5e9,
+  blocks: 22_889,
+  zeroBlocks: 10_000,
+  newBlocks: 5,
+  seconds: 1.5
+}
+
+describe('the answer', () => {
+  test('with --json is one JSON value on stdout and nothing else; progress goes to stderr', async () => {
+    const { rowan } = bound(
+      await serve({
+        publish: async (_params, { progress }) => {
+          for (let done = 0; done <= 100; done++) progress({ phase: 'hashing', done, of: 100, unit: 'bytes' })
+          return PUBLISHED
+        }
+      })
+    )
+    for (const args of [
+      ['--json', 'publish', 'disk.raw', 'grid@v1'],
+      ['publish', 'disk.raw', 'grid@v1', '--json']
+    ]) {
+      const { status, stdout, stderr } = await rowan(args)
+      expect(status, stderr).toBe(0)
+      expect(JSON.parse(stdout)).toEqual(PUBLISHED)
+      expect(stderr.trim().split('\n')).toHaveLength(11)
+      expect(stderr).toContain('hashing: 50 %, 50 B of 100 B\n')
+    }
+  })
+
+  test('without is for a person', async () => {
+    const { rowan } = bound(await serve({ publish: async () => PUBLISHED }))
+    const { stdout } = await rowan(['publish', 'disk.raw', 'grid@v1'])
+    expect(stdout).toMatch(/published +12D3KooWAbcdefghijklmnop\/grid@v1/)
+    expect(stdout).toContain('1.5 GB in 22889 blocks, 12889 of them with data')
+  })
+})
+
+describe('what the daemon is asked', () => {
+  test.each<[string, string[], string, object]>([
+    ['publish', ['publish', 'd/disk.raw', 'grid@v1'], 'publish', { path: 'd/disk.raw', name: 'grid', version: 'v1' }],
+    [
+      'publish with all',
+      [
+        'publish',
+        '/disk.raw',
+        'grid@v1',
+        '--channel',
+        'testing',
+        '--rollout',
+        '10',
+        '--label',
+        'a=b',
+        '--label',
+        'c=d=e'
+      ],
+      'publish',
+      { path: '/disk.raw', name: 'grid', version: 'v1', channel: 'testing', rollout: 10, labels: { a: 'b', c: 'd=e' } }
+    ],
+    [
+      'replicate',
+      ['replicate', 'grid@v1', '--wait'],
+      'replicate',
+      { appliance: 'grid@v1', wait: true, allowExpired: false }
+    ],
+    [
+      'attach',
+      ['attach', 'grid:testing', '--as', 'm', '--allow-expired'],
+      'attach',
+      { machine: 'm', appliance: 'grid:testing', readOnly: false, allowExpired: true }
+    ],
+    ['detach', ['detach', 'm'], 'detach', { machine: 'm' }],
+    ['remove', ['remove', 'm', '--yes', '--force'], 'remove', { machine: 'm', force: true }],
+    ['releases', ['releases', 'grid'], 'releases', { appliance: 'grid' }],
+    ['follow', ['follow', 'p/grid', '--as', 'g'], 'follow', { appliance: 'p/grid', alias: 'g' }],
+    ['key export', ['key', 'export', 'k'], 'key-export', { file: 'k' }],
+    ['key import', ['key', 'import', '/k', '--replace'], 'key-import', { file: '/k', replace: true }],
+    ['key rotate', ['key', 'rotate'], 'key-rotate', {}]
+  ])('%s', async (_what, args, command, params) => {
+    const { rowan, double } = bound(await serve({ [command]: async () => (command === 'releases' ? [] : {}) }))
+    const cwd = await temporaryFolder()
+    const { status, stderr } = await rowan([...args, '--json'], { cwd })
+    expect(status, stderr).toBe(0)
+    // Paths are the caller's: the daemon works somewhere else.
+    const absolute = Object.fromEntries(
+      Object.entries(params).map(([name, value]) => [
+        name,
+        ['path', 'file'].includes(name) && !(value as string).startsWith('/') ? join(cwd, value as string) : value
+      ])
+    )
+    expect(double.asked).toEqual([[command, absolute]])
+  })
+})
+
+describe('failure', () => {
+  test('is one line with its code, what to do on the next, and status 1', async () => {
+    const { rowan } = bound(
+      await serve({
+        status: async () => {
+          throw new RowanError('POOL_FULL', 'the pool has\n5 blocks')
+        }
+      })
+    )
+    const text = await rowan(['status'])
+    expect(text).toMatchObject({ status: 1, stdout: '' })
+    expect(text.stderr).toBe(
+      'error: the pool has 5 blocks [POOL_FULL]\nRaise `[pool] quota`, or remove machines and replicas.\n'
+    )
+    const json = await rowan(['status', '--json'])
+    expect(json).toMatchObject({ status: 1, stderr: text.stderr })
+    expect(JSON.parse(json.stdout)).toMatchObject({ error: { code: 'POOL_FULL', message: 'the pool has\n5 blocks' } })
+  })
+
+  test('wrong usage has status 2, names what is wrong, and writes nothing to stdout', async () => {
+    const home = await temporaryFolder()
+    for (const [args, says] of [
+      [['fly'], "unknown command 'fly'"],
+      [['stats'], 'Did you mean status?'],
+      [['publish'], 'missing required argument'],
+      [['attach', 'grid'], '--as'],
+      [['status', '--fast'], '--fast'],
+      [['detach', 'a', 'b'], 'too many arguments'],
+      [['publish', 'disk', 'grid'], 'grid@v1'],
+      [['publish', 'disk', 'a/b@c/d@e'], 'appliance'],
+      [['publish', 'disk', 'grid@v1', '--rollout', 'all'], '1 to 100'],
+      [['run', 'm', '-m', '4096'], '-m'],
+      [['run', 'm', 'extra'], 'behind --'],
+      [['run', 'm', '--net', 'all'], 'none, restricted, user'],
+      [['key', 'turn'], 'turn']
+    ] as const) {
+      const result = await run(ROWAN, [...args, '--home', home])
+      expect(result.status, `${args.join(' ')}: ${result.stderr}`).toBe(2)
+      expect(result.stdout).toBe('')
+      expect(result.stderr).toContain(says)
+      expect(result.stderr.split('\n').filter(line => /^error: .* \[[A-Z_]+\]$/.test(line))).toHaveLength(1)
+    }
+    const bare = await run(ROWAN, [])
+    expect(bare).toMatchObject({ status: 2, stdout: '' })
+    expect(bare.stderr).toContain('Usage: rowan')
+    const json = await run(ROWAN, ['fly', '--json'])
+    expect(JSON.parse(json.stdout)).toMatchObject({ error: { code: 'USAGE' } })
+  })
+
+  test('no daemon: it says how to start one, and makes no home', async () => {
+    const home = join(await temporaryFolder(), 'h')
+    const result = await run(ROWAN, ['status', '--home', home])
+    expect(result.status).toBe(1)
+    expect(result.stderr).toMatch(/^error: .*h\/control\.sock \[DAEMON_NOT_RUNNING\]\n.*`rowan up`/)
+    expect(await readdir(join(home, '..'))).toEqual([])
+  })
+
+  test('the home may come from $ROWAN_HOME', async () => {
+    const { double } = bound(await serve({ detach: async () => ({ machine: 'm' }) }))
+    const result = await run(ROWAN, ['detach', 'm'], { env: { ...process.env, ROWAN_HOME: double.home } })
+    expect(result.status, result.stderr).toBe(0)
+  })
+
+  test('a home that is too long for sockets', async () => {
+    const home = join(await temporaryFolder(), 'h'.repeat(110))
+    for (const args of [['up'], ['status']]) {
+      const result = await run(ROWAN, [...args, '--home', home])
+      expect(result.status).toBe(1)
+      expect(result.stderr).toContain('[SOCKET_PATH_TOO_LONG]')
+      expect(result.stderr).toContain(`${home}/control.sock`)
+    }
+  })
+
+  test('a setting that is wrong keeps `up` from starting, naming file and key', async () => {
+    const home = await temporaryFolder()
+    await writeFile(join(home, 'config.toml'), '[swarm]\nmaxUplod = "1Mbit"\n')
+    const result = await run(ROWAN, ['up', '--home', home])
+    expect(result.status).toBe(2)
+    expect(result.stderr).toContain(`${home}/config.toml: unknown key [swarm] maxUplod`)
+    expect(result.stderr).toContain('[swarm] maxUpload [CONFIG_INVALID]')
+    const other = await run(ROWAN, ['up', '--home', home, '--config', join(home, 'no.toml')])
+    expect(other.status).toBe(2)
+    expect(other.stderr).toContain('no.toml')
+  })
+
+  test('the client that is interrupted aborts the command in the daemon', async () => {
+    let aborted = false
+    const { double } = bound(
+      await serve({
+        status: (_params, { signal }) =>
+          new Promise((_resolve, reject) => {
+            signal.addEventListener('abort', () => {
+              aborted = true
+              reject(signal.reason)
+            })
+            killer?.()
+          })
+      })
+    )
+    const { start } = await import('../../tools/processes.ts')
+    const { waitUntil } = await import('../../tools/wait.ts')
+    let killer: (() => void) | undefined
+    const child = start(ROWAN, ['status', '--home', double.home])
+    killer = () => child.kill('SIGINT')
+    await waitUntil('the abort', () => aborted, { timeoutMs: 20_000 })
+    expect((await child.exited).status).not.toBe(0)
+  })
+})
+
+describe('remove', () => {
+  test('without a terminal to ask on needs --yes', async () => {
+    const { rowan, double } = bound(await serve({ remove: async () => ({ machine: 'm' }) }))
+    const result = await rowan(['remove', 'm'], { input: 'y\n' })
+    expect(result.status).toBe(2)
+    expect(result.stderr).toContain('--yes')
+    expect(double.asked).toEqual([])
+  })
+})
+
+describe('key, without a daemon', () => {
+  test('show makes the keys; export and import carry them to another home', async () => {
+    const [first, second] = [await temporaryFolder(), await temporaryFolder()]
+    const shown = await run(ROWAN, ['key', 'show', '--home', first, '--json'])
+    expect(shown.status, shown.stderr).toBe(0)
+    const key = JSON.parse(shown.stdout)
+    expect(key).toMatchObject({
+      publisher: expect.stringMatching(/^12D3KooW/),
+      root: true,
+      sequence: expect.any(Number)
+    })
+    expect((await stat(join(first, 'keys', 'root.key'))).mode & 0o777).toBe(0o600)
+    const file = join(second, 'copy')
+    const exported = await run(ROWAN, ['key', 'export', file, '--home', first, '--json'])
+    expect(JSON.parse(exported.stdout)).toMatchObject({ publisher: key.publisher, file })
+    const imported = await run(ROWAN, ['key', 'import', file, '--home', second, '--json'])
+    expect(imported.status, imported.stderr).toBe(0)
+    expect(JSON.parse(imported.stdout)).toMatchObject({ publisher: key.publisher, root: true })
+  })
+})
+
+describe('doctor', () => {
+  test('works without a daemon, makes nothing, and gives advice where something is wrong', async () => {
+    const home = join(await temporaryFolder(), 'h')
+    const result = await run(ROWAN, ['doctor', '--home', home, '--json'])
+    expect(result.status, result.stderr).toBe(0)
+    const rows = JSON.parse(result.stdout) as { check: string; ok: boolean; detail: string; advice: string }[]
+    expect(rows.map(({ check }) => check)).toEqual(
+      expect.arrayContaining([
+        'node',
+        'home',
+        'sockets',
+        'settings',
+        'qemu-system-x86_64',
+        'passt',
+        'kvm',
+        'daemon',
+        'catalog'
+      ])
+    )
+    for (const { ok, advice } of rows) expect(ok || advice !== '').toBe(true)
+    expect(rows.find(({ check }) => check === 'daemon')).toMatchObject({ ok: false })
+    expect(await readdir(join(home, '..'))).toEqual([])
+  })
+
+  test('names a package that is missing and a setting that is wrong', async () => {
+    const home = await temporaryFolder()
+    await writeFile(join(home, 'config.toml'), '[pool]\nquota = 5\n')
+    const empty = await temporaryFolder()
+    await mkdir(join(empty, 'bin'))
+    const node = join(ROWAN, '../../node_modules/.bin/node')
+    const result = await run(node, [`${ROWAN}.ts`, 'doctor', '--home', home, '--json'], {
+      env: { HOME: empty, PATH: join(empty, 'bin') }
+    })
+    const rows = JSON.parse(result.stdout) as { check: string; ok: boolean; detail: string; advice: string }[]
+    const of = (check: string) => rows.find(row => row.check === check)
+    expect(of('qemu-system-x86_64')).toMatchObject({ ok: false, advice: expect.stringContaining('qemu-system-x86`') })
+    expect(of('passt')).toMatchObject({ ok: false, advice: expect.stringContaining('apt install passt') })
+    expect(of('settings')).toMatchObject({ ok: false, detail: expect.stringContaining('[pool] quota') })
+  })
+
+  test('adds what the daemon says, and repairs only without one', async () => {
+    const row = { check: 'reachability', ok: true, detail: 'yes', advice: '' }
+    const { rowan } = bound(await serve({ doctor: async () => [row] }))
+    const rows = JSON.parse((await rowan(['doctor', '--json'])).stdout) as { check: string }[]
+    expect(rows.at(-1)).toEqual(row)
+    const repair = await rowan(['doctor', '--repair'])
+    expect(repair.status).toBe(1)
+    expect(repair.stderr).toContain('[HOME_IN_USE]')
+  })
+})
+
+test('status for a person shows peers, machines, what is wrong, and the pool', async () => {
+  const numbers = {
+    layers: 1,
+    local: { blocks: 1382, of: 9812 },
+    fetched: { blocks: 1382, bytes: 90.6e6, wireBytes: 31e6 },
+    waited: { seconds: 4.2, longestMs: 312, reads: 77 }
+  }
+  const machine = {
+    appliance: PUBLISHED.appliance,
+    version: 'v1',
+    image: 'a',
+    size: 1,
+    attached: true,
+    readOnly: false
+  }
+  const { rowan } = bound(
+    await serve({
+      status: async () => ({
+        peer: '12D3peer',
+        publisher: '12D3pub',
+        addresses: ['/ip4/1/p2p/12D3peer'],
+        peers: 3,
+        exchanging: [],
+        machines: [
+          { name: 'm', clients: 1, ...machine, ...numbers },
+          {
+            name: 'x',
+            clients: 0,
+            ...machine,
+            ...numbers,
+            appliance: '',
+            error: { code: 'MACHINE_CORRUPT', message: 'bad' }
+          }
+        ],
+        replicating: [
+          { appliance: PUBLISHED.appliance, version: 'v1', image: 'a', complete: false, local: { blocks: 1, of: 2 } }
+        ],
+        pool: { blocks: 1, bytes: 65_536, quotaBytes: 50e9 }
+      })
+    })
+  )
+  const { stdout } = await rowan(['status'])
+  expect(stdout).toContain('connected  3 peers')
+  expect(stdout).toContain('1 block, 65.5 kB of 50 GB')
+  expect(stdout).toMatch(/^m +12D3KooWAbcd…\/grid@v1 +in use +14 % \(1382\/9812\) +90\.6 MB +31 MB +4\.2s +312ms$/m)
+  expect(stdout).toContain('x: bad [MACHINE_CORRUPT]')
+  expect(stdout).toMatch(/grid@v1 +50 % \(1\/2\)/)
+})
+
+test('every command explains itself with an example', async () => {
+  const help = await run(ROWAN, ['--help'])
+  expect(help.status).toBe(0)
+  const commands = [...help.stdout.matchAll(/^ {2}([a-z]+)(?: |$)/gm)].map(match => match[1]!)
+  const expected = 'up publish replicate attach run detach remove releases status follow doctor key'.split(' ')
+  expect(commands).toEqual(expect.arrayContaining(expected))
+  const own = expected.map(command => [command])
+  const keys = ['show', 'export', 'import', 'renew', 'rotate'].map(command => ['key', command])
+  for (const command of [...own, ...keys]) {
+    const { status, stdout } = await run(ROWAN, [...command, '--help'])
+    expect(status).toBe(0)
+    expect(stdout).toMatch(new RegExp(`Examples:\\n(?:.*\\n)*? +.*rowan ${command.join(' ')}`))
+    expect(stdout).toContain('--home <dir>')
+  }
+})
+
+function bound(double: DaemonDouble): { double: DaemonDouble; rowan: DaemonDouble['rowan'] } {
+  return { double, rowan: (args, options) => double.rowan(args, options) }
+}

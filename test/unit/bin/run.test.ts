@@ -1,0 +1,137 @@
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { delimiter, join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { RowanError } from '../../../src/errors.ts'
+import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
+import { endProcesses, start } from '../../tools/processes.ts'
+import { waitUntil } from '../../tools/wait.ts'
+import { DaemonDouble, ROWAN } from './daemon-double.ts'
+
+const ATTACHED = {
+  machine: 'grid',
+  appliance: '12D3KooWAbcdefghijklmnop/grid',
+  version: 'v1',
+  image: 'a'.repeat(64),
+  size: 4096,
+  uri: 'nbd+unix:///grid?socket=/x',
+  readOnly: false,
+  created: true
+}
+
+let daemon: DaemonDouble
+let tools: string
+
+beforeEach(async () => {
+  tools = await temporaryFolder()
+  daemon = await DaemonDouble.start({
+    status: async () => ({ machines: [{ name: 'old' }] }),
+    attach: async params => {
+      const { machine } = params as { machine: string }
+      if (machine === 'broken') throw new RowanError('LAYER_CORRUPT', 'its layer is cut short')
+      return { ...ATTACHED, machine, created: machine !== 'old' }
+    }
+  })
+})
+
+afterEach(async () => {
+  await endProcesses()
+  await daemon.stop()
+  await removeFolders()
+})
+
+/** A program in QEMU's place, first on the PATH: what is tested is how it is called and what becomes of its end. */
+async function qemuIs(script: string): Promise<NodeJS.ProcessEnv> {
+  const file = join(tools, 'qemu-system-x86_64')
+  await writeFile(file, `#!/bin/sh\nprintf '%s\\n' "$@" > ${tools}/args\n${script}\n`)
+  await chmod(file, 0o755)
+  return { ...process.env, PATH: `${tools}${delimiter}${process.env.PATH}` }
+}
+
+const args = async () => (await readFile(join(tools, 'args'), 'utf8')).trimEnd().split('\n')
+
+test('attaches, boots, and answers when the guest is gone; its console is not in the way of the JSON', async () => {
+  const env = await qemuIs('echo login:; cat')
+  const result = await daemon.rowan(['run', 'grid', '--json', '--', '-m', '2048'], { env, input: 'typed\n' })
+  expect(result.status, result.stderr).toBe(0)
+  const answer = JSON.parse(result.stdout)
+  expect(answer).toEqual({ ...ATTACHED, exit: 0, seconds: expect.any(Number) })
+  expect(answer.seconds).toBeGreaterThan(0)
+  expect(result.stderr).toContain('login:\ntyped\n')
+  expect(daemon.asked.at(-1)).toEqual(['attach', { machine: 'grid', appliance: 'grid', allowExpired: false }])
+  expect((await args()).slice(-2)).toEqual(['-m', '2048'])
+  expect(await args()).toContain('none')
+  expect((await args()).join(' ')).toContain(`"path":"${daemon.home}/nbd.sock"`)
+})
+
+test('without --json the console is stdin and stdout', async () => {
+  const env = await qemuIs('cat')
+  const result = await daemon.rowan(['run', 'grid'], { env, input: 'typed\n' })
+  expect(result.stdout).toMatch(/^typed\nthe guest of grid left after /)
+  expect(result.stderr).toContain('new machine grid of 12D3KooWAbcd…/grid@v1')
+})
+
+test('a machine that exists is meant before an appliance; --as makes a machine of another name', async () => {
+  const env = await qemuIs('exit 0')
+  await daemon.rowan(['run', 'old'], { env })
+  expect(daemon.asked.at(-1)).toEqual(['attach', { machine: 'old', allowExpired: false }])
+  await daemon.rowan(['run', '12D3KooWAb/grid:testing', '--allow-expired'], { env })
+  expect(daemon.asked.at(-1)).toMatchObject([
+    'attach',
+    { machine: 'grid', appliance: '12D3KooWAb/grid:testing', allowExpired: true }
+  ])
+  await daemon.rowan(['run', 'old', '--as', 'new'], { env })
+  expect(daemon.asked.at(-1)).toMatchObject(['attach', { machine: 'new', appliance: 'old' }])
+})
+
+test('the status of QEMU is told, and fails the command', async () => {
+  const env = await qemuIs('exit 3')
+  const result = await daemon.rowan(['run', 'old', '--json'], { env })
+  expect(result.status).toBe(1)
+  expect(JSON.parse(result.stdout)).toMatchObject({ exit: 3 })
+})
+
+test.each(['SIGTERM', 'SIGINT'] as const)('%s is passed on, and the end of the guest is waited for', async signal => {
+  const env = await qemuIs(`trap 'echo bye; exit 0' TERM INT; echo up; while :; do sleep 0.05; done`)
+  const child = start(ROWAN, ['run', 'old', '--json', '--home', daemon.home], { env })
+  await child.waitForOutput(/up/, { timeoutMs: 20_000, from: 'stderr' })
+  child.kill(signal)
+  expect((await child.exited).status).toBe(0)
+  expect(child.stderr).toContain('bye')
+  expect(JSON.parse(child.stdout)).toMatchObject({ exit: 0 })
+})
+
+test('a guest outlives the daemon', async () => {
+  const env = await qemuIs('echo up; cat')
+  const child = start(ROWAN, ['run', 'old', '--json', '--home', daemon.home], { env })
+  await child.waitForOutput(/up/, { timeoutMs: 20_000, from: 'stderr' })
+  await daemon.stop()
+  child.child.stdin!.write('still there\n')
+  await waitUntil('the echo', () => child.stderr.includes('still there'), { timeoutMs: 5000 })
+  child.child.stdin!.end()
+  expect((await child.exited).status).toBe(0)
+})
+
+test('--verbose shows the line, and options that open the guest are named', async () => {
+  const env = await qemuIs('exit 0')
+  const result = await daemon.rowan(['run', 'old', '--verbose', '--', '-nic', 'user'], { env })
+  expect(result.stderr).toMatch(/^qemu-system-x86_64 -nodefaults .* -nic user$/m)
+  expect(result.stderr).toContain('note: -nic may open the guest')
+})
+
+test('no QEMU: the package is named', async () => {
+  await mkdir(join(tools, 'none'))
+  const node = join(ROWAN, '../../node_modules/.bin/node')
+  const child = start(node, [`${ROWAN}.ts`, 'run', 'old', '--home', daemon.home], {
+    env: { ...process.env, PATH: join(tools, 'none') }
+  })
+  expect((await child.exited).status).toBe(1)
+  expect(child.stderr).toMatch(/package qemu-system-x86 \[TOOL_MISSING\]/)
+})
+
+test('a machine that cannot be attached is not started', async () => {
+  const env = await qemuIs('exit 0')
+  const result = await daemon.rowan(['run', 'grid', '--as', 'broken'], { env })
+  expect(result.status).toBe(1)
+  expect(result.stderr).toContain('[LAYER_CORRUPT]')
+  await expect(args()).rejects.toThrow()
+})
