@@ -26,7 +26,6 @@ import { Swarm } from '../swarm/swarm.ts'
 import { commands } from './commands.ts'
 import { ControlServer } from './control-server.ts'
 import { commandTable, type DaemonOptions, type RunningDaemon } from './daemon-api.ts'
-import { checkHost } from './doctor.ts'
 import { makeHome } from './home.ts'
 import { Network } from './join.ts'
 import { JoinedRouting } from './joined-routing.ts'
@@ -158,6 +157,9 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   await nbd.start()
   await directory.start()
   await swarm.start()
+  const onAddresses = watchAddresses(addresses, () => directory.addressesChanged())
+  peer.addEventListener('self:peer:update', onAddresses)
+  started.add('the watch on addresses', () => peer.removeEventListener('self:peer:update', onAddresses))
   network.start()
   started.add('the search for peers', () => network.stop())
   started.add('the watch on reachability', serveWhenReachable(peer, situation, log))
@@ -168,7 +170,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
 
   const rooms = {
     ...{ peer, pool, directory, swarm, keys, publisher, appliances, replication, machines, clock, log, addresses },
-    doctor: async () => [...(await checkHost(home)), ...checkPeer({ peer, pool, quotaBytes })],
+    doctor: async () => checkPeer({ peer, pool, quotaBytes, listens: listen.length > 0 }),
     quotaBytes
   }
   const control = new ControlServer(
@@ -187,6 +189,16 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       const failure = await started.stop()
       if (failure !== undefined) throw failure
     }
+  }
+}
+
+/** Calls `changed` only for another list: libp2p also tells of every protocol. */
+function watchAddresses(addresses: () => string[], changed: () => void): () => void {
+  let before = addresses().join()
+  return () => {
+    const now = addresses().join()
+    if (now !== before) changed()
+    before = now
   }
 }
 

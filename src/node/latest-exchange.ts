@@ -39,7 +39,7 @@ export class LatestExchange implements RecordExchange {
     const { memory, clock, log } = this.#components
     try {
       const latest = await openLatest(record)
-      if (memory.get(latest.appliance) === undefined || latest.expiresMs <= clock.now()) return
+      if (memory.state(latest.appliance) === undefined || latest.expiresMs <= clock.now()) return
       if ((await memory.accept(latest, clock.now())) === 'newer') {
         log.info('heard of a newer release record', { appliance: latest.appliance, sequence: latest.sequence, peer })
       }
