@@ -9,8 +9,8 @@
  *
  * 1. *A write that was acknowledged survives the death of the daemon.* A write is: data into the page cache, then, if
  *    the map changes by it, a record into the log, then the map in memory, then the acknowledgement. Opening the layer
- *    under the same boot id replays the log. The pages that it speaks of count as changed even where they look the same:
- *    the dead daemon may have written them without syncing.
+ *    under the same boot id replays the log. The first flush then syncs both files, whatever has changed: the dead
+ *    daemon may have written to them without syncing.
  * 2. *A write that was flushed survives power loss; an unflushed sector is old or new.* FLUSH takes the changed map
  *    pages as they are (freeze), makes all data durable, and only then writes and syncs those very pages: a page on disk
  *    never points at data that is not there. Writes go on meanwhile, into pages that are changed for the next flush and

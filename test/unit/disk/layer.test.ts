@@ -75,6 +75,19 @@ describe('Layer: the order of operations', () => {
     expect(afterDeath.layer.map.stateAt(2)).toBe(SECTOR_DATA)
   })
 
+  test('that a page exists is durable before the page is written, so none comes back from the dead', async () => {
+    const { layer, files, kinds } = await simulated()
+    await files.finish(layer.flush())
+    for (const pageIsNew of [true, false]) {
+      files.events.length = 0
+      layer.writeSync(pageIsNew ? 0 : 512, sector(1))
+      await files.finish(layer.flush())
+      const onMap = kinds().filter(kind => kind.endsWith(' map'))
+      const page = ['write map', 'sync-begin map', 'sync-end map']
+      expect(onMap).toEqual(pageIsNew ? [...page, ...page] : page)
+    }
+  })
+
   test('a flush with nothing to do touches nothing', async () => {
     const { layer, files, kinds } = await simulated()
     layer.writeSync(0, sector(1))
@@ -187,6 +200,23 @@ describe('Layer: errors', () => {
       await again.files.finish(again.layer.flush())
     })
   }
+
+  test('what a failed layer shows when it is opened again is durable, also where the cache had it and the disk had not', async () => {
+    const { layer, files, reopen } = await simulated()
+    layer.writeSync(0, sector(1))
+    let syncs = 0
+    files.fault = (what, where) => {
+      // The second sync of the map is the one of its pages.
+      if (what === 'sync' && where === 'map' && ++syncs === 2) throw new RowanError('STORE_IO', 'injected')
+    }
+    await expect(files.finish(layer.flush())).rejects.toThrow(expect.objectContaining({ code: 'LAYER_FAILED' }))
+    const again = await reopen()
+    expect(again.layer.map.stateAt(0)).toBe(SECTOR_DATA)
+    const onDisk = new RecordingFiles(again.files.disk.afterPowerLoss(() => 0))
+    const afterPowerLoss = await simulated(DEFAULT_LAYER_LIMITS, onDisk, 'another boot')
+    expect(afterPowerLoss.layer.map.stateAt(0)).toBe(SECTOR_DATA)
+    expect(read(afterPowerLoss.layer, 0)).toBe(1)
+  })
 
   test('a failed layer that cannot be made durable when it is opened stays closed', async () => {
     const { layer, files } = await simulated()
