@@ -52,7 +52,8 @@ export async function serve(disks: BlockDevice | Record<string, BlockDevice>, op
       clock: options.clock ?? systemClock,
       log: collectingLog(log)
     },
-    { socketPath: path, ...options.limits }
+    // Whoever is cut off in a test is cut off for a reason, not because time passed.
+    { socketPath: path, negotiationTimeoutMs: 600_000, ...options.limits }
   )
   servers.add(server)
   await server.start()

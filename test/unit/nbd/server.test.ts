@@ -17,6 +17,11 @@ import { waitUntil } from '../../tools/wait.ts'
 
 const { READ, WRITE } = COMMAND
 const SOON = { timeoutMs: 10_000 }
+const MIB = 1024 * 1024
+
+async function expectNotSoon(condition: () => boolean): Promise<void> {
+  await expect(waitUntil('nothing', condition, { timeoutMs: 200 })).rejects.toThrow('nothing')
+}
 
 afterEach(stopServers)
 
@@ -58,7 +63,10 @@ describe('the socket file', () => {
   test('of a live process is left alone: LISTEN_FAILED', async () => {
     const path = join(await temporaryFolder(), 'nbd.sock')
     const other = await listening(path)
-    await expect(makeServer(path).start()).rejects.toMatchObject({ code: 'LISTEN_FAILED' })
+    await expect(makeServer(path).start()).rejects.toMatchObject({
+      code: 'LISTEN_FAILED',
+      message: expect.stringContaining('another process listens')
+    })
     expect(existsSync(path)).toBe(true)
     other.close()
   })
@@ -161,6 +169,30 @@ describe('close', () => {
     expect(await other.bytes(0, 512)).toEqual(Buffer.alloc(512))
     one.hold = () => false
     await expectGoodService(path, 'one')
+  })
+
+  test('waits for the disk also where the client is gone: it may still read from our buffers', async () => {
+    const device = new MemoryDevice(MIB)
+    const { path, server, log } = await serve(device)
+    device.hold = () => true
+    const client = await NbdClient.open(path)
+    client.send(requestBytes(READ, 2n, { length: 512 }))
+    client.send(requestBytes(WRITE, 1n, { data: Buffer.alloc(200_000, 1) }))
+    await waitUntil('both requests', () => device.held.length === 2, SOON)
+    client.destroy()
+    await waitUntil('the client to be gone', () => server.clients('disk') === 0, SOON)
+    // The reply finds nobody, and that closes the socket.
+    device.held.shift()?.release()
+    await waitUntil('the broken pipe', () => log.some(line => line.message === 'an NBD connection failed'), SOON)
+    let closed = false
+    const closing = server.close('disk').then(() => {
+      closed = true
+    })
+    await expectNotSoon(() => closed)
+    device.releaseAll()
+    await closing
+    expect(device.bytes[199_999]).toBe(1)
+    expect(server.bufferBytes.lent).toBe(0)
   })
 
   test('of an export without clients is done at once', async () => {
