@@ -192,7 +192,7 @@ describe('close', () => {
     device.releaseAll()
     await closing
     expect(device.bytes[199_999]).toBe(1)
-    expect(server.bufferBytes.lent).toBe(0)
+    await waitUntil('the buffers', () => server.bufferBytes.lent === 0, SOON)
   })
 
   test('of an export without clients is done at once', async () => {
