@@ -35,6 +35,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await endProcesses()
+  await endQemu()
   await daemon.stop()
   await removeFolders()
 })
@@ -42,9 +43,17 @@ afterEach(async () => {
 /** A program in QEMU's place, first on the PATH: what is tested is how it is called and what becomes of its end. */
 async function qemuIs(script: string): Promise<NodeJS.ProcessEnv> {
   const file = join(tools, 'qemu-system-x86_64')
-  await writeFile(file, `#!/bin/sh\nprintf '%s\\n' "$@" > ${tools}/args\n${script}\n`)
+  await writeFile(file, `#!/bin/sh\necho $$ > ${tools}/pid\nprintf '%s\\n' "$@" > ${tools}/args\n${script}\n`)
   await chmod(file, 0o755)
   return { ...process.env, PATH: `${tools}${delimiter}${process.env.PATH}` }
+}
+
+/** When a test fails, what stands in for QEMU may have been left behind. */
+async function endQemu(): Promise<void> {
+  const pid = await readFile(join(tools, 'pid'), 'utf8').catch(() => undefined)
+  if (pid === undefined) return
+  const commandLine = await readFile(`/proc/${pid.trim()}/cmdline`, 'utf8').catch(() => '')
+  if (commandLine.includes(tools)) process.kill(Number(pid), 'SIGKILL')
 }
 
 const args = async () => (await readFile(join(tools, 'args'), 'utf8')).trimEnd().split('\n')

@@ -233,6 +233,20 @@ describe('detach', () => {
     await expect(peer.machines.detach('n')).rejects.toMatchObject({ code: 'MACHINE_UNKNOWN' })
   })
 
+  test('lets nobody new in while those who are there finish', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    let found: unknown = 'nobody asked'
+    peer.machines.servedBy({
+      clients: () => 1,
+      close: async () => {
+        found = [peer.machines.open('m'), peer.machines.list()]
+        expect(await peer.machines.status()).toMatchObject([{ name: 'm', clients: 1 }])
+      }
+    })
+    await peer.machines.detach('m')
+    expect(found).toEqual([undefined, []])
+  })
+
   test('gives up reads that wait for the network', async () => {
     await peer.machines.attach({ name: 'm', ref: 'grid' })
     world.online = false
