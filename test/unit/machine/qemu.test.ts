@@ -1,7 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { openings, type QemuOptions, qemuCommand, shellLine } from '../../../src/machine/qemu.ts'
@@ -152,16 +151,29 @@ describe.skipIf(!hasQemu)('the installed QEMU', () => {
     const qmp = join(await temporaryFolder(), 'qmp')
     const own = ['-S', '-qmp', `unix:${qmp},server=on,wait=off`]
     const qemu = start(...commandOf({ ...options, socketPath: path, extra: [...extra, ...own] }))
-    await waitUntil('QEMU', () => qemu.exit !== undefined || existsSync(qmp), { timeoutMs: 20_000 })
     // It only answers from its main loop, when it has taken all of its options.
-    const control = connect(qmp)
-    await once(control, 'data').catch(error => expect.fail(`${error}\n${qemu.tail()}`))
+    const control = await waitUntil('QEMU', () => qemu.exit === undefined && greeted(qmp), {
+      timeoutMs: 20_000,
+      details: () => qemu.tail()
+    })
     expect(server.clients('m')).toBe(1)
     expect(qemu.stderr.replace(/.*warning:.*\n?/g, '')).toBe('')
     control.write('{"execute":"qmp_capabilities"}{"execute":"quit"}')
     expect((await qemu.exited).status).toBe(0)
   })
 })
+
+/** A connection on which QEMU has said hello; false while it cannot be had. */
+async function greeted(path: string): Promise<Socket | false> {
+  const socket = connect(path)
+  try {
+    await once(socket, 'data')
+    return socket
+  } catch {
+    // Not there or not listening yet: the caller asks again.
+    return false
+  }
+}
 
 function commandOf(options: Partial<QemuOptions>): [file: string, args: string[]] {
   const { file, args } = qemuCommand({ ...base, ...options })
