@@ -79,7 +79,11 @@ export class DemoPeer {
     const ready = new Promise<UpResult>(resolve => {
       tellReady = resolve
     })
-    const child = startChild(ROWAN, args, { logFile, onLine: line => tellReady(JSON.parse(line) as UpResult) })
+    const onLine = (line: string) => {
+      const answer = JSON.parse(line) as UpResult | { error: unknown }
+      if (!('error' in answer)) tellReady(answer) // an error is on stderr too, and the peer leaves
+    }
+    const child = startChild(ROWAN, args, { logFile, onLine })
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(

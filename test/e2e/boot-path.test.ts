@@ -99,7 +99,7 @@ describe('from a published image to a booted machine', () => {
     await volunteer.up()
     await waitUntil('writes after the restart', () => lastAcknowledged(guest) > atDeath + 500, {
       timeoutMs: 60_000,
-      details: () => guest.process.tail() + volunteer.process.tail()
+      details: () => guest.process.tail(5) + volunteer.process.tail()
     })
     // Once more, and now the guest is gone before the daemon comes back: only the layer can know.
     await volunteer.kill()

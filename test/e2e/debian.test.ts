@@ -61,7 +61,7 @@ describe.skipIf(!debianCanBeHad())('the Debian appliance', () => {
     await waitUntil(
       'the middle of the boot',
       async () => (await volunteer.json(['status'])).machines[0]!.fetched.blocks > 600,
-      { timeoutMs: BOOT_TIMEOUT_MS, details: () => guest.process.tail() + volunteer.process.tail() }
+      { timeoutMs: BOOT_TIMEOUT_MS, details: () => guest.process.tail(5) + volunteer.process.tail() }
     )
     expect(guest.console).not.toContain('APPLIANCE-READY')
     await publisher.kill()
@@ -84,7 +84,7 @@ describe.skipIf(!debianCanBeHad())('the Debian appliance', () => {
     await volunteer.up()
     await waitUntil('writes after the restart', () => lastAcknowledged(guest) >= atDeath + 20, {
       timeoutMs: 60_000,
-      details: () => guest.process.tail() + volunteer.process.tail()
+      details: () => guest.process.tail(5) + volunteer.process.tail()
     })
     // The plug is pulled while it still writes.
     await guest.powerOff()

@@ -50,7 +50,12 @@ test('the quick start of the README works as printed', async () => {
     for (const command of commands) {
       const asRun = command.replace(/\/ip4\/0\.0\.0\.0\/tcp\/\d+/, '/ip4/127.0.0.1/tcp/0')
       if (/\browan up\b/.test(command)) {
-        const up = start('bash', ['-c', `exec ${asRun}`], { name: `${section}: ${command}`, cwd: folder, env })
+        const up = start('bash', ['-c', `exec ${asRun}`], {
+          name: `${section}: ${command}`,
+          cwd: folder,
+          env,
+          group: true
+        })
         Object.assign(known, await whatItPrints(up))
         continue
       }

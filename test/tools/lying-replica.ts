@@ -4,7 +4,7 @@
  * Everything else is the real peer: it holds the true image, announces it and answers in the real protocol. So the
  * wrong bytes arrive over the wire with nothing else wrong about them.
  */
-import { LocalImage } from '../../src/store/images.ts'
+import { LocalImage } from '../../src/store/local-image.ts'
 
 const honest = LocalImage.prototype.verified
 LocalImage.prototype.verified = async function (this: LocalImage, block: number) {

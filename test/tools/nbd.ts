@@ -2,6 +2,7 @@
  * Looks at a disk from outside, through somebody else's NBD client (libnbd).
  */
 
+import { nbdsh } from './nbdsh.ts'
 import { runOk } from './processes.ts'
 import { SECTOR_BYTES } from './tiny-appliance.ts'
 
@@ -21,7 +22,7 @@ export async function sectorNumbers(uri: string, firstSector: number, count: num
     `    words = struct.unpack("<128I", data[i * ${SECTOR_BYTES}:(i + 1) * ${SECTOR_BYTES}])`,
     '    print(words[0] if len(set(words)) == 1 else -1)'
   ].join('\n')
-  const printed = await runOk('nbdsh', ['-u', uri, '-c', script], { timeoutMs: 60_000 })
+  const printed = await nbdsh(['-u', uri, '-c', script], { timeoutMs: 60_000 })
   return printed.trim().split('\n').map(Number)
 }
 

@@ -79,7 +79,8 @@ export class Peer {
     const started = start(file, args, { name: `rowan up (${this.home})`, env: this.#env })
     this.#process = started
     const [line] = await started.waitForOutput(/^\{.*\}$/m, { timeoutMs: READY_TIMEOUT_MS })
-    const ready = JSON.parse(line) as UpResult
+    const ready = JSON.parse(line) as UpResult & { error?: unknown }
+    if (ready.error !== undefined) throw new Error(`${started.name} did not start\n${started.tail()}`)
     this.#ready = ready
     this.#listen = ready.addresses[0]?.replace(/\/p2p\/.*$/, '') ?? this.#listen
   }

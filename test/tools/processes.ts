@@ -10,6 +10,7 @@ import { waitUntil } from './wait.ts'
 
 /** How much of each output is kept; the beginning goes first. */
 const MAX_OUTPUT_CHARS = 8 * 1024 * 1024
+const CLOSE_TIMEOUT_MS = 2000
 const STOP_TIMEOUT_MS = 20_000
 
 const running = new Set<RunningProcess>()
@@ -23,6 +24,8 @@ export interface StartOptions {
   name?: string
   cwd?: string
   env?: NodeJS.ProcessEnv
+  /** For a program that starts others and does not end them (npx): a group of its own, which gets every signal. */
+  group?: boolean
 }
 
 export interface Exit {
@@ -37,12 +40,15 @@ export class RunningProcess {
   stdout = ''
   stderr = ''
   exit: Exit | undefined
+  readonly #isGroup: boolean
 
   constructor(file: string, args: string[], options: StartOptions = {}) {
     this.name = options.name ?? file
+    this.#isGroup = options.group === true
     this.child = spawn(file, args, {
       cwd: options.cwd,
       env: options.env ?? process.env,
+      detached: this.#isGroup,
       stdio: ['pipe', 'pipe', 'pipe']
     })
     running.add(this)
@@ -67,6 +73,10 @@ export class RunningProcess {
         leave({ status: 127, signal: null })
       })
       this.child.on('close', (status, signal) => leave({ status, signal }))
+      // Somebody else may hold its outputs open: what it left behind must not hold up the test.
+      this.child.on('exit', (status, signal) => {
+        setTimeout(() => leave({ status, signal }), CLOSE_TIMEOUT_MS).unref()
+      })
     })
   }
 
@@ -95,10 +105,10 @@ export class RunningProcess {
     )
   }
 
-  /** Sends a signal to this very process; false when it is gone. */
+  /** Sends a signal to this very process, or to its group; false when it is gone. */
   kill(signal: NodeJS.Signals): boolean {
     if (this.exit !== undefined || this.child.pid === undefined) return false
-    return this.child.kill(signal)
+    return this.#isGroup ? process.kill(-this.child.pid, signal) : this.child.kill(signal)
   }
 
   /** Ends it politely, and by force if it does not go; says how it went. */
@@ -111,8 +121,9 @@ export class RunningProcess {
   }
 
   /** The end of both outputs, for an error message. */
-  tail(chars = 2000): string {
-    return `--- ${this.name}, stdout:\n${this.stdout.slice(-chars)}\n--- stderr:\n${this.stderr.slice(-chars)}`
+  tail(lines = 20): string {
+    const end = (text: string) => text.trimEnd().split('\n').slice(-lines).join('\n')
+    return `--- ${this.name}, stdout:\n${end(this.stdout)}\n--- stderr:\n${end(this.stderr)}`
   }
 }
 
