@@ -166,8 +166,13 @@ export class Directory {
     }
   }
 
-  /** Looks for peers that serve an image, other than this one; those that a holder has reached come first. */
-  async findReplicas(image: string, options: { signal?: AbortSignal } = {}): Promise<ReplicaRecord[]> {
+  /**
+   * Looks for peers that serve an image, other than this one unless asked; those that a holder has reached come first.
+   */
+  async findReplicas(
+    image: string,
+    options: { signal?: AbortSignal; includeSelf?: boolean } = {}
+  ): Promise<ReplicaRecord[]> {
     const { clock, random, log } = this.#components
     const found = new FoundReplicas()
     const holders = await this.#circle.toAsk(kadKey('replicas', image), options.signal)
@@ -181,8 +186,9 @@ export class Directory {
       answered => answered >= Math.min(ANSWERS_WANTED, holders.length) && found.size >= REPLICAS_WANTED,
       this.#circle.signal(options.signal)
     )
-    const mine = (record: ReplicaRecord) => record.peer === this.#self
-    const { replicas, bad } = await found.open(record => record.image === image && !mine(record), clock.now(), random)
+    const isWanted = (record: ReplicaRecord) =>
+      record.image === image && (options.includeSelf === true || record.peer !== this.#self)
+    const { replicas, bad } = await found.open(isWanted, clock.now(), random)
     log.debug('looked for replicas', {
       image,
       found: replicas.length,

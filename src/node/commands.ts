@@ -92,7 +92,8 @@ export function commands(rooms: Rooms): Handlers {
         allowExpired: true
       })
       const { directory, log } = rooms
-      const findReplicas: Directory['findReplicas'] = (image, options) => directory.findReplicas(image, options)
+      const findReplicas: Directory['findReplicas'] = (image, options) =>
+        directory.findReplicas(image, { ...options, includeSelf: true })
       return listReleases(latest, { findReplicas, log }, { signal })
     },
 

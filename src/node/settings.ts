@@ -60,7 +60,8 @@ export const DEFAULTS = {
     latestTtl: {
       kind: 'duration',
       default: '7d',
-      meaning: 'How long the signed record of an appliance is valid; the publisher renews it at a seventh of this.',
+      meaning:
+        'How long the signed record of an appliance is valid; the publisher renews it daily, or at a third of this if that is sooner.',
       caveat: 'Once it has expired, nobody attaches anything new of the appliance without `--allow-expired`.'
     },
     replicaTtl: {

@@ -27,7 +27,7 @@ export interface ListedRelease {
   labels: Record<string, string>
   /** `count` is null as long as nobody can be asked for it. */
   sharers: { count: number | null; exact: boolean }
-  /** Other peers that are known to serve the image, wholly or partly; `complete` of them wholly. */
+  /** Peers that are announced to serve the image, wholly or partly; `complete` of them wholly. */
   replicas: number
   complete: number
 }
