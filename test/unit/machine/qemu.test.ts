@@ -152,7 +152,7 @@ describe.skipIf(!hasQemu)('the installed QEMU', () => {
     const own = ['-S', '-qmp', `unix:${qmp},server=on,wait=off`]
     const qemu = start(...commandOf({ ...options, socketPath: path, extra: [...extra, ...own] }))
     // It only answers from its main loop, when it has taken all of its options.
-    const control = await waitUntil('QEMU', () => qemu.exit === undefined && greeted(qmp), {
+    const control = await waitUntil('QEMU', () => (qemu.exit === undefined ? greeted(qmp) : undefined), {
       timeoutMs: 20_000,
       details: () => qemu.tail()
     })
@@ -163,15 +163,15 @@ describe.skipIf(!hasQemu)('the installed QEMU', () => {
   })
 })
 
-/** A connection on which QEMU has said hello; false while it cannot be had. */
-async function greeted(path: string): Promise<Socket | false> {
+/** A connection on which QEMU has said hello; undefined while it cannot be had. */
+async function greeted(path: string): Promise<Socket | undefined> {
   const socket = connect(path)
   try {
     await once(socket, 'data')
     return socket
   } catch {
     // Not there or not listening yet: the caller asks again.
-    return false
+    return undefined
   }
 }
 
