@@ -15,7 +15,11 @@ export interface MachineComponents {
     resolve(
       text: string,
       options: { allowExpired?: boolean; signal?: AbortSignal }
-    ): Promise<{ appliance: string; release: { version: string; image: string }; replicas: ReplicaRecord[] }>
+    ): Promise<{
+      appliance: string
+      release: { version: string; image: string; sizeBytes: number }
+      replicas: ReplicaRecord[]
+    }>
   }
   images: { open(id: string): Promise<LocalImage | undefined> }
   pool: Pick<Pool, 'readSync'>

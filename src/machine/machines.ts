@@ -232,6 +232,10 @@ export class Machines implements Exports {
     const { appliance, release, replicas } = await appliances.resolve(ref, { allowExpired, ...waiting })
     const image = await swarm.openImage(release.image, replicas, waiting)
     signal?.throwIfAborted()
+    if (image.root.sizeBytes !== release.sizeBytes) {
+      const says = `${appliance}@${release.version} promises ${release.sizeBytes} bytes`
+      throw new RowanError('RECORD_INVALID', `${says}, and its image has ${image.root.sizeBytes}`)
+    }
     const description: MachineDescription = {
       format: 1,
       name,

@@ -7,7 +7,6 @@
  *
  * Owns: the order. Does not own: any work, which is in the rooms; what the commands do is in commands.ts.
  */
-import { readFileSync } from 'node:fs'
 import { mayDial, REACH, type Reach, reachMet } from '../directory/addresses.ts'
 import { ApplianceMemory } from '../directory/appliance-memory.ts'
 import { Directory } from '../directory/directory.ts'
@@ -34,7 +33,7 @@ import { type RowanPeer, startPeer } from './peer.ts'
 import { checkPeer } from './peer-checks.ts'
 import { loadPeerKey } from './peer-key.ts'
 import { type ServeSituation, servesAtStart, serveWhenReachable } from './reachability.ts'
-import { systemClock, systemRandom } from './system.ts'
+import { readBootId, systemClock, systemRandom } from './system.ts'
 
 /** Connections of libp2p: those of the swarm, of the directory, and room for lookups. */
 const MAX_CONNECTIONS = 300
@@ -138,7 +137,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const publisherId = () => keys.publisher
   const appliances = await Appliances.open({ catalog, memory, directory, publisherId, peerId: self, clock, log })
   const replication = await Replication.open({ catalog, swarm, pool, directory, clock, log })
-  const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  const bootId = readBootId()
   const machines = new Machines(
     { appliances, swarm, images, pool, directory, clock, random, log },
     { folder: home.machines, nbdSocket: home.nbdSocket, bootId }

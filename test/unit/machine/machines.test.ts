@@ -85,6 +85,12 @@ describe('a new machine', () => {
     expect(await state('r')).toMatchObject({ layers: 0 })
   })
 
+  test('is refused when the release promises another size than its image has', async () => {
+    world.releases.v1.promisedBytes += 512
+    await expect(peer.machines.attach({ name: 'm', ref: 'grid' })).rejects.toMatchObject({ code: 'RECORD_INVALID' })
+    expect(peer.machines.list()).toEqual([])
+  })
+
   test('is for its owner only', async () => {
     await peer.machines.attach({ name: 'm', ref: 'grid' })
     expect((await stat(folderOf('m'))).mode & 0o777).toBe(0o700)

@@ -38,9 +38,12 @@ class Published {
   readonly id: string
   readonly rootBytes: Uint8Array
   readonly node: Uint8Array
+  /** What its release says of its size. */
+  promisedBytes: number
 
   constructor(bytes: Buffer) {
     this.bytes = bytes
+    this.promisedBytes = bytes.length
     const nodes: Uint8Array[] = []
     const index = new IndexBuilder((_hash, node) => nodes.push(Uint8Array.from(node)))
     for (let block = 0; block < BLOCKS; block++) {
@@ -141,7 +144,11 @@ function appliancesOf(world: World): MachineComponents['appliances'] {
       const version = ref.version ?? world.stable
       const release = world.releases[version as 'v1']
       if (release === undefined) throw new RowanError('VERSION_UNKNOWN', `no ${version}`)
-      return { appliance: nameOf(ref), release: { version, image: release.id }, replicas: [] }
+      return {
+        appliance: nameOf(ref),
+        release: { version, image: release.id, sizeBytes: release.promisedBytes },
+        replicas: []
+      }
     }
   }
 }
