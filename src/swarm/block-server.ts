@@ -62,6 +62,17 @@ export interface BlockServerSettings {
   maxUploadBytesPerSecond?: number | undefined
 }
 
+export interface ServedPeer {
+  peer: string
+  servedBlocks: number
+  /** On the wire. */
+  servedBytes: number
+  /** Requests that wait. */
+  queued: number
+  /** Bytes that its stream has not taken. */
+  unsentBytes: number
+}
+
 export class BlockServer {
   readonly #components: BlockServerComponents
   readonly #settings: BlockServerSettings
@@ -116,7 +127,7 @@ export class BlockServer {
   }
 
   /** Those who are served, and what they got. */
-  view(): { peer: string; servedBlocks: number; servedBytes: number; queued: number; unsentBytes: number }[] {
+  view(): ServedPeer[] {
     return [...this.#sessions.keys()].map(session => ({
       peer: session.peer,
       servedBlocks: session.servedBlocks,

@@ -3,8 +3,9 @@
  *
  * Reading: `message` events go through the parser; while a handler's promise is pending the stream is paused, so the muxer's window
  * holds the other end back. (`for await` over a stream has no back-pressure at all, and `byteStream` and its kin never pause.)
- * Writing: control frames always go out, bulk only while `writable`; where even control frames pile up, because the other end
- * does not read, the stream is ended. A buffer given to `send` belongs to the stream from then on.
+ * Writing: control frames always go out, bulk only while `writable`. A requester that does not read its answers is not read
+ * either (never the other way round, or both could wait for each other), and where frames pile up all the same the stream is
+ * ended. A buffer given to `send` belongs to the stream from then on.
  *
  * Owns: the stream; it is closed when this ends, for whatever reason, and `onEnd` is called once.
  */
@@ -14,7 +15,7 @@ import { asRowanError, RowanError } from '../errors.ts'
 import type { BlockBuffers } from './block-buffers.ts'
 import { FrameParser } from './frame-parser.ts'
 import type { Frame, Role } from './frames.ts'
-import { MAX_UNREAD_BYTES, MAX_UNSENT_CONTROL_BYTES } from './limits.ts'
+import { MAX_UNREAD_BYTES, MAX_UNSENT_BYTES, MAX_UNSENT_CONTROL_BYTES } from './limits.ts'
 import { problemFrame } from './messages.ts'
 
 export interface FrameHandlers {
@@ -46,10 +47,12 @@ export type FrameCarrier = Pick<
 
 export class FrameStream {
   readonly #stream: FrameCarrier
+  readonly #from: Role
   readonly #handlers: FrameHandlers
   readonly #parser: FrameParser
   #busy = false
   #ended = false
+  #drain: (() => void) | undefined
 
   /**
    * @param from - the role of the other end
@@ -57,6 +60,7 @@ export class FrameStream {
    */
   constructor(stream: FrameCarrier, from: Role, handlers: FrameHandlers, buffers?: BlockBuffers) {
     this.#stream = stream
+    this.#from = from
     this.#handlers = handlers
     this.#parser = new FrameParser(from, buffers)
     stream.maxReadBufferLength = MAX_UNREAD_BYTES
@@ -134,6 +138,7 @@ export class FrameStream {
         if (frame === undefined) break
         const pending = this.#handlers.onFrame(frame)
         if (pending !== undefined) this.#hold(pending)
+        else if (this.#from === 'requester' && this.unsentBytes > MAX_UNSENT_BYTES) this.#hold(this.#drains())
       }
     } catch (error) {
       this.end(asRowanError(error, 'INTERNAL', 'a frame could not be handled'))
@@ -153,8 +158,17 @@ export class FrameStream {
     )
   }
 
+  #drains(): Promise<void> {
+    return new Promise(resolve => {
+      this.#drain = resolve
+    })
+  }
+
   #drained(): void {
-    if (this.writable) this.#handlers.onWritable?.()
+    if (!this.writable) return
+    this.#drain?.()
+    this.#drain = undefined
+    this.#handlers.onWritable?.()
   }
 
   #finish(error: RowanError | undefined): void {

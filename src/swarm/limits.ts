@@ -28,9 +28,9 @@ export const MAX_GREETING_BYTES = 1024 * 1024
 export const MAX_IMAGES_PER_STREAM = 64
 /** Blocks and nodes of one requester that wait for their answer. */
 export const MAX_QUEUED_PER_REQUESTER = 1024
-/** Bytes handed to a stream that its muxer has not taken: above, nothing more is read from the pool for it. */
-export const MAX_UNSENT_BYTES = 1024 * 1024
-/** Where even answers of a few bytes pile up because the other end does not read, the stream is ended. */
+/** Bytes handed to a requester's stream that its muxer has not taken: above, its requests are not read. */
+export const MAX_UNSENT_BYTES = 256 * 1024
+/** Above this, a stream to whoever does not read is ended. */
 export const MAX_UNSENT_CONTROL_BYTES = 4 * 1024 * 1024
 /** Blocks that are read and hashed at the same time, over all requesters. */
 export const MAX_READS_AT_ONCE = 4

@@ -25,7 +25,7 @@ import { type BlockSource, type ObtainedBlock, PRIORITIES, type Priority } from 
 import type { Images, LocalImage } from '../store/images.ts'
 import type { Pool } from '../store/pool.ts'
 import { BlockBuffers } from './block-buffers.ts'
-import { BlockServer, type BlockServerComponents } from './block-server.ts'
+import { BlockServer, type BlockServerComponents, type ServedPeer } from './block-server.ts'
 import { BlockStore } from './block-store.ts'
 import { Dialer, type DialNetwork } from './dialer.ts'
 import { FetchEngine, type LinkEvents } from './fetch-engine.ts'
@@ -38,6 +38,7 @@ import { ReplicaLinks } from './replica-links.ts'
 import { SwarmImage } from './swarm-image.ts'
 import type { ImageTransfers } from './transfer-count.ts'
 
+export type { ServedPeer } from './block-server.ts'
 export type { RecordExchange } from './greeting.ts'
 export type { ReplicaHint } from './known-replicas.ts'
 export type { ImageTransfers, Transferred } from './transfer-count.ts'
@@ -226,6 +227,11 @@ export class Swarm implements BlockSource {
         })
     }
     return [...peers.values()]
+  }
+
+  /** Those whom this peer serves: what they got, what they wait for, and what their streams have not taken. */
+  served(): ServedPeer[] {
+    return this.#server.view()
   }
 
   #imageOf(id: string): SwarmImage {

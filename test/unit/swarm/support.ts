@@ -156,16 +156,17 @@ export interface TestImage {
   block(n: number): Uint8Array
 }
 
-/** An image of `blocks` blocks; every seventh is zero unless told. */
+/** An image of `blocks` blocks; every seventh is zero unless told; with `same`, all others are equal. */
 export function makeImage(
   seed: number,
   blocks: number,
-  options: { compressible?: boolean; isZero?: (n: number) => boolean } = {}
+  options: { compressible?: boolean; isZero?: (n: number) => boolean; same?: boolean } = {}
 ): TestImage {
-  const { compressible = false, isZero = n => n % 7 === 3 } = options
+  const { compressible = false, isZero = n => n % 7 === 3, same = false } = options
   const nodes: [Uint8Array, Uint8Array][] = []
   const builder = new IndexBuilder((hash, bytes) => void nodes.push([hash, bytes]))
-  const block = (n: number) => (isZero(n) ? new Uint8Array(BLOCK_SIZE_BYTES) : blockBytes(seed, n, compressible))
+  const block = (n: number) =>
+    isZero(n) ? new Uint8Array(BLOCK_SIZE_BYTES) : blockBytes(seed, same ? 0 : n, compressible)
   for (let n = 0; n < blocks; n++) {
     if (isZero(n)) builder.addZero()
     else builder.add(sha256(block(n)))
