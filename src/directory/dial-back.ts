@@ -10,9 +10,9 @@
 import type { Connection } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
+import { withDeadline } from '../deadline.ts'
 import type { Clock, Log } from '../environment.ts'
 import { hostOf, mayDial, type Reach } from './addresses.ts'
-import { withDeadline } from './deadline.ts'
 import type { DirectoryNetwork } from './directory-network.ts'
 import {
   DIAL_BACK_FAILURE_VALID_MS,

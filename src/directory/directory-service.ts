@@ -8,12 +8,12 @@
 
 import type { Connection, Stream } from '@libp2p/interface'
 import { PROTOCOL } from '../cluster.ts'
+import { withDeadline } from '../deadline.ts'
 import type { Clock, Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { toHex } from '../image/hash.ts'
 import { openLatest } from '../image/release.ts'
 import { type Reach, reachMet } from './addresses.ts'
-import { withDeadline } from './deadline.ts'
 import type { DialBack } from './dial-back.ts'
 import type { DirectoryNetwork } from './directory-network.ts'
 import { latestRecordOf } from './held-latest.ts'

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { MAX_IMAGE_BYTES } from '../cluster.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { checkName, splitApplianceId } from '../image/names.ts'
-import { replaceFile } from '../release/durable-file.ts'
+import { replaceFile } from '../store/durable-file.ts'
 
 export interface MachineDescription {
   format: 1

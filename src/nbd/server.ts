@@ -10,11 +10,11 @@ import { chmod } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Clock, Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
+import { checkSocketPath, freeSocketPath } from '../socket-path.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { Connection } from './connection.ts'
 import type { Export, Exports } from './export.ts'
 import { NBD_LIMITS, type NbdLimits } from './limits.ts'
-import { checkSocketPath, freeSocketPath } from './socket-path.ts'
 import { StallWatch } from './stall-watch.ts'
 
 export interface NbdServerSettings extends Partial<NbdLimits> {

@@ -3,8 +3,8 @@
  */
 import { type IncomingMessage, request } from 'node:http'
 import { ERRORS, type ErrorCode, RowanError } from '../errors.ts'
+import { checkSocketPath } from '../socket-path.ts'
 import type { Command, Params, Progress, Results } from './daemon-api.ts'
-import { checkSocketPath } from './home.ts'
 
 /** The longest line of an answer: `status` of a thousand machines is under 1 MiB. */
 export const MAX_ANSWER_LINE_BYTES = 64 * 1024 * 1024

@@ -10,13 +10,12 @@
  *
  * Owns: the socket. Does not own: the commands.
  */
-import { chmodSync, lstatSync, unlinkSync } from 'node:fs'
+import { chmodSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { connect } from 'node:net'
 import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
+import { checkSocketPath, freeSocketPath } from '../socket-path.ts'
 import type { CommandTable, Progress } from './daemon-api.ts'
-import { checkSocketPath } from './home.ts'
 
 export const MAX_REQUEST_BYTES = 1024 * 1024
 /** Commands that run at a time. */
@@ -54,7 +53,7 @@ export class ControlServer {
   async start(): Promise<void> {
     const { socketPath } = this.#settings
     checkSocketPath(socketPath)
-    await removeStaleSocket(socketPath)
+    await freeSocketPath(socketPath, 'HOME_IN_USE')
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', error =>
         reject(new RowanError('LISTEN_FAILED', `cannot listen on ${socketPath}: ${error.message}`, { cause: error }))
@@ -162,25 +161,4 @@ async function readBody(request: IncomingMessage): Promise<string | undefined> {
     else chunks.length = 0
   }
   return sizeBytes > MAX_REQUEST_BYTES ? undefined : Buffer.concat(chunks).toString('utf8')
-}
-
-/**
- * A daemon that was killed leaves its socket behind; one that lives answers on it.
- *
- * @throws RowanError HOME_IN_USE, LISTEN_FAILED
- */
-export async function removeStaleSocket(path: string): Promise<void> {
-  const there = lstatSync(path, { throwIfNoEntry: false })
-  if (there === undefined) return
-  if (!there.isSocket()) throw new RowanError('LISTEN_FAILED', `${path} is there and is not a socket`)
-  const alive = await new Promise<boolean>(resolve => {
-    const socket = connect(path)
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    socket.once('error', () => resolve(false))
-  })
-  if (alive) throw new RowanError('HOME_IN_USE', `another daemon answers on ${path}`)
-  unlinkSync(path)
 }

@@ -8,9 +8,7 @@ import { accessSync, chmodSync, constants, mkdirSync, readdirSync, type Stats, s
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { RowanError } from '../errors.ts'
-
-/** sockaddr_un has 108 bytes for the path and its final zero on Linux, 104 on macOS and the BSDs. */
-export const MAX_SOCKET_PATH_BYTES = process.platform === 'linux' ? 107 : 103
+import { checkSocketPath } from '../socket-path.ts'
 
 export interface HomePaths {
   readonly directory: string
@@ -57,20 +55,6 @@ export function resolveHome(
   if (platform === 'darwin') return join(user, 'Library', 'Application Support', 'rowan')
   // The specification wants a relative XDG_DATA_HOME ignored.
   return join(env.XDG_DATA_HOME?.startsWith('/') ? env.XDG_DATA_HOME : join(user, '.local', 'share'), 'rowan')
-}
-
-/**
- * Checks that a socket's path fits what the system allows.
- *
- * @throws RowanError SOCKET_PATH_TOO_LONG with the path and both lengths
- */
-export function checkSocketPath(path: string): void {
-  const lengthBytes = Buffer.byteLength(path)
-  if (lengthBytes <= MAX_SOCKET_PATH_BYTES) return
-  throw new RowanError(
-    'SOCKET_PATH_TOO_LONG',
-    `the socket path ${path} has ${lengthBytes} bytes, ${MAX_SOCKET_PATH_BYTES} are allowed`
-  )
 }
 
 /**

@@ -9,6 +9,7 @@
  */
 import type { PeerId } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
+import { deadline } from '../deadline.ts'
 import type { ReplicaRecord } from '../directory/replica-record.ts'
 import type { Clock, Log } from '../environment.ts'
 import { asRowanError, type ErrorCode, RowanError } from '../errors.ts'
@@ -16,7 +17,6 @@ import { type ApplianceRef, applianceId, checkName, parseApplianceRef, splitAppl
 import type { Release, VerifiedLatest } from '../image/release.ts'
 import { chooseRelease, DEFAULT_CHANNEL } from '../image/rollout.ts'
 import { type Catalog, jsonCodec, type Table } from '../store/catalog.ts'
-import { deadline } from './deadline.ts'
 
 export const MAX_ALIASES = 1024
 /** How long the directory may look for an appliance. */

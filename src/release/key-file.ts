@@ -11,7 +11,7 @@ import { open } from 'node:fs/promises'
 import { generateKeyPairFromSeed, privateKeyFromProtobuf, privateKeyToProtobuf } from '@libp2p/crypto/keys'
 import type { Ed25519PrivateKey } from '@libp2p/interface'
 import { asRowanError, RowanError } from '../errors.ts'
-import { createFile, replaceFile } from './durable-file.ts'
+import { createFile, replaceFile } from '../store/durable-file.ts'
 
 export type KeyPurpose = 'root' | 'release' | 'peer'
 

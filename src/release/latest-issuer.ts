@@ -8,10 +8,11 @@
  *
  * Owns: what was issued (own-appliances.ts). Does not own: when (publisher.ts, which also keeps changes apart).
  */
+
+import { deadline } from '../deadline.ts'
 import type { Clock, Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { type Channel, openLatest, type Release, sealLatest, type VerifiedLatest } from '../image/release.ts'
-import { deadline } from './deadline.ts'
 import type { OwnAppliances } from './own-appliances.ts'
 import type { PublisherKeys } from './publisher-keys.ts'
 

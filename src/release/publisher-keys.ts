@@ -21,7 +21,7 @@ import { peerIdFromPrivateKey } from '@libp2p/peer-id'
 import type { Clock, Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { type Delegation, openDelegation, sealDelegation } from '../image/release.ts'
-import { replaceFile } from './durable-file.ts'
+import { replaceFile } from '../store/durable-file.ts'
 import { checkPrivate, createKeyFile, keyToText, readKeyFile, readPrivateFile, writeKeyFile } from './key-file.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000

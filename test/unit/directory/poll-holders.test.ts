@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { withDeadline } from '../../../src/directory/deadline.ts'
+import { withDeadline } from '../../../src/deadline.ts'
 import { pollHolders } from '../../../src/directory/poll-holders.ts'
 import { RateMeter } from '../../../src/directory/rate-meter.ts'
 import { jittered, takeRandom } from '../../../src/directory/sampling.ts'

@@ -1,7 +1,8 @@
 import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { checkSocketPath, homePaths, MAX_SOCKET_PATH_BYTES, makeHome, resolveHome } from '../../../src/node/home.ts'
+import { homePaths, makeHome, resolveHome } from '../../../src/node/home.ts'
+import { checkSocketPath, MAX_SOCKET_PATH_BYTES } from '../../../src/socket-path.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
 
 afterEach(removeFolders)
