@@ -5,6 +5,7 @@
  *   npm run demo                     builds a Debian appliance (the first time), takes it from then on
  *   npm run demo -- --image FILE     a disk of your own, raw or qcow2, that boots with a BIOS
  *   npm run demo -- --folder DIR     where the peers live; .demo in the checkout if absent
+ *   npm run demo -- --kvm            boots with KVM where it can be had
  *   npm run demo -- --keep           leaves the peers running at the end, until Ctrl-C
  */
 import { parseArgs } from 'node:util'
@@ -18,12 +19,13 @@ import { ensureTools } from './demo/tools.ts'
 
 const MACHINE = 'worker'
 
-function options(): { image?: string; folder?: string; keep?: boolean } {
+function options(): { image?: string; folder?: string; keep?: boolean; kvm?: boolean } {
   try {
     const text = { type: 'string' } as const
-    return parseArgs({ options: { image: text, folder: text, keep: { type: 'boolean' } } }).values
+    return parseArgs({ options: { image: text, folder: text, keep: { type: 'boolean' }, kvm: { type: 'boolean' } } })
+      .values
   } catch (error) {
-    console.error(`${(error as Error).message}\nusage: npm run demo -- [--image FILE] [--folder DIR] [--keep]`)
+    console.error(`${(error as Error).message}\nusage: npm run demo -- [--image FILE] [--folder DIR] [--kvm] [--keep]`)
     process.exit(2)
   }
 }
@@ -37,7 +39,7 @@ async function chooseAppliance(image: string | undefined): Promise<Appliance> {
 
 async function demo(): Promise<void> {
   const started = performance.now()
-  const { image, folder: wanted, keep } = options()
+  const { image, folder: wanted, keep, kvm = false } = options()
   const appliance = await chooseAppliance(image)
 
   step('Three peers, each a process of its own')
@@ -58,8 +60,8 @@ async function demo(): Promise<void> {
   const attached = await volunteer.command(['attach', appliance.name, '--as', MACHINE])
   const attachMs = performance.now() - attachStarted
 
-  step('… and boots it in QEMU, without acceleration')
-  const boot = await bootMachine(volunteer, MACHINE, appliance, folder)
+  step(`… and boots it in QEMU${kvm ? '' : ', without acceleration'}`)
+  const boot = await bootMachine(volunteer, MACHINE, appliance, { folder, kvm })
   const sources = await sourcesOf(volunteer, [publisher, replica])
 
   step('Done')

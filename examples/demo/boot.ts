@@ -34,11 +34,14 @@ export async function bootMachine(
   volunteer: DemoPeer,
   machine: string,
   appliance: Appliance,
-  folder: string
+  options: { folder: string; kvm: boolean }
 ): Promise<BootOutcome> {
+  const { folder, kvm } = options
   const consoleFile = join(folder, 'console.log')
   const pidFile = join(folder, 'qemu.pid')
-  const args = ['run', machine, '--', '-serial', `file:${consoleFile}`, '-pidfile', pidFile]
+  // Without acceleration unless asked for: it works everywhere, and a nested /dev/kvm can be ten times slower.
+  const accel = kvm ? [] : ['-accel', 'tcg,thread=multi']
+  const args = ['run', machine, '--', ...accel, '-serial', `file:${consoleFile}`, '-pidfile', pidFile]
   say(`$ ${volunteer.typed(args)}`)
   const started = performance.now()
   const run = startChild(ROWAN, ['--json', '--home', volunteer.home, ...args], {
