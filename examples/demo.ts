@@ -13,7 +13,7 @@ import { type Appliance, debianAppliance, debianIsBuilt, ownImage } from './demo
 import { bootMachine } from './demo/boot.ts'
 import { DemoError, endChildren, endChildrenOnSignals } from './demo/children.ts'
 import { DemoPeer, freshDemoFolder } from './demo/peers.ts'
-import { formatBytes, step } from './demo/progress.ts'
+import { formatBytes, formatSeconds, say, step } from './demo/progress.ts'
 import { reportOf, sourcesOf } from './demo/report.ts'
 import { ensureTools } from './demo/tools.ts'
 
@@ -49,6 +49,9 @@ async function demo(): Promise<void> {
 
   step(`The publisher publishes ${appliance.file} (${formatBytes(appliance.sizeBytes)})`)
   const published = await publisher.command(['publish', appliance.file, `${appliance.name}@v1`])
+  say(
+    `${published.blocks - published.zeroBlocks} blocks of data hashed, stored and signed in ${published.seconds.toFixed(1)} s`
+  )
 
   step('The replica completes the image and serves it on')
   await replica.command(['replicate', published.appliance, '--wait'])
@@ -59,6 +62,7 @@ async function demo(): Promise<void> {
   const attachStarted = performance.now()
   const attached = await volunteer.command(['attach', appliance.name, '--as', MACHINE])
   const attachMs = performance.now() - attachStarted
+  say(`a disk of ${formatBytes(attached.size)} after ${formatSeconds(attachMs)}: ${attached.uri}`)
 
   step(`… and boots it in QEMU${kvm ? '' : ', without acceleration'}`)
   const boot = await bootMachine(volunteer, MACHINE, appliance, { folder, kvm })
@@ -67,7 +71,7 @@ async function demo(): Promise<void> {
   step('Done')
   const peers = { publisher, replica, volunteer }
   const totalMs = performance.now() - started
-  console.log(`\n${reportOf({ appliance, published, attached, attachMs, boot, peers, sources, totalMs })}\n`)
+  console.log(`\n${reportOf({ appliance, kvm, published, attached, attachMs, boot, peers, sources, totalMs })}\n`)
   if (keep === true) {
     console.log('  The peers keep running. Ctrl-C ends them.')
     await Promise.all([publisher.child.left, replica.child.left, volunteer.child.left])

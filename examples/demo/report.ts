@@ -10,6 +10,8 @@ import { formatBytes, formatSeconds } from './progress.ts'
 
 export interface DemoRun {
   appliance: Appliance
+  /** Whether the guest ran with KVM. */
+  kvm: boolean
   published: PublishResult
   attached: AttachResult
   attachMs: number
@@ -33,10 +35,8 @@ const BLOCK_BYTES = 64 * 1024
 export async function sourcesOf(volunteer: DemoPeer, replicas: DemoPeer[]): Promise<Source[]> {
   const { exchanging } = await volunteer.status()
   return replicas.map(({ role, up }) => {
-    const row = exchanging.find(({ peer }) => peer === up.peer) as
-      | { fetched?: { blocks: number; bytes: number } }
-      | undefined
-    return { role, peer: up.peer, blocks: row?.fetched?.blocks ?? 0, bytes: row?.fetched?.bytes ?? 0 }
+    const row = exchanging.find(({ peer }) => peer === up.peer)
+    return { role, peer: up.peer, blocks: row?.fetched.blocks ?? 0, bytes: row?.fetched.bytes ?? 0 }
   })
 }
 
@@ -50,6 +50,14 @@ export function reportOf(run: DemoRun): string {
     return short.startsWith('..') ? path : short
   }
   const home = (peer: DemoPeer) => here(peer.home)
+  const { machine } = run.attached
+  const accel = run.kvm ? '' : ' -- -accel tcg,thread=multi'
+  const commands = [
+    ['status', 'peers, machines, what is here'],
+    [`run ${machine}${accel}`, 'your machine again, its writes still there; Ctrl-A X ends it'],
+    [`attach ${run.appliance.name} --as second`, 'another disk, in a moment'],
+    [`replicate ${run.appliance.name} --wait`, 'all of it; then it needs no network']
+  ] as const
   const lines = [
     `The machine was ready after ${formatSeconds(boot.readyMs)} (${boot.noticed}).`,
     '',
@@ -62,22 +70,19 @@ export function reportOf(run: DemoRun): string {
         `           ${String(source.blocks).padStart(6)} blocks, ${formatBytes(source.bytes).padStart(9)}  from the ${source.role}`
     ),
     `Waited     ${waited.seconds.toFixed(1)} s in all for the network (${waited.reads} reads, the longest ${Math.round(waited.longestMs)} ms)`,
-    `Written    ${formatBytes(writtenBytes(peers.volunteer.home, run.attached.machine))} by the guest, into its own layer; the image is as it was`,
+    `Written    ${formatBytes(writtenBytes(peers.volunteer.home, machine))} by the guest, into its own layer; the image is as it was`,
     `All of it  took ${formatSeconds(run.totalMs)}`,
     '',
     'Where things are',
     `  homes      ${home(peers.publisher)}, ${home(peers.replica)}, ${home(peers.volunteer)}`,
     `  logs       ${here(peers.publisher.logFile)} and the like`,
     `  console    ${here(boot.consoleFile)}`,
-    `  layer      ${home(peers.volunteer)}/machines/${run.attached.machine}/layers/0001`,
+    `  layer      ${home(peers.volunteer)}/machines/${machine}/layers/0001`,
     `  image      ${here(run.appliance.file)}`,
     '',
-    'What to try next (the three peers run as long as this does)',
-    `  npm run demo -- --keep                     # keeps them running until Ctrl-C; then, in another terminal:`,
-    `  npx rowan --home ${home(peers.volunteer)} status`,
-    `  npx rowan --home ${home(peers.volunteer)} run ${run.attached.machine} -- -serial mon:stdio    # your machine again, its writes still there`,
-    `  npx rowan --home ${home(peers.volunteer)} attach ${published.appliance} --as second   # another, in a moment`,
-    `  npm run demo -- --image FILE               # with a disk of your own, raw or qcow2`
+    'What to try next: `npm run demo -- --keep` leaves the peers running until Ctrl-C; then, in another terminal,',
+    ...commands.map(([command, why]) => `  npx rowan --home ${home(peers.volunteer)} ${command.padEnd(46)}  # ${why}`),
+    '  npm run demo -- --image FILE  boots a disk of your own, raw or qcow2.'
   ]
   return lines.map(line => (line === '' ? '' : `  ${line}`)).join('\n')
 }
