@@ -58,7 +58,7 @@ async function run(session: Session, target: string, extra: string[], options: R
   const log = lineLog('warn', line => process.stderr.write(line))
   let relay: GuestNetwork | undefined
   try {
-    if (options.net === 'user') relay = await startGuestNetwork({ log })
+    if (options.net === 'user') relay = await startGuestNetwork({ clock: systemClock, log })
     const command = qemuCommand({
       machine: attached.machine,
       socketPath: session.home.nbdSocket,

@@ -13,7 +13,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Log } from '../environment.ts'
+import type { Clock, Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import { type Forbidden, FrameFilter, forbiddenAddresses } from './frame-filter.ts'
 
@@ -32,7 +32,7 @@ export interface GuestNetwork {
 }
 
 /** @throws RowanError NETWORK_UNAVAILABLE, naming the package when passt is missing */
-export async function startGuestNetwork(components: { log: Log }): Promise<GuestNetwork> {
+export async function startGuestNetwork(components: { clock: Clock; log: Log }): Promise<GuestNetwork> {
   const folder = mkdtempSync(join(tmpdir(), 'rowan-net-'))
   const server = createServer()
   const sockets = new Set<Socket>()
@@ -51,7 +51,7 @@ export async function startGuestNetwork(components: { log: Log }): Promise<Guest
     server.on('connection', guest => {
       const world = connect(passtSocket)
       sockets.add(guest).add(world)
-      relay(guest, world, components.log)
+      relay(guest, world, components)
     })
     return { socketPath, stop }
   } catch (error) {
@@ -97,8 +97,8 @@ async function startPasst(socketPath: string): Promise<ChildProcess> {
 }
 
 /** Passes frames both ways with back-pressure: what the guest sends is filtered, what comes to it is not. */
-function relay(guest: Socket, world: Socket, log: Log): void {
-  const filter = new FrameFilter(currentAddresses())
+function relay(guest: Socket, world: Socket, { clock, log }: { clock: Clock; log: Log }): void {
+  const filter = new FrameFilter(currentAddresses(clock))
   const end = (error?: Error) => {
     if (error !== undefined) log.warn('the network of the guest ended', { error })
     guest.destroy()
@@ -119,11 +119,11 @@ function relay(guest: Socket, world: Socket, log: Log): void {
 }
 
 /** The forbidden addresses, the host's own among them, read anew now and then. */
-function currentAddresses(): () => Forbidden {
+function currentAddresses(clock: Clock): () => Forbidden {
   let list = forbiddenAddresses([])
   let readAtMs = Number.NEGATIVE_INFINITY
   return () => {
-    const nowMs = performance.now()
+    const nowMs = clock.monotonicMs()
     if (nowMs - readAtMs > ADDRESSES_MAX_AGE_MS) {
       readAtMs = nowMs
       const own = Object.values(networkInterfaces()).flatMap(each => (each ?? []).map(({ address }) => address))

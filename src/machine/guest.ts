@@ -1,7 +1,7 @@
 /**
  * A guest in QEMU, as a child of the command line: it outlives the daemon, whose restart only pauses its disk.
  */
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { constants as systemConstants } from 'node:os'
 import type { Clock } from '../environment.ts'
@@ -30,17 +30,20 @@ const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 export async function runGuest(components: { clock: Clock }, options: GuestOptions): Promise<GuestEnd> {
   const { clock } = components
   const startedMs = clock.monotonicMs()
-  const child = spawn(options.file, options.args, {
+  let child: ChildProcess | undefined
+  const passOn = (signal: NodeJS.Signals) => {
+    child?.kill(signal)
+  }
+  // before the guest starts: it may be answered with a signal before we get to run again
+  for (const signal of PASSED_ON) process.on(signal, passOn)
+  const guest = spawn(options.file, options.args, {
     stdio: ['inherit', options.consoleToStderr ? 2 : 'inherit', 'inherit']
   })
-  const passOn = (signal: NodeJS.Signals) => {
-    child.kill(signal)
-  }
-  for (const signal of PASSED_ON) process.on(signal, passOn)
+  child = guest
   try {
     const exit = await new Promise<number>((resolve, reject) => {
-      child.once('error', reject)
-      child.once('exit', (code, signal) => resolve(code ?? 128 + systemConstants.signals[signal!]))
+      guest.once('error', reject)
+      guest.once('exit', (code, signal) => resolve(code ?? 128 + systemConstants.signals[signal!]))
     })
     return { exit, seconds: (clock.monotonicMs() - startedMs) / 1000 }
   } catch (error) {

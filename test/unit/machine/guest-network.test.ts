@@ -6,7 +6,7 @@ import { dirname } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { type GuestNetwork, startGuestNetwork } from '../../../src/machine/guest-network.ts'
 import { qemuCommand } from '../../../src/machine/qemu.ts'
-import { lineLog } from '../../../src/node/system.ts'
+import { lineLog, systemClock } from '../../../src/node/system.ts'
 import { MemoryDevice } from '../../tools/memory-device.ts'
 import { serve, stopServers } from '../../tools/nbd-fixture.ts'
 import { endProcesses, start } from '../../tools/processes.ts'
@@ -23,7 +23,7 @@ afterEach(async () => {
 })
 
 async function startNetwork(): Promise<GuestNetwork> {
-  const network = await startGuestNetwork({ log })
+  const network = await startGuestNetwork({ clock: systemClock, log })
   closers.push(() => network.stop())
   return network
 }
@@ -61,7 +61,7 @@ test('without passt, the error names its package', async () => {
   const path = process.env.PATH
   process.env.PATH = '/nowhere'
   try {
-    await expect(startGuestNetwork({ log })).rejects.toMatchObject({
+    await expect(startGuestNetwork({ clock: systemClock, log })).rejects.toMatchObject({
       code: 'NETWORK_UNAVAILABLE',
       message: expect.stringContaining('package passt')
     })
