@@ -4,13 +4,18 @@
  * Everything else is the real peer: it holds the true image, announces it and answers in the real protocol. So the
  * wrong bytes arrive over the wire with nothing else wrong about them.
  */
-import { LocalImage } from '../../src/store/local-image.ts'
+import { BlockReader } from '../../src/swarm/block-reader.ts'
+import { bodyOf } from '../../src/swarm/frames.ts'
 
-const honest = LocalImage.prototype.verified
-LocalImage.prototype.verified = async function (this: LocalImage, block: number) {
-  const bytes = await honest.call(this, block)
-  if (bytes === undefined) return undefined
-  const changed = Uint8Array.from(bytes)
-  changed[1000] = changed[1000]! ^ 0xff
-  return changed
+const honest = BlockReader.prototype.frame
+BlockReader.prototype.frame = function (this: BlockReader, image, block, handle) {
+  const plain = honest.call(this, image, block, handle, false)
+  return plain instanceof Promise ? plain.then(changed) : changed(plain)
+}
+
+function changed(frame: Uint8Array | undefined): Uint8Array | undefined {
+  if (frame === undefined) return undefined
+  const copy = Uint8Array.from(frame)
+  bodyOf(copy)[1000]! ^= 0xff
+  return copy
 }
