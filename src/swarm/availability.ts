@@ -37,11 +37,13 @@ export class Availability {
       this.#pages.clear()
       return
     }
+    const told = new Set<number>()
     for (const { page, bitmap } of pages) {
       if (this.#pages.size >= MAX_HAVE_PAGES && !this.#pages.has(page)) continue
       this.#pages.set(page, Uint8Array.from(bitmap))
-      for (const block of this.#lacking) if (Math.floor(block / INDEX_FANOUT) === page) this.#lacking.delete(block)
+      told.add(page)
     }
+    for (const block of this.#lacking) if (told.has(Math.floor(block / INDEX_FANOUT))) this.#lacking.delete(block)
   }
 
   /** It was asked for this block and did not have it. */

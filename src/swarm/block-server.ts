@@ -35,7 +35,7 @@ const BLOCKS_AT_A_STRETCH = 32
 const MAX_LOBBY = 64
 const BUSY_RETRY_MS = 5_000
 /** What may go out at once after a silence, in time of the upload rate. */
-const BURST_SECONDS = 0.1
+const BURST_SECONDS = 0.02
 const MIN_BURST_BYTES = 64 * 1024
 
 export interface BlockServerComponents {
@@ -77,7 +77,7 @@ export class BlockServer {
   readonly #components: BlockServerComponents
   readonly #settings: BlockServerSettings
   readonly #queue = new UploadQueue<ServerSession, UploadJob>()
-  readonly #sessions = new Map<ServerSession, { since: number; usedMs: number }>()
+  readonly #sessions = new Map<ServerSession, { usedMs: number; greeting: Timer }>()
   readonly #reader: BlockReader
   readonly #bucket: TokenBucket | undefined
   #reads = 0
@@ -154,15 +154,16 @@ export class BlockServer {
       work: () => this.#work(),
       ended: gone => {
         this.#queue.drop(gone)
+        this.#sessions.get(gone)?.greeting.cancel()
         this.#sessions.delete(gone)
       }
     })
-    this.#sessions.set(session, { since: nowMs, usedMs: nowMs })
+    const greeting = this.#components.clock.after(GREETING_TIMEOUT_MS, () => {
+      if (!session.admitted) session.end(new RowanError('TIMEOUT_RESPONSE', 'no OPEN in time'))
+    })
+    this.#sessions.set(session, { usedMs: nowMs, greeting })
     // A peer has one stream: its new one says that it gave up the old one.
     for (const older of [...this.#sessions.keys()]) if (older !== session && older.peer === peer) older.end()
-    this.#components.clock.after(GREETING_TIMEOUT_MS, () => {
-      if (!session.ended && !session.admitted) session.end(new RowanError('TIMEOUT_RESPONSE', 'no OPEN in time'))
-    })
   }
 
   #admit(newcomer: ServerSession, image: string): boolean {

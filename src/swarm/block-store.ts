@@ -1,12 +1,12 @@
 /**
  * The way of verified blocks into the pool.
  *
- * Blocks that come while a batch is being stored make up the next one (group commit): a lone demand block waits for one batch at
- * most, and a fill stores dozens of blocks with one write of the table. Where the pool cannot keep a block, its taker is told so and
+ * Blocks that come while a batch is being stored make up the next one (group commit): a demand block waits for one batch at most.
+ * Others wait for company for a moment, so that a fill stores dozens of blocks with one write of the table. Where the pool cannot keep a block, its taker is told so and
  * gets the bytes: a guest must not wait for a full disk.
  */
 
-import type { Log } from '../environment.ts'
+import type { Clock, Log } from '../environment.ts'
 import { asRowanError, type RowanError } from '../errors.ts'
 import type { Hash } from '../image/hash.ts'
 import type { BlockBuffers } from './block-buffers.ts'
@@ -19,11 +19,16 @@ export interface BlockKeeper {
 export interface VerifiedBlock {
   hash: Hash
   block: Uint8Array
+  /** A guest waits for it. */
+  urgent: boolean
   stored(slot: number): void
   /** It could not be kept. */
   failed(error: RowanError): void
 }
 
+/** What is not urgent waits until there are so many, or for so long. */
+const GATHER_BLOCKS = 16
+const GATHER_MS = 3
 /** A pool that stays full says so once in a while, not for each block. */
 const WARN_INTERVAL_MS = 60_000
 
@@ -31,18 +36,24 @@ export class BlockStore {
   readonly #pool: BlockKeeper
   readonly #buffers: BlockBuffers
   readonly #log: Log
-  readonly #monotonicMs: () => number
+  readonly #clock: Pick<Clock, 'monotonicMs' | 'after'>
   #queue: VerifiedBlock[] = []
   #bytes = 0
   #running = false
+  #gathered: (() => void) | undefined
   #room: { promise: Promise<void>; resolve: () => void } | undefined
   #warnedMs = Number.NEGATIVE_INFINITY
 
-  constructor(components: { pool: BlockKeeper; buffers: BlockBuffers; log: Log; clock: { monotonicMs(): number } }) {
+  constructor(components: {
+    pool: BlockKeeper
+    buffers: BlockBuffers
+    log: Log
+    clock: Pick<Clock, 'monotonicMs' | 'after'>
+  }) {
     this.#pool = components.pool
     this.#buffers = components.buffers
     this.#log = components.log
-    this.#monotonicMs = () => components.clock.monotonicMs()
+    this.#clock = components.clock
   }
 
   /** Bytes on their way into the pool. */
@@ -59,6 +70,7 @@ export class BlockStore {
     this.#queue.push(entry)
     this.#bytes += entry.block.byteLength
     if (!this.#running) void this.#run()
+    else if (entry.urgent || this.#queue.length >= GATHER_BLOCKS) this.#gathered?.()
     return this.room()
   }
 
@@ -69,9 +81,23 @@ export class BlockStore {
     return this.#room.promise
   }
 
+  /** Until there is a batch worth storing, but not for long. */
+  async #gather(): Promise<void> {
+    if (this.#queue.length >= GATHER_BLOCKS || this.#queue.some(({ urgent }) => urgent)) return
+    await new Promise<void>(resolve => {
+      const timer = this.#clock.after(GATHER_MS, resolve)
+      this.#gathered = () => {
+        timer.cancel()
+        resolve()
+      }
+    })
+    this.#gathered = undefined
+  }
+
   async #run(): Promise<void> {
     this.#running = true
     while (this.#queue.length > 0) {
+      await this.#gather()
       const batch = this.#queue.splice(0, STORE_BATCH_BLOCKS)
       await this.#storeAll(batch)
       for (const entry of batch) this.#bytes -= entry.block.byteLength
@@ -104,7 +130,7 @@ export class BlockStore {
   }
 
   #refused(entry: VerifiedBlock, error: RowanError): void {
-    const nowMs = this.#monotonicMs()
+    const nowMs = this.#clock.monotonicMs()
     if (nowMs - this.#warnedMs > WARN_INTERVAL_MS) {
       this.#warnedMs = nowMs
       this.#log.warn('blocks cannot be kept; a waiting guest still gets them', {

@@ -13,8 +13,8 @@ import { RowanError } from '../errors.ts'
 /** Where compressing with one core still keeps up with the link. */
 const ZSTD_PAYS_BELOW_BYTES_PER_SECOND = 200e6
 /** On a near link the bytes cost next to nothing, and both ends often share their cores. */
-const ZSTD_PAYS_NEAR_BELOW_BYTES_PER_SECOND = 50e6
-const NEAR_RTT_MS = 5
+const ZSTD_PAYS_NEAR_BELOW_BYTES_PER_SECOND = 30e6
+const NEAR_RTT_MS = 20
 
 const OPTIONS = { params: { [constants.ZSTD_c_compressionLevel]: 3 } }
 

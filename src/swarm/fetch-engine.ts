@@ -14,6 +14,7 @@ import { zstdPays } from './compression.ts'
 import type { FrameCarrier } from './frame-stream.ts'
 import type { RecordExchange } from './greeting.ts'
 import type { FetchDriver } from './image-fetch.ts'
+import { GREETING_TIMEOUT_MS } from './limits.ts'
 import type { Rank } from './messages.ts'
 import { ReplicaClient, type ReplicaEvents } from './replica-client.ts'
 import { type PeerView, Scheduler } from './scheduler.ts'
@@ -59,6 +60,10 @@ export class FetchEngine implements FetchDriver {
     return this.#links.size
   }
 
+  get wanted(): number {
+    return this.#scheduler.wanted
+  }
+
   client(peer: string): ReplicaClient | undefined {
     return this.#links.get(peer)?.client
   }
@@ -97,7 +102,11 @@ export class FetchEngine implements FetchDriver {
         }
       }
     })
-    if (!client.ended) this.#links.set(peer, { client, loopback })
+    if (client.ended) return client
+    this.#links.set(peer, { client, loopback })
+    clock.after(GREETING_TIMEOUT_MS, () => {
+      if (!client.greeted) client.end(new RowanError('TIMEOUT_RESPONSE', 'no HELLO in time'))
+    })
     return client
   }
 

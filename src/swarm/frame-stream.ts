@@ -175,7 +175,10 @@ export class FrameStream {
     if (this.#ended) return
     this.#ended = true
     if (error !== undefined) this.#stream.abort(error)
-    else {
+    else if (this.#stream.writableNeedsDrain) {
+      // Closing in order would wait for the other end to read, which it may never do.
+      this.#stream.abort(new RowanError('PEER_GONE', 'the stream ended with bytes unsent'))
+    } else {
       this.#stream
         .close()
         .catch(cause => this.#stream.abort(asRowanError(cause, 'PEER_GONE', 'the stream did not close')))

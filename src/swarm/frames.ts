@@ -47,9 +47,11 @@ interface FrameRule {
 }
 
 const KIB = 1024
+/** A signed `latest` record (256 KiB) in its envelope. */
+export const MAX_RECORD_BYTES = 272 * KIB
 const RULES: Record<FrameType, FrameRule> = {
   [FRAME.hello]: { name: 'HELLO', maxBytes: 1 * KIB, from: 'both' },
-  [FRAME.record]: { name: 'RECORD', maxBytes: 272 * KIB, from: 'both' },
+  [FRAME.record]: { name: 'RECORD', maxBytes: MAX_RECORD_BYTES, from: 'both' },
   [FRAME.open]: { name: 'OPEN', maxBytes: 64, from: 'requester' },
   [FRAME.image]: { name: 'IMAGE', maxBytes: 40 * KIB, from: 'server' },
   [FRAME.getNodes]: { name: 'GET_NODES', maxBytes: 2 * KIB, from: 'requester' },

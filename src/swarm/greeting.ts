@@ -8,7 +8,7 @@
 import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import type { FrameStream } from './frame-stream.ts'
-import { encodeFrame, FRAME, type Frame } from './frames.ts'
+import { encodeFrame, FRAME, type Frame, MAX_RECORD_BYTES } from './frames.ts'
 import { MAX_GREETING_BYTES, MAX_RECORDS_PER_GREETING } from './limits.ts'
 import { helloFrame, readHello } from './messages.ts'
 
@@ -45,6 +45,7 @@ export class Greeting {
     const chosen: Uint8Array[] = []
     let bytes = 0
     for (const record of this.#records?.offer() ?? []) {
+      if (record.byteLength > MAX_RECORD_BYTES) continue
       if (chosen.length >= MAX_RECORDS_PER_GREETING || bytes + record.byteLength > MAX_GREETING_BYTES) break
       chosen.push(record)
       bytes += record.byteLength

@@ -21,13 +21,15 @@ import { type LocalImage, UNKNOWN, ZERO } from '../store/images.ts'
 import type { BlockStore } from './block-store.ts'
 import { plainBlock } from './compression.ts'
 import { IndexFetch } from './index-fetch.ts'
-import { MAX_EARLY_BLOCKS } from './limits.ts'
+import { MAX_EARLY_BLOCKS, MAX_WANTED } from './limits.ts'
 import type { IndexPart, MissingReason, NodePlace, Rank } from './messages.ts'
 import { blockKey, type SchedulerEvent } from './scheduler-types.ts'
 import { TransferCount } from './transfer-count.ts'
 
 /** Who drives the scheduler. */
 export interface FetchDriver {
+  /** Items that are wanted, over all images. */
+  readonly wanted: number
   event(event: SchedulerEvent): void
   /** This peer sent what it may not have sent. */
   accuse(peer: string, error: RowanError): void
@@ -131,6 +133,10 @@ export class ImageFetch {
     const slot = this.image.locate(block)
     if (slot >= 0 || slot === ZERO) {
       waiter.resolve(slot === ZERO ? { bytes: ZERO_BLOCK.slice() } : { slot })
+      return nothing
+    }
+    if (waiter.rank !== DEMAND && this.#driver.wanted >= MAX_WANTED && !this.#pending.has(block)) {
+      waiter.reject(new RowanError('LIMIT_EXCEEDED', `more than ${MAX_WANTED} blocks would be wanted at a time`))
       return nothing
     }
     const pending = this.#pendingFor(block, waiter.rank, slot === UNKNOWN)
@@ -248,6 +254,7 @@ export class ImageFetch {
     return this.#store.add({
       hash,
       block: bytes,
+      urgent: pending?.rank === DEMAND,
       stored: slot => {
         this.image.stored(block, slot)
         this.#onStored(block)

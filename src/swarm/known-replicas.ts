@@ -86,6 +86,7 @@ export class KnownReplicas {
     known.problem = undefined
   }
 
+  /** Those that work, for another peer. */
   hints(except: string): ReplicaHint[] {
     return [...this.#known.values()].filter(({ peer, failures }) => peer !== except && failures === 0)
   }

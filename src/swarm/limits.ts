@@ -11,8 +11,6 @@ import { BLOCK_SIZE_BYTES, MAX_STREAM_WINDOW_BYTES } from '../cluster.ts'
 export const MAX_BLOCKS_PER_MESSAGE = 512
 export const MAX_NODES_PER_MESSAGE = 64
 export const MAX_HAVE_PAGES_PER_MESSAGE = 1024
-/** Bytes of index in one NODES frame; one node (33 KiB) always fits. */
-export const NODES_FRAME_BYTES = 192 * 1024
 export const MAX_AGENT_LENGTH = 64
 export const MAX_BUSY_HINTS = 16
 export const MAX_HINT_ADDRESSES = 8
@@ -41,6 +39,7 @@ export const HAVE_INTERVAL_MS = 1000
 export const MAX_HAVE_PAGES = 4096
 
 // The fetching side
+/** Blocks and nodes that are wanted and not here, over all images; demand may go beyond. */
 export const MAX_WANTED = 16 * 1024
 export const MAX_REQUESTS_PER_REPLICA = 512
 export const MIN_WINDOW_BYTES = 2 * BLOCK_SIZE_BYTES
@@ -70,6 +69,8 @@ export const MAX_OPEN_IMAGES = 4096
 // Time
 export const DIAL_TIMEOUT_MS = 8_000
 export const GREETING_TIMEOUT_MS = 10_000
+/** From OPEN to IMAGE. */
+export const IMAGE_TIMEOUT_MS = 10_000
 export const OPEN_TIMEOUT_MS = 30_000
 /** A requester that is silent and is owed nothing keeps its place for this long. */
 export const IDLE_STREAM_MS = 10 * 60_000

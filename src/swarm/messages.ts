@@ -184,7 +184,11 @@ export function readHave(frame: Frame): { complete: boolean; pages: HavePage[] }
 }
 
 export function busyFrame(others: PeerHint[], retryAfterMs: number): Uint8Array {
-  return encodeFrame(FRAME.busy, 0, Busy.encode({ others: others.slice(0, MAX_BUSY_HINTS), retryAfterMs }))
+  const bounded = others.slice(0, MAX_BUSY_HINTS).map(({ peer, addresses }) => ({
+    peer,
+    addresses: addresses.filter(({ length }) => length <= MAX_ADDRESS_LENGTH).slice(0, MAX_HINT_ADDRESSES)
+  }))
+  return encodeFrame(FRAME.busy, 0, Busy.encode({ others: bounded, retryAfterMs }))
 }
 
 export function readBusy(frame: Frame): { others: PeerHint[]; retryAfterMs: number } {

@@ -13,13 +13,19 @@ import { PeerEstimate, type SentMark } from './peer-estimate.ts'
 import { type ItemKey, itemOf } from './scheduler-types.ts'
 
 export const DEMAND: Rank = 0
+const FILL: Rank = 3
 /** Silence of a peer that owes something: longer than this, and longer than four time-outs, is a stall. */
 const STALL_FLOOR_MS = 1000
 const STALL_TIMEOUTS = 4
 /** A stalled peer is dropped after this much silence. */
-const STALL_DROP_MS = 20_000
+const STALL_DROP_MS = 10_000
 /** A demand block this much later than expected, at least, is late. */
 const LATE_FLOOR_MS = 30
+/**
+ * A fill that has used up the window goes on when this share of it is free again: a few requests of many blocks instead of one
+ * for each block that came.
+ */
+const REFILL_SHARE = 1 / 8
 /** What demand may have in flight beyond twice the window. */
 const DEMAND_EXTRA_BYTES = 16 * BLOCK_SIZE_BYTES
 
@@ -42,6 +48,8 @@ export class PeerLedger {
   readonly #lackingNodes = new Set<ItemKey>()
   #owedBytes = 0
   #owedDemand = 0
+  /** The window was not used up since it had room for a fill. */
+  #filling = true
   #heardMs: number
   #excused = false
 
@@ -93,7 +101,8 @@ export class PeerLedger {
     if (this.stalled || this.holdUntilMs > nowMs || this.owes.size >= MAX_REQUESTS_PER_REPLICA) return false
     const window = this.estimate.windowBytes
     const limit = rank === DEMAND ? Math.min(MAX_WINDOW_BYTES, 2 * window + DEMAND_EXTRA_BYTES) : window
-    return this.#owedBytes + this.estimate.blockBytes <= limit
+    const needed = rank === FILL && !this.#filling ? Math.max(this.estimate.blockBytes, window * REFILL_SHARE) : 0
+    return this.#owedBytes + Math.max(this.estimate.blockBytes, needed) <= limit
   }
 
   arrivalMs(nowMs: number): number {
@@ -106,6 +115,7 @@ export class PeerLedger {
     const expectedMs = this.arrivalMs(nowMs)
     this.owes.set(key, { mark: this.estimate.sent(nowMs, this.#owedBytes), bytes, rank, expectedMs })
     this.#owedBytes += bytes
+    this.#filling = this.#owedBytes + bytes <= this.estimate.windowBytes
     if (rank === DEMAND) this.#owedDemand++
   }
 

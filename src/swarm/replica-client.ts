@@ -67,6 +67,8 @@ export class ReplicaClient {
   readonly #log: Log
   readonly #images = new Map<number, OpenedImage>()
   readonly #numbers = new Map<number, number>()
+  /** Handles that were given up; what still comes for them is passed over. */
+  readonly #released = new Set<number>()
   readonly #owed = new Set<ItemKey>()
   #nextHandle = 1
 
@@ -92,6 +94,10 @@ export class ReplicaClient {
     return this.#frames.ended
   }
 
+  get greeted(): boolean {
+    return this.#greeting.received
+  }
+
   /** Whether this side keeps the replica from sending. */
   get paused(): boolean {
     return this.#frames.paused
@@ -104,6 +110,11 @@ export class ReplicaClient {
 
   hasOpened(image: number): boolean {
     return this.#images.has(image)
+  }
+
+  /** Whether the answer to `open` has not come. */
+  awaits(image: number): boolean {
+    return this.#images.get(image)?.answered === false
   }
 
   /** Asks for an image's root, with all of its index where `all` and the size allow. Once for each image. */
@@ -120,6 +131,7 @@ export class ReplicaClient {
     if (opened === undefined) return
     this.#images.delete(image)
     this.#numbers.delete(opened.handle)
+    this.#released.add(opened.handle)
     for (const key of this.#owed) if (itemOf(key).image === image) this.#owed.delete(key)
     this.#frames.send(encodeFrame(FRAME.release, opened.handle, new Uint8Array(0)))
   }
@@ -189,6 +201,7 @@ export class ReplicaClient {
     if (frame.type !== FRAME.hello && !this.#greeting.received) {
       throw new RowanError('WIRE_INVALID', `${frameName(frame.type)} before HELLO`)
     }
+    if (this.#released.has(frame.handle)) return
     switch (frame.type) {
       case FRAME.hello:
         this.#greeting.hello(frame)

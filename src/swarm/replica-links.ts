@@ -11,7 +11,8 @@ import { asRowanError, RowanError } from '../errors.ts'
 import type { Dialer } from './dialer.ts'
 import type { FetchEngine, LinkEvents } from './fetch-engine.ts'
 import type { KnownReplica, KnownReplicas, ReplicaHint } from './known-replicas.ts'
-import { REPLICAS_PER_IMAGE } from './limits.ts'
+import { IMAGE_TIMEOUT_MS, REPLICAS_PER_IMAGE } from './limits.ts'
+import type { ReplicaClient } from './replica-client.ts'
 
 /** An image, as far as the search for its replicas is concerned. */
 export interface SoughtImage {
@@ -99,13 +100,24 @@ export class ReplicaLinks {
     if (client !== undefined) {
       if (client.hasOpened(image.number)) return true
       if (!client.hasRoom) return false
-      client.open(image.number, image.id, image.wantsIndexFrom(replica.peer))
+      this.#open(client, image)
       return true
     }
     if (this.#dialling.has(replica.peer)) return true
     if (this.#dialling.size >= DIALS_AT_ONCE || !this.#hasPlace()) return false
     void this.#dial(replica)
     return true
+  }
+
+  #open(client: ReplicaClient, image: SoughtImage): void {
+    const { clock } = this.#components
+    client.open(image.number, image.id, image.wantsIndexFrom(client.peer))
+    clock.after(IMAGE_TIMEOUT_MS, () => {
+      if (client.ended || !client.awaits(image.number)) return
+      client.release(image.number)
+      image.known.failed(client.peer, new RowanError('TIMEOUT_RESPONSE', 'no root in time'), clock.monotonicMs())
+      if (image.isNeeded()) this.seek(image)
+    })
   }
 
   #hasPlace(): boolean {
@@ -139,7 +151,7 @@ export class ReplicaLinks {
       })
       for (const image of this.#images.values()) {
         if (image.known.get(peer) === undefined || client.ended || !client.hasRoom) continue
-        client.open(image.number, image.id, image.wantsIndexFrom(peer))
+        this.#open(client, image)
       }
     } catch (cause) {
       const error = asRowanError(cause, 'NO_REPLICA')

@@ -2,10 +2,13 @@
  * Fetching from real replicas over TCP on loopback: sharing, fail-over, partial replicas, priorities, a full pool.
  */
 import { afterEach, describe, expect, test } from 'vitest'
+import type { Clock } from '../../src/environment.ts'
 import { toHex } from '../../src/image/hash.ts'
-import { encodeBlockFrame } from '../../src/swarm/frames.ts'
+import { systemClock } from '../../src/node/system.ts'
+import { encodeBlockFrame, FRAME } from '../../src/swarm/frames.ts'
 import { missingFrame } from '../../src/swarm/messages.ts'
 import {
+  hintOf,
   keepImage,
   makeImage,
   obtainedBytes,
@@ -121,7 +124,7 @@ describe('one replica', () => {
   })
 
   test('compressed blocks cost what they are on the wire', async () => {
-    const image = makeImage(6, 60, { compressible: true })
+    const image = makeImage(6, 150, { compressible: true })
     const server = await replica(image, undefined, { maxUploadBytesPerSecond: 3e6 })
     const client = await peer()
     await client.swarm.openImage(image.id, [server.hint()])
@@ -230,11 +233,7 @@ describe('replicas that do harm', () => {
     stops.push(liar.stop)
     const { log, lines } = recordingLog()
     const client = await peer({ log })
-    const hint = {
-      peer: liar.network.peerId.toString(),
-      addresses: liar.network.getMultiaddrs().map(String),
-      complete: true
-    }
+    const hint = hintOf(liar.network)
     const local = await client.swarm.openImage(image.id, [hint])
     const waiting = client.swarm.want(image.id, 5, 'demand')
     await until(() => lines.some(({ values }) => values.code === 'BLOCK_INVALID'), 'the lie to be noticed')
@@ -258,11 +257,7 @@ describe('replicas that do harm', () => {
     })
     stops.push(stalling.stop)
     const client = await peer()
-    const hint = {
-      peer: stalling.network.peerId.toString(),
-      addresses: stalling.network.getMultiaddrs().map(String),
-      complete: true
-    }
+    const hint = hintOf(stalling.network)
     await client.swarm.openImage(image.id, [hint])
     const filled = client.swarm.fill(image.id)
     await until(() => answered > 3, 'the stall')
@@ -273,20 +268,67 @@ describe('replicas that do harm', () => {
     expect(stalling.ends[0]!.closed).toBe(false)
   })
 
+  /** Twenty times as fast as the real one. */
+  const hurriedClock: Clock = {
+    now: () => systemClock.now(),
+    monotonicMs: () => systemClock.monotonicMs() * 20,
+    after: (ms, run) => systemClock.after(ms / 20, run)
+  }
+
+  const mute: [string, number[]][] = [
+    ['never greet', [FRAME.hello, FRAME.open]],
+    ['never give the root', [FRAME.open]]
+  ]
+  for (const [what, frames] of mute) {
+    test(`eight that ${what} do not keep an image from opening`, async () => {
+      const image = makeImage(25, 20)
+      const doubles = await Promise.all(
+        Array.from({ length: 8 }, () => startDouble(image, () => {}, { onFrame: frame => frames.includes(frame.type) }))
+      )
+      for (const double of doubles) stops.push(double.stop)
+      const honest = await replica(image)
+      const client = await peer({ clock: hurriedClock })
+      const hints = [...doubles.map(({ network }) => hintOf(network)), honest.hint()]
+      const local = await client.swarm.openImage(image.id, hints, { timeoutMs: 120_000 })
+      expect(local.id).toBe(image.id)
+      await client.swarm.fill(image.id)
+    })
+  }
+
   test('one that has nothing of what it promised is passed over', async () => {
     const image = makeImage(15, 40)
     const empty = await startDouble(image, (end, handle, blocks) => end.send(missingFrame(handle, blocks, 'absent')))
     stops.push(empty.stop)
     const honest = await replica(image)
     const client = await peer()
-    const hint = {
-      peer: empty.network.peerId.toString(),
-      addresses: empty.network.getMultiaddrs().map(String),
-      complete: true
-    }
+    const hint = hintOf(empty.network)
     await client.swarm.openImage(image.id, [hint, honest.hint()])
     await client.swarm.fill(image.id)
     await expectIdentical(client, image)
+  })
+})
+
+describe('limits of this peer', () => {
+  test('fetches no faster than it may', async () => {
+    const image = makeImage(23, 40, { isZero: () => false })
+    const server = await replica(image)
+    const client = await peer({ maxDownloadBytesPerSecond: 2e6 })
+    await client.swarm.openImage(image.id, [server.hint()])
+    const startMs = performance.now()
+    await client.swarm.fill(image.id)
+    const seconds = (performance.now() - startMs) / 1000
+    expect((40 * 65_536) / seconds).toBeLessThan(2e6 * 1.25)
+  })
+
+  test('serves no faster than it may', async () => {
+    const image = makeImage(24, 40, { isZero: () => false })
+    const server = await replica(image, undefined, { maxUploadBytesPerSecond: 2e6 })
+    const client = await peer()
+    await client.swarm.openImage(image.id, [server.hint()])
+    const startMs = performance.now()
+    await client.swarm.fill(image.id)
+    const seconds = (performance.now() - startMs) / 1000
+    expect((40 * 65_536) / seconds).toBeLessThan(2e6 * 1.25)
   })
 })
 

@@ -99,7 +99,7 @@ describe('scheduler', () => {
     expect(stallsMs).toBe(1000)
     expect(sends(scheduler.step({ type: 'time', lateMs: 0 }, stallsMs))).toEqual([{ peer: 'b', blocks: [1] }])
     expect(sends(scheduler.step(want(2, FILL), stallsMs))).toEqual([{ peer: 'b', blocks: [2] }])
-    const dropMs = 20_000
+    const dropMs = 10_000
     scheduler.apply({ type: 'progress', peer: 'b' }, dropMs)
     expect(scheduler.step({ type: 'time', lateMs: 0 }, dropMs)).toContainEqual({
       type: 'drop',
