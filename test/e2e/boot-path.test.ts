@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { boot, DISK_TROUBLE, type Guest } from '../tools/boot.ts'
 import { hashFile } from '../tools/files.ts'
 import { removeFolders, temporaryFolder } from '../tools/folders.ts'
-import { sectorNumbers } from '../tools/nbd.ts'
+import { sectorNumbers, startUnflushedWriter } from '../tools/nbd.ts'
 import { Peer } from '../tools/peers.ts'
 import { endProcesses } from '../tools/processes.ts'
 import { FOREVER, firstWriteSector, makeTinyAppliance } from '../tools/tiny-appliance.ts'
@@ -108,6 +108,21 @@ describe('from a published image to a booted machine', () => {
     expect(guest.console).not.toMatch(DISK_TROUBLE)
     await volunteer.up()
     expectWritten(await sectorNumbers(uri, firstWriteSector(SIZE_BYTES), WRITE_SPAN), last)
+  })
+
+  test('writes that were acknowledged and never flushed survive the death of the daemon', async () => {
+    const attached = await volunteer.json(['attach', `${publisher.publisher}/grid`, '--as', 'unflushed'])
+    const writer = startUnflushedWriter(attached.uri, firstWriteSector(SIZE_BYTES), WRITE_SPAN)
+    const lines = () => writer.stdout.split('\n').slice(0, -1)
+    await waitUntil('acknowledged writes', () => lines().length > 2000, {
+      timeoutMs: 30_000,
+      details: () => writer.tail()
+    })
+    await volunteer.kill()
+    await writer.exited
+    const last = Number(lines().at(-1))
+    await volunteer.up()
+    expectWritten(await sectorNumbers(attached.uri, firstWriteSector(SIZE_BYTES), WRITE_SPAN), last)
   })
 
   test('with its image complete it boots with no peer alive, and the writes are still there', async () => {

@@ -2,8 +2,8 @@
  * Looks at a disk from outside, through somebody else's NBD client (libnbd).
  */
 
-import { nbdsh } from './nbdsh.ts'
-import { runOk } from './processes.ts'
+import { nbdsh, nbdshEnvironment } from './nbdsh.ts'
+import { type RunningProcess, runOk, start } from './processes.ts'
 import { SECTOR_BYTES } from './tiny-appliance.ts'
 
 /**
@@ -24,6 +24,21 @@ export async function sectorNumbers(uri: string, firstSector: number, count: num
   ].join('\n')
   const printed = await nbdsh(['-u', uri, '-c', script], { timeoutMs: 60_000 })
   return printed.trim().split('\n').map(Number)
+}
+
+/**
+ * A client that writes numbered sectors without ever flushing, and prints each number once its write is acknowledged.
+ *
+ * Sector `firstSector + n % span` gets the number n in all its words. It runs until its server goes away.
+ */
+export function startUnflushedWriter(uri: string, firstSector: number, span: number): RunningProcess {
+  const script = [
+    'import struct, itertools',
+    'for n in itertools.count():',
+    `    h.pwrite(struct.pack("<I", n) * 128, (${firstSector} + n % ${span}) * ${SECTOR_BYTES})`,
+    '    print(n, flush=True)'
+  ].join('\n')
+  return start('nbdsh', ['-u', uri, '-c', script], { env: nbdshEnvironment() })
 }
 
 /** Copies a whole export into a file. */

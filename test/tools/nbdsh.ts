@@ -6,6 +6,9 @@ import { delimiter } from 'node:path'
 import { runOk } from './processes.ts'
 
 export async function nbdsh(args: string[], options: { timeoutMs?: number } = {}): Promise<string> {
-  const env = { ...process.env, PATH: ['/usr/bin', process.env.PATH ?? ''].join(delimiter) }
-  return await runOk('nbdsh', args, { env, ...options })
+  return await runOk('nbdsh', args, { env: nbdshEnvironment(), ...options })
+}
+
+export function nbdshEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env, PATH: ['/usr/bin', process.env.PATH ?? ''].join(delimiter) }
 }
