@@ -25,7 +25,7 @@ import {
 } from './limits.ts'
 import { busyFrame, type PeerHint } from './messages.ts'
 import { itemOf } from './scheduler-types.ts'
-import { ServerSession, type UploadJob } from './server-session.ts'
+import { ServedRequester, type UploadJob } from './served-requester.ts'
 import { TokenBucket } from './token-bucket.ts'
 import { UploadQueue } from './upload-queue.ts'
 
@@ -76,8 +76,8 @@ export interface ServedPeer {
 export class BlockServer {
   readonly #components: BlockServerComponents
   readonly #settings: BlockServerSettings
-  readonly #queue = new UploadQueue<ServerSession, UploadJob>()
-  readonly #sessions = new Map<ServerSession, { usedMs: number; greeting: Timer }>()
+  readonly #queue = new UploadQueue<ServedRequester, UploadJob>()
+  readonly #requesters = new Map<ServedRequester, { usedMs: number; greeting: Timer }>()
   readonly #reader: BlockReader
   readonly #bucket: TokenBucket | undefined
   #reads = 0
@@ -113,39 +113,39 @@ export class BlockServer {
     this.#newsTimer?.cancel()
     this.#restTimer?.cancel()
     await this.#components.libp2p.unhandle(PROTOCOL.blocks)
-    for (const session of [...this.#sessions.keys()]) session.end()
+    for (const requester of [...this.#requesters.keys()]) requester.end()
   }
 
   /** A block of a partial image came: whoever has the image open will be told, at most once in HAVE_INTERVAL_MS. */
   noteStored(image: string, block: number): void {
-    if (this.#sessions.size === 0) return
-    for (const session of this.#sessions.keys()) session.noteStored(image, block)
+    if (this.#requesters.size === 0) return
+    for (const requester of this.#requesters.keys()) requester.noteStored(image, block)
     this.#newsTimer ??= this.#components.clock.after(HAVE_INTERVAL_MS, () => {
       this.#newsTimer = undefined
-      for (const session of this.#sessions.keys()) session.tellNews()
+      for (const requester of this.#requesters.keys()) requester.tellNews()
     })
   }
 
   /** Those who are served, and what they got. */
   view(): ServedPeer[] {
-    return [...this.#sessions.keys()].map(session => ({
-      peer: session.peer,
-      servedBlocks: session.servedBlocks,
-      servedBytes: session.servedBytes,
-      queued: this.#queue.count(session),
-      unsentBytes: session.unsentBytes
+    return [...this.#requesters.keys()].map(requester => ({
+      peer: requester.peer,
+      servedBlocks: requester.servedBlocks,
+      servedBytes: requester.servedBytes,
+      queued: this.#queue.count(requester),
+      unsentBytes: requester.unsentBytes
     }))
   }
 
   #accept(stream: Stream, connection: Connection): void {
     const nowMs = this.#components.clock.monotonicMs()
-    const lobby = [...this.#sessions.keys()].filter(session => !session.admitted).length
+    const lobby = [...this.#requesters.keys()].filter(requester => !requester.admitted).length
     if (this.#stopped || lobby >= MAX_LOBBY) {
       stream.abort(new RowanError('LIMIT_EXCEEDED', `more than ${MAX_LOBBY} requesters wait to be admitted`))
       return
     }
     const peer = connection.remotePeer.toString()
-    const session = new ServerSession(peer, stream, {
+    const requester = new ServedRequester(peer, stream, {
       images: this.#components.images,
       queue: this.#queue,
       records: this.#components.records,
@@ -154,20 +154,20 @@ export class BlockServer {
       work: () => this.#work(),
       ended: gone => {
         this.#queue.drop(gone)
-        this.#sessions.get(gone)?.greeting.cancel()
-        this.#sessions.delete(gone)
+        this.#requesters.get(gone)?.greeting.cancel()
+        this.#requesters.delete(gone)
       }
     })
     const greeting = this.#components.clock.after(GREETING_TIMEOUT_MS, () => {
-      if (!session.admitted) session.end(new RowanError('TIMEOUT_RESPONSE', 'no OPEN in time'))
+      if (!requester.admitted) requester.end(new RowanError('TIMEOUT_RESPONSE', 'no OPEN in time'))
     })
-    this.#sessions.set(session, { usedMs: nowMs, greeting })
+    this.#requesters.set(requester, { usedMs: nowMs, greeting })
     // A peer has one stream: its new one says that it gave up the old one.
-    for (const older of [...this.#sessions.keys()]) if (older !== session && older.peer === peer) older.end()
+    for (const older of [...this.#requesters.keys()]) if (older !== requester && older.peer === peer) older.end()
   }
 
-  #admit(newcomer: ServerSession, image: string): boolean {
-    const admitted = [...this.#sessions.keys()].filter(session => session.admitted)
+  #admit(newcomer: ServedRequester, image: string): boolean {
+    const admitted = [...this.#requesters.keys()].filter(requester => requester.admitted)
     if (admitted.length >= this.#settings.maxPeers && !this.#freePlace(admitted)) {
       newcomer.send(busyFrame(this.#components.others(image, newcomer.peer), BUSY_RETRY_MS))
       newcomer.end()
@@ -177,15 +177,15 @@ export class BlockServer {
     return true
   }
 
-  /** Ends the session that was idle for the longest time, if that was long. */
-  #freePlace(admitted: ServerSession[]): boolean {
+  /** Ends the requester that was idle for the longest time, if that was long. */
+  #freePlace(admitted: ServedRequester[]): boolean {
     const nowMs = this.#components.clock.monotonicMs()
-    let idlest: ServerSession | undefined
+    let idlest: ServedRequester | undefined
     let idleMs = IDLE_STREAM_MS
-    for (const session of admitted) {
-      const silentMs = nowMs - (this.#sessions.get(session)?.usedMs ?? nowMs)
-      if (this.#queue.count(session) > 0 || session.reading > 0 || silentMs < idleMs) continue
-      idlest = session
+    for (const requester of admitted) {
+      const silentMs = nowMs - (this.#requesters.get(requester)?.usedMs ?? nowMs)
+      if (this.#queue.count(requester) > 0 || requester.reading > 0 || silentMs < idleMs) continue
+      idlest = requester
       idleMs = silentMs
     }
     idlest?.end()
@@ -211,10 +211,10 @@ export class BlockServer {
         })
         return
       }
-      const next = this.#queue.next(session => session.writable)
+      const next = this.#queue.next(requester => requester.writable)
       if (next === undefined) return
       const { requester, key, job } = next
-      const use = this.#sessions.get(requester)
+      const use = this.#requesters.get(requester)
       if (use !== undefined) use.usedMs = nowMs
       if (itemOf(key).kind === 'node') {
         requester.answerNode(key)
@@ -224,47 +224,52 @@ export class BlockServer {
     }
   }
 
-  #serve(session: ServerSession, key: number, job: UploadJob): void {
+  #serve(requester: ServedRequester, key: number, job: UploadJob): void {
     const item = itemOf(key)
-    const image = session.imageOf(key)
-    if (item.kind !== 'block' || image === undefined || session.ended) return
+    const image = requester.imageOf(key)
+    if (item.kind !== 'block' || image === undefined || requester.ended) return
     try {
       const frame = this.#reader.frame(image, item.block, item.image, job.acceptZstd)
-      if (frame instanceof Promise) this.#serveLater(session, key, image, frame)
-      else this.#answer(session, key, image, frame)
+      if (frame instanceof Promise) this.#serveLater(requester, key, image, frame)
+      else this.#answer(requester, key, image, frame)
     } catch (cause) {
-      this.#failed(session, key, cause)
+      this.#failed(requester, key, cause)
     }
   }
 
-  #serveLater(session: ServerSession, key: number, image: LocalImage, pending: Promise<Uint8Array | undefined>): void {
+  #serveLater(
+    requester: ServedRequester,
+    key: number,
+    image: LocalImage,
+    pending: Promise<Uint8Array | undefined>
+  ): void {
     this.#reads++
-    session.reading++
+    requester.reading++
     pending
-      .then(frame => this.#answer(session, key, image, frame))
-      .catch(cause => this.#failed(session, key, cause))
+      .then(frame => this.#answer(requester, key, image, frame))
+      .catch(cause => this.#failed(requester, key, cause))
       .finally(() => {
         this.#reads--
-        session.reading--
+        requester.reading--
         this.#work()
       })
   }
 
-  #answer(session: ServerSession, key: number, image: LocalImage, frame: Uint8Array | undefined): void {
+  #answer(requester: ServedRequester, key: number, image: LocalImage, frame: Uint8Array | undefined): void {
     const item = itemOf(key)
-    if (session.ended || item.kind !== 'block') return
+    if (requester.ended || item.kind !== 'block') return
     if (frame === undefined) {
       // Its page may not be at the requester yet, so it could not know that there is nothing to ask for.
-      session.answerMissing(key, image.locate(item.block) === ZERO ? 'zero' : 'absent')
+      requester.answerMissing(key, image.locate(item.block) === ZERO ? 'zero' : 'absent')
       return
     }
     this.#bucket?.take(frame.byteLength, this.#components.clock.monotonicMs())
-    session.answerBlock(key, frame)
+    requester.answerBlock(key, frame)
   }
 
-  #failed(session: ServerSession, key: number, cause: unknown): void {
+  #failed(requester: ServedRequester, key: number, cause: unknown): void {
     const { code, message } = asRowanError(cause, 'STORE_IO', 'a block could not be read')
     this.#components.log.warn('a block that is here could not be served', { code, message })
-    session.answerMissing(key, 'absent')
+    requester.answerMissing(key, 'absent')
   }
 }

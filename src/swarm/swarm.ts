@@ -6,7 +6,7 @@
  *     want ─> ImageFetch (who waits; proves what comes) ─> FetchEngine (clock) ─> Scheduler (policy)
  *                 ^   │                                        │ asks
  *                 │   └─> BlockStore ─> pool                   v
- *                 └────────────────────────────────── ReplicaClient <── wire ──> ServerSession <─ BlockServer
+ *                 └────────────────────────────────── ReplicaClient <── wire ──> ServedRequester <─ BlockServer
  *                                                          ^
  *     find-replicas ─> ReplicaLinks (known replicas, dialling, the directory) ┘
  *

@@ -1,9 +1,9 @@
 /**
  * One requester, at the serving side: its stream, the images that it opened, what it was told.
  *
- * A session reads requests and puts them into the common queue; the server (block-server.ts) decides whose turn it is and calls
+ * Requests are read here and put into the common queue; the server (block-server.ts) decides whose turn it is and calls
  * `answer…`. A request that cannot be queued is answered at once with MISSING, so each block asked for gets exactly one answer.
- * A request for what no honest requester can mean (a block outside the image, an unknown handle) ends the session.
+ * A request for what no honest requester can mean (a block outside the image, an unknown handle) ends the stream.
  */
 
 import { INDEX_FANOUT } from '../cluster.ts'
@@ -41,16 +41,16 @@ export interface UploadJob {
   acceptZstd: boolean
 }
 
-export interface SessionComponents {
+export interface RequesterComponents {
   images: { open(id: string): Promise<LocalImage | undefined> }
-  queue: UploadQueue<ServerSession, UploadJob>
+  queue: UploadQueue<ServedRequester, UploadJob>
   records: RecordExchange | undefined
   log: Log
   /** Asks for a place among those served, for a requester of this image; false when it was sent away. */
-  admit(session: ServerSession, image: string): boolean
+  admit(requester: ServedRequester, image: string): boolean
   /** Something was put into the queue, or the stream can take more. */
   work(): void
-  ended(session: ServerSession): void
+  ended(requester: ServedRequester): void
 }
 
 interface OpenImage {
@@ -64,9 +64,9 @@ interface OpenImage {
 const EAGER_RANK: Rank = 1
 const NOTHING = new Uint8Array(0)
 
-export class ServerSession {
+export class ServedRequester {
   readonly peer: string
-  readonly #components: SessionComponents
+  readonly #components: RequesterComponents
   readonly #frames: FrameStream
   readonly #greeting: Greeting
   readonly #images = new Map<number, OpenImage>()
@@ -78,7 +78,7 @@ export class ServerSession {
   /** Blocks being read for this requester. */
   reading = 0
 
-  constructor(peer: string, stream: FrameCarrier, components: SessionComponents) {
+  constructor(peer: string, stream: FrameCarrier, components: RequesterComponents) {
     this.peer = peer
     this.#components = components
     this.#greeting = new Greeting(peer, components.records, components.log)
