@@ -4,7 +4,7 @@
  * - Time-out: smoothed round trip and deviation of request to answer (RFC 6298).
  * - Rate: bytes delivered between a request's sending and its answer, over the longer of the times in which they were sent and
  *   answered; of these samples the greatest of the last seconds (BBR, draft-ietf-ccwg-bbr, section 4.1). A sample taken while
- *   little was asked for says what was asked, not what the link can do: it only ever raises the rate.
+ *   little was asked for says what was asked, not what the link can do: it is a guess until there is a better one.
  * - Base round trip: the least of the last ten minutes, in one-minute buckets (LEDBAT's base delay, RFC 6817 section 4.2).
  *
  * In flight is the bandwidth-delay product and what 25 ms of queue hold; an unknown peer starts with a few blocks and doubles each
@@ -52,6 +52,7 @@ export class PeerEstimate {
   #rate = 0
   #previousRate = 0
   #rateBucketMs = 0
+  #isMeasured = false
   #deliveredBytes = 0
   #deliveredMs = 0
   #firstSentMs = 0
@@ -150,7 +151,15 @@ export class PeerEstimate {
     // Shorter than any round trip is an artefact of answers that came in one heap.
     if (elapsedMs < this.baseRttMs || elapsedMs <= 0) return
     const sample = ((this.#deliveredBytes - mark.deliveredBytes) * 1000) / elapsedMs
-    if (mark.limitedByUs && sample <= Math.max(this.#rate, this.#previousRate)) return
+    if (mark.limitedByUs) {
+      // A first guess, until the link was measured: what came was what was asked for, or a burst of somebody's rate limit.
+      if (!this.#isMeasured) this.#rate = Math.max(this.#rate, sample)
+      return
+    }
+    if (!this.#isMeasured) {
+      this.#isMeasured = true
+      this.#rate = 0
+    }
     if (nowMs - this.#rateBucketMs > RATE_BUCKET_MS) {
       this.#previousRate = this.#rate
       this.#rate = 0
@@ -167,6 +176,6 @@ export class PeerEstimate {
     const rate = Math.max(this.#rate, this.#previousRate)
     this.#flatRounds = rate < this.#roundRate * STARTUP_GROWTH ? this.#flatRounds + 1 : 0
     if (this.#flatRounds === 0) this.#roundRate = rate
-    if (this.#flatRounds >= STARTUP_FLAT_ROUNDS && !mark.limitedByUs) this.#startup = false
+    if (this.#flatRounds >= STARTUP_FLAT_ROUNDS) this.#startup = false
   }
 }

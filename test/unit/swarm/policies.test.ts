@@ -162,6 +162,16 @@ describe('peer estimate', () => {
     expect(estimate.timeoutMs).toBeCloseTo(200, -1)
   })
 
+  test('the burst of a rate limit is forgotten once the rate is measured', () => {
+    const estimate = new PeerEstimate()
+    estimate.addRoundTrip(1, 0)
+    const marks = Array.from({ length: 8 }, (_, n) => estimate.sent(0, n * 65_536))
+    estimate.answered(marks[0]!, 65_536, 1.5)
+    expect(estimate.rateBytesPerSecond).toBeGreaterThan(40e6)
+    for (let n = 1; n < 8; n++) estimate.answered(marks[n]!, 65_536, 1.5 + n * 22)
+    expect(estimate.rateBytesPerSecond).toBeLessThan(5e6)
+  })
+
   test('asking for little does not make a peer look slow', () => {
     const estimate = new PeerEstimate()
     estimate.addRoundTrip(10, 0)
