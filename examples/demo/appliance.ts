@@ -27,7 +27,7 @@ export interface Appliance {
   sizeBytes: number
   /** Whether it says APPLIANCE-READY on its console. */
   speaks: boolean
-  /** Blocks that a boot touches, for the progress bar; unknown for a user's own image. */
+  /** Blocks that a boot touches, as measured; unknown for a user's own image. */
   bootBlocks: number | undefined
 }
 

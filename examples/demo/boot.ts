@@ -34,9 +34,9 @@ export async function bootMachine(
   volunteer: DemoPeer,
   machine: string,
   appliance: Appliance,
-  options: { folder: string; kvm: boolean }
+  options: { folder: string; kvm: boolean; bootBlocks: number }
 ): Promise<BootOutcome> {
-  const { folder, kvm } = options
+  const { folder, kvm, bootBlocks } = options
   const consoleFile = join(folder, 'console.log')
   const pidFile = join(folder, 'qemu.pid')
   // Without acceleration unless asked for: it works everywhere, and a nested /dev/kvm can be ten times slower.
@@ -69,9 +69,7 @@ export async function bootMachine(
         consoleBytes = console_.length
         lastChangeMs = now
       }
-      const fraction =
-        appliance.bootBlocks === undefined ? (now - started) / BOOT_TIMEOUT_MS : blocks / appliance.bootBlocks
-      bar.update(fraction, `${blocks} blocks, ${formatBytes(bytes)} fetched  ${lastLine(console_)}`)
+      bar.update(blocks / bootBlocks, `${blocks} blocks, ${formatBytes(bytes)} fetched  ${lastLine(console_)}`)
 
       if (readyMs !== undefined && console_.includes('APPLIANCE-WORK')) {
         bar.end('the guest is ready and has done its work')

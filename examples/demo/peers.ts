@@ -16,8 +16,8 @@ export const ROWAN = join(ROOT, 'bin/rowan')
 const ROLES = ['publisher', 'replica', 'volunteer'] as const
 type Role = (typeof ROLES)[number]
 const READY_TIMEOUT_MS = 60_000
-/** A socket's path has at most 107 bytes, and the longest one below a home is machines/NAME/…: leave room for it. */
-const MAX_HOME_BYTES = 60
+/** A socket's path has at most 107 bytes, and the longest one in a home is this. */
+const MAX_HOME_BYTES = 107 - Buffer.byteLength('/control.sock')
 
 /**
  * An empty folder for the homes: the one asked for, else .demo in the checkout, else (where that path is too long for
