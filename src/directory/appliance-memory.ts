@@ -1,9 +1,10 @@
 /**
  * What this peer has seen of each appliance, and may not be talked out of: the release rules at a client.
  *
- * - Rollback: a record with a lower sequence number than one seen before is refused.
- * - Conflict: two different records with one number are both refused, until a higher one comes.
- * - Revocation: a record under a lower delegation than the publisher's highest one seen is refused.
+ * - Revocation: a record under a lower delegation than the publisher's highest one seen is refused; one under a higher
+ *   delegation supersedes all that were seen under lower ones, whatever their numbers (image/release-order.ts).
+ * - Rollback: a record with a lower sequence number than one seen before under its delegation is refused.
+ * - Conflict: two different records with one number under one delegation are both refused, until a newer one comes.
  *
  * (The list is that of The Update Framework, specification 1.0, section 1.5.2.) Expiry is the caller's to judge: an
  * expired record is still the highest one seen. What is accepted is on disk before `accept` returns.
@@ -14,15 +15,17 @@
 import type { Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import { openLatest, type VerifiedLatest } from '../image/release.ts'
+import { compareRecords } from '../image/release-order.ts'
 import { type Catalog, type Codec, jsonCodec, type Table } from '../store/catalog.ts'
 import { MAX_APPLIANCES_REMEMBERED, MAX_PUBLISHERS_REMEMBERED } from './limits.ts'
 import { RememberedAppliance as Stored } from './proto/directory.js'
 
 /** All that is known of an appliance, whether it may be used or not. */
 export interface Remembered {
+  delegationSequence: number
   sequence: number
   digest: string
-  /** Two records with this sequence number were seen. */
+  /** Two records with these numbers were seen. */
   conflict: boolean
   /** A later delegation of the publisher revokes the key that signed it. */
   revoked: boolean
@@ -69,9 +72,9 @@ export class ApplianceMemory {
   state(appliance: string): Remembered | undefined {
     const entry = this.#entries.get(appliance)
     if (entry === undefined) return undefined
-    const { sequence, digest, conflict, seenMs, latest } = entry
-    const revoked = latest !== undefined && latest.delegationSequence < this.#highestDelegation(appliance)
-    return { sequence, digest, conflict, revoked, seenMs, latest }
+    const { delegationSequence, sequence, digest, conflict, seenMs, latest } = entry
+    const revoked = delegationSequence < this.#highestDelegation(appliance)
+    return { delegationSequence, sequence, digest, conflict, revoked, seenMs, latest }
   }
 
   /** The newest usable record of every appliance seen. */
@@ -97,15 +100,17 @@ export class ApplianceMemory {
       )
     }
     const known = this.#entries.get(appliance)
-    if (known !== undefined && latest.sequence < known.sequence) {
+    const order = known === undefined ? 1 : compareRecords(latest, known)
+    if (known !== undefined && order < 0) {
       throw new RowanError(
         'LATEST_ROLLBACK',
         `record ${latest.sequence} of ${appliance} is older than record ${known.sequence}, which was seen before`
       )
     }
-    if (known !== undefined && latest.sequence === known.sequence) return this.#acceptAgain(known, latest)
+    if (known !== undefined && order === 0) return this.#acceptAgain(known, latest)
     this.#checkRoom(appliance)
     const entry: Entry = {
+      delegationSequence: latest.delegationSequence,
       sequence: latest.sequence,
       digest: latest.digest,
       conflict: false,
@@ -119,7 +124,7 @@ export class ApplianceMemory {
     return 'newer'
   }
 
-  /** A record with the number of the newest one: the same, or a conflict. */
+  /** A record with the numbers of the newest one: the same, or a conflict. */
   async #acceptAgain(known: Entry, latest: VerifiedLatest): Promise<'same'> {
     const isOther = latest.digest !== known.digest
     if (isOther) {
@@ -156,6 +161,7 @@ export class ApplianceMemory {
     await this.#catalog.write(
       [
         this.#appliances.putOp(appliance, {
+          delegationSequence: entry.delegationSequence,
           sequence: entry.sequence,
           digest: entry.digest,
           bytes: new Uint8Array(entry.latest?.bytes ?? []),
@@ -176,9 +182,9 @@ export class ApplianceMemory {
         log.warn('what was remembered of an appliance cannot be read', { appliance })
         continue
       }
-      const { sequence, digest, conflict, seenMs } = stored
+      const { delegationSequence, sequence, digest, conflict, seenMs } = stored
       const latest = await this.#reopened(appliance, stored, log)
-      this.#entries.set(appliance, { sequence, digest, conflict, seenMs, latest, isDirty: false })
+      this.#entries.set(appliance, { delegationSequence, sequence, digest, conflict, seenMs, latest, isDirty: false })
     }
   }
 

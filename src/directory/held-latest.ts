@@ -1,11 +1,15 @@
 /**
- * A holder's table of `latest`: for each appliance the record with the highest sequence number, until it expires.
+ * A holder's table of `latest`: for each appliance the newest record (image/release-order.ts), until it expires.
  *
- * Two different records with one number prove that the publisher's key signed both, so neither can be trusted: both
- * are kept, as the evidence, and given to whoever asks, until one with a higher number comes.
+ * Two different records with one number under one delegation prove that the publisher's key signed both, so neither can
+ * be trusted: both are kept, as the evidence, and given to whoever asks, until a newer one comes.
+ *
+ * A higher delegation of a publisher revokes what is held under lower ones, in all appliances: it is given out no more,
+ * and goes, so that what a stolen key has signed takes none of the publisher's room.
  */
 
 import type { VerifiedLatest } from '../image/release.ts'
+import { compareRecords } from '../image/release-order.ts'
 import type { HolderLedger } from './holder-ledger.ts'
 import type { Change, PutOutcome, PutResult } from './holder-types.ts'
 import { CLOCK_SKEW_MS, IMAGES_PER_LATEST_ANSWER, MAX_LATEST_TTL_MS } from './limits.ts'
@@ -30,7 +34,7 @@ export interface LatestRecord {
 export interface HeldLatest extends LatestRecord {
   /** Since when this holder has had a record of this key. */
   heldSinceMs: number
-  /** Another record with the same sequence number. */
+  /** Another record with the same numbers. */
   conflicting?: Uint8Array
 }
 
@@ -57,8 +61,8 @@ export function latestRecordOf(latest: VerifiedLatest): LatestRecord {
 export class LatestTable {
   readonly #ledger: HolderLedger
   readonly #held = new Map<string, HeldLatest>()
-  /** The highest delegation seen of each publisher with a record here; a lower one is revoked. */
-  readonly #delegations = new Map<string, { sequence: number; records: number }>()
+  /** The highest delegation seen of each publisher with records here, and their keys; a lower one is revoked. */
+  readonly #publishers = new Map<string, { delegation: number; keys: Set<string> }>()
 
   constructor(ledger: HolderLedger) {
     this.#ledger = ledger
@@ -68,10 +72,10 @@ export class LatestTable {
     const before = this.#live(record.key, now)
     const refusal = this.#refusal(record, before, now)
     if (refusal !== undefined) return { outcome: refusal, changes: [] }
-    if (before?.sequence === record.sequence) return this.#conflict(before, record)
-    // An expired one that no sweep has taken away yet gives its place.
-    const expired = before === undefined ? this.#held.get(record.key) : undefined
-    if (expired !== undefined) this.#remove(expired)
+    if (before !== undefined && compareRecords(record, before) === 0) return this.#conflict(before, record)
+    // What has expired or is revoked, and no sweep has taken away yet, gives its place.
+    const obsolete = this.#obsoleteFor(record, before)
+    for (const held of obsolete) this.#remove(held)
     const noRoom = this.#ledger.refusal(
       'latest',
       record.signer,
@@ -79,30 +83,29 @@ export class LatestTable {
       before === undefined,
       before && sizeOf(before)
     )
-    if (noRoom !== undefined) {
-      return { outcome: noRoom, changes: expired === undefined ? [] : [drop(expired)] }
-    }
+    const gone = obsolete.filter(held => held.key !== record.key || noRoom !== undefined).map(drop)
+    if (noRoom !== undefined) return { outcome: noRoom, changes: gone }
     if (before !== undefined) this.#remove(before)
     const held: HeldLatest = { ...record, heldSinceMs: before?.heldSinceMs ?? now }
     this.#add(held)
-    return { outcome: 'kept', changes: [{ kind: 'keep', record: held }] }
+    return { outcome: 'kept', changes: [...gone, { kind: 'keep', record: held }] }
   }
 
-  /** The record of an appliance that has not expired. */
+  /** The record of an appliance that has neither expired nor been revoked. */
   get(appliance: string, now: number): HeldLatest | undefined {
     return this.#live(appliance, now)
   }
 
   /** Puts back what was kept before a restart; it was checked when it came. */
   restore(held: HeldLatest): boolean {
-    if (this.#held.has(held.key)) return false
+    if (this.#held.has(held.key) || held.delegationSequence < this.#delegationOf(held.signer)) return false
     if (this.#ledger.refusal('latest', held.signer, sizeOf(held), true) !== undefined) return false
     this.#add(held)
     return true
   }
 
   expire(now: number): Change[] {
-    const gone = [...this.#held.values()].filter(held => held.expiresMs <= now)
+    const gone = [...this.#held.values()].filter(held => !this.#isLive(held, now))
     for (const held of gone) this.#remove(held)
     return gone.map(drop)
   }
@@ -111,9 +114,10 @@ export class LatestTable {
     if (record.expiresMs <= now) return 'expired'
     if (record.issuedMs > now + CLOCK_SKEW_MS) return 'future'
     if (record.expiresMs > now + MAX_LATEST_TTL_MS + CLOCK_SKEW_MS) return 'future'
-    if (record.delegationSequence < (this.#delegations.get(record.signer)?.sequence ?? 0)) return 'revoked'
-    if (before === undefined || record.sequence > before.sequence) return undefined
-    if (record.sequence < before.sequence) return 'older'
+    if (record.delegationSequence < this.#delegationOf(record.signer)) return 'revoked'
+    const order = before === undefined ? 1 : compareRecords(record, before)
+    if (before === undefined || order > 0) return undefined
+    if (order < 0) return 'older'
     if (before.conflicting !== undefined) return 'conflict'
     return before.digest === record.digest ? 'known' : undefined
   }
@@ -136,27 +140,43 @@ export class LatestTable {
 
   #live(appliance: string, now: number): HeldLatest | undefined {
     const held = this.#held.get(appliance)
-    return held !== undefined && held.expiresMs > now ? held : undefined
+    return held !== undefined && this.#isLive(held, now) ? held : undefined
+  }
+
+  #isLive(held: HeldLatest, now: number): boolean {
+    return held.expiresMs > now && held.delegationSequence >= this.#delegationOf(held.signer)
+  }
+
+  #delegationOf(publisher: string): number {
+    return this.#publishers.get(publisher)?.delegation ?? 0
+  }
+
+  /** What goes when `record` comes, other than `before`, which it replaces. */
+  #obsoleteFor(record: LatestRecord, before: HeldLatest | undefined): HeldLatest[] {
+    const keys = this.#publishers.get(record.signer)?.keys ?? []
+    return [...keys]
+      .map(key => this.#held.get(key)!)
+      .filter(held => held !== before)
+      .filter(held => held.key === record.key || held.delegationSequence < record.delegationSequence)
   }
 
   #add(held: HeldLatest): void {
     this.#held.set(held.key, held)
     this.#ledger.addKey('latest')
     this.#ledger.add('latest', held.signer, sizeOf(held))
-    const seen = this.#delegations.get(held.signer) ?? { sequence: 0, records: 0 }
-    seen.sequence = Math.max(seen.sequence, held.delegationSequence)
-    seen.records++
-    this.#delegations.set(held.signer, seen)
+    const seen = this.#publishers.get(held.signer) ?? { delegation: 0, keys: new Set() }
+    seen.delegation = Math.max(seen.delegation, held.delegationSequence)
+    seen.keys.add(held.key)
+    this.#publishers.set(held.signer, seen)
   }
 
   #remove(held: HeldLatest): void {
     this.#held.delete(held.key)
     this.#ledger.removeKey('latest')
     this.#ledger.remove('latest', held.signer, sizeOf(held))
-    const seen = this.#delegations.get(held.signer)
-    if (seen === undefined) return
-    seen.records--
-    if (seen.records === 0) this.#delegations.delete(held.signer)
+    const seen = this.#publishers.get(held.signer)
+    seen?.keys.delete(held.key)
+    if (seen?.keys.size === 0) this.#publishers.delete(held.signer)
   }
 }
 

@@ -3,11 +3,12 @@
  *
  * Every record is verified here and passes the release rules (appliance-memory.ts) before it counts, so a holder can
  * withhold but not lie. The search ends when enough holders have answered and enough of them offer the same newest
- * record; a few that offer an older one are outvoted, whoever they are, because the higher number wins.
+ * record; a few that offer an older one are outvoted, whoever they are, because the newer one wins.
  */
 
 import { type ErrorCode, RowanError } from '../errors.ts'
 import { openLatest, type VerifiedLatest } from '../image/release.ts'
+import { compareRecords } from '../image/release-order.ts'
 import type { ApplianceMemory } from './appliance-memory.ts'
 import type { HolderAnswer } from './directory-client.ts'
 import { FoundReplicas } from './found-replicas.ts'
@@ -65,7 +66,7 @@ export class LatestSearch {
   #newest(): VerifiedLatest | undefined {
     let newest: VerifiedLatest | undefined
     for (const offer of this.#offers.values()) {
-      if (newest === undefined || offer.sequence > newest.sequence) newest = offer
+      if (newest === undefined || compareRecords(offer, newest) > 0) newest = offer
     }
     return newest
   }

@@ -15,6 +15,7 @@ import type { Clock, Log } from '../environment.ts'
 import { asRowanError, type ErrorCode, RowanError } from '../errors.ts'
 import { type ApplianceRef, applianceId, checkName, parseApplianceRef, splitApplianceId } from '../image/names.ts'
 import type { Release, VerifiedLatest } from '../image/release.ts'
+import { compareRecords } from '../image/release-order.ts'
 import { chooseRelease, DEFAULT_CHANNEL } from '../image/rollout.ts'
 import { type Catalog, jsonCodec, type Table } from '../store/catalog.ts'
 
@@ -143,7 +144,8 @@ export class Appliances {
     const answer = await this.#ask(appliance, options.signal)
     const remembered = memory.get(appliance)?.latest
     const offered = 'error' in answer ? undefined : answer.latest
-    const latest = offered !== undefined && offered.sequence >= (remembered?.sequence ?? 0) ? offered : remembered
+    const isNewest = offered !== undefined && (remembered === undefined || compareRecords(offered, remembered) >= 0)
+    const latest = isNewest ? offered : remembered
     if (latest === undefined) throw this.#notFound(appliance, answer)
     if (latest.expiresMs <= clock.now() && options.allowExpired !== true) {
       const refusal = 'error' in answer ? undefined : refusalOf(appliance, answer)

@@ -2,9 +2,10 @@
  * Makes the next signed record of an own appliance, keeps it, and tells the directory.
  *
  * A record is made from the newest one known: this peer's own, or one that the directory has because the publisher
- * worked on another host meanwhile. Its sequence number is above every one seen, those in conflict included. It is
- * durable here before anybody hears of it. Telling the directory is best effort: the first peer of a network publishes
- * too, and records are put again with each renewal.
+ * worked on another host meanwhile. Its sequence number is above every one seen under the same delegation, those in
+ * conflict included; a new delegation counts from one again, so it matters to nobody what the key before it has signed.
+ * It is durable here before anybody hears of it. Telling the directory is best effort: the first peer of a network
+ * publishes too, and records are put again with each renewal.
  *
  * Owns: what was issued (own-appliances.ts). Does not own: when (publisher.ts, which also keeps changes apart).
  */
@@ -13,6 +14,7 @@ import { deadline } from '../deadline.ts'
 import type { Clock, Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { type Channel, openLatest, type Release, sealLatest, type VerifiedLatest } from '../image/release.ts'
+import { compareRecords, type RecordOrder } from '../image/release-order.ts'
 import type { OwnAppliances } from './own-appliances.ts'
 import type { PublisherKeys } from './publisher-keys.ts'
 
@@ -34,8 +36,8 @@ export interface LatestPlace {
 /** The part of the appliance memory that publishing needs. */
 export interface LatestMemory {
   get(appliance: string): { latest: VerifiedLatest } | undefined
-  /** The highest sequence number seen, usable or not. */
-  state(appliance: string): { sequence: number } | undefined
+  /** The numbers of the newest one seen, usable or not. */
+  state(appliance: string): RecordOrder | undefined
   accept(latest: VerifiedLatest, nowMs: number): Promise<unknown>
 }
 
@@ -63,11 +65,20 @@ export class LatestIssuer {
     this.#latestTtlMs = settings.latestTtlMs
   }
 
-  /** Of the usable records that are here, the one with the highest sequence number. */
-  newestKnown(appliance: string): VerifiedLatest | undefined {
-    const own = this.#components.own.get(appliance)
-    const seen = this.#components.memory.get(appliance)?.latest
-    return seen !== undefined && seen.sequence > (own?.sequence ?? 0) ? seen : own
+  /**
+   * The newest of the usable records that are here: what the next one is made from. @throws as PublisherKeys.signing
+   *
+   * Once the release key was replaced here, what the old one has signed elsewhere is left aside: it may have been stolen.
+   */
+  async newestKnown(appliance: string): Promise<VerifiedLatest | undefined> {
+    const { keys, own, memory } = this.#components
+    const { delegationSequence } = await keys.signing()
+    const ours = own.get(appliance)
+    const seen = memory.get(appliance)?.latest
+    if (ours === undefined || seen === undefined) return ours ?? seen
+    const isReplaced = ours.delegationSequence < delegationSequence
+    if (isReplaced && seen.delegationSequence === ours.delegationSequence) return ours
+    return compareRecords(seen, ours) > 0 ? seen : ours
   }
 
   /** Asks the directory for a newer record, into the memory; that nobody has one is no failure. */
@@ -87,14 +98,19 @@ export class LatestIssuer {
   /**
    * Signs the next record of an appliance and keeps it.
    *
-   * @throws RowanError KEY_MISSING, DELEGATION_EXPIRED, RECORD_INVALID (too large), SIGNATURE_INVALID (the release key
-   *   was revoked from another host), DISK_FULL, STORE_IO; nothing is issued then
+   * @throws RowanError KEY_MISSING, DELEGATION_EXPIRED, RECORD_INVALID (too large, or no number is left),
+   *   SIGNATURE_INVALID (the release key was revoked from another host), DISK_FULL, STORE_IO; nothing is issued then
    */
   async issue(appliance: string, releases: Release[], channels: Channel[]): Promise<VerifiedLatest> {
     const { keys, own, memory, clock } = this.#components
-    const { releaseKey, delegation, expiresMs } = await keys.signing()
+    const { releaseKey, delegation, delegationSequence, expiresMs } = await keys.signing()
     const issuedMs = clock.now()
-    const before = Math.max(own.get(appliance)?.sequence ?? 0, memory.state(appliance)?.sequence ?? 0)
+    const seen = [own.get(appliance), memory.state(appliance)].filter(r => r?.delegationSequence === delegationSequence)
+    const before = Math.max(0, ...seen.map(record => record!.sequence))
+    if (before >= Number.MAX_SAFE_INTEGER) {
+      const says = `the last number for a record of ${appliance} was used, which only somebody else with the key does`
+      throw new RowanError('RECORD_INVALID', `${says}; \`rowan key rotate\` starts again with a new one`)
+    }
     const sealed = await sealLatest(
       {
         appliance,

@@ -36,6 +36,8 @@ export interface SigningKey {
   releaseKey: Ed25519PrivateKey
   /** The sealed delegation of `releaseKey`. */
   delegation: Uint8Array
+  /** Its number: what is signed supersedes everything under a lower one. */
+  delegationSequence: number
   /** Nothing that is signed may outlive this. */
   expiresMs: number
 }
@@ -145,12 +147,12 @@ export class PublisherKeys {
     return this.#change(async () => {
       await this.#complete()
       const { releaseKey, delegation } = this
-      const { expiresMs } = this.#state.delegation!.opened
+      const { expiresMs, sequence: delegationSequence } = this.#state.delegation!.opened
       if (expiresMs <= this.#components.clock.now()) {
         const says = `the delegation of release key ${idOf(releaseKey)} expired on ${iso(expiresMs)}`
         throw new RowanError('DELEGATION_EXPIRED', `${says}, and the root key is not here to renew it`)
       }
-      return { releaseKey, delegation, expiresMs }
+      return { releaseKey, delegation, delegationSequence, expiresMs }
     })
   }
 

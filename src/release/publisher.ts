@@ -221,7 +221,7 @@ export class Publisher {
     const onConverted = (fraction: number) => onProgress?.({ phase: 'convert', done: fraction, of: 1 })
     const input = await openImage(path, { temporaryFolder, qemuImg, signal, onConverted })
     try {
-      checkSameSize(this.#issuer.newestKnown(appliance), appliance, version, input.sizeBytes)
+      checkSameSize(await this.#issuer.newestKnown(appliance), appliance, version, input.sizeBytes)
       const nodes = images.writer()
       const onHashed = (done: number, of: number) => onProgress?.({ phase: 'hash', done, of })
       const image = await hashImage(input, { pool, nodes, log }, { onProgress: onHashed, signal, qemuImg })
@@ -241,7 +241,7 @@ export class Publisher {
   ): Promise<{ latest: VerifiedLatest; isNew: boolean }> {
     const { version, labels = {} } = request
     const name = request.channel ?? DEFAULT_CHANNEL
-    const base = this.#issuer.newestKnown(appliance)
+    const base = await this.#issuer.newestKnown(appliance)
     const releases = base?.releases ?? []
     const channels = base?.channels ?? []
     const before = channels.find(channel => channel.name === name)
@@ -291,10 +291,10 @@ export class Publisher {
     const { delegation } = await this.#components.keys.signing()
     const isDue = ({ issuedMs, delegation: signed }: VerifiedLatest) =>
       nowMs - issuedMs >= intervalMs || Buffer.compare(signed, delegation) !== 0
-    if (!isDue(this.#issuer.newestKnown(appliance)!)) return false
+    if (!isDue((await this.#issuer.newestKnown(appliance))!)) return false
     // The publisher may have worked on another host: two records with one number would be refused, both.
     await this.#issuer.learnNewest(appliance, this.#stopped.signal)
-    const newest = this.#issuer.newestKnown(appliance)!
+    const newest = (await this.#issuer.newestKnown(appliance))!
     const latest = isDue(newest)
       ? await this.#issuer.issue(appliance, newest.releases, newest.channels)
       : await this.#issuer.keep(newest)

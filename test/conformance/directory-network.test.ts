@@ -102,6 +102,32 @@ describe('a network of eight peers', () => {
     expect((await peers[3]!.directory.findLatest(one.appliance)).latest?.sequence).toBe(5)
   })
 
+  test('a stolen release key blocks nobody once the root key has delegated to another', async () => {
+    const publisher = await TestPublisher.create()
+    const issuedMs = Date.now()
+    const stolen = await publisher.latest({
+      sequence: Number.MAX_SAFE_INTEGER,
+      delegation: 1,
+      issuedMs,
+      label: 'theft'
+    })
+    expect((await peers[2]!.directory.putLatest(stolen.bytes)).kept).toBe(PEERS)
+    expect((await peers[3]!.directory.findLatest(stolen.appliance)).latest?.digest).toBe(stolen.digest)
+
+    const rotated = await publisher.rotated()
+    const healed = await rotated.latest({ sequence: 1, delegation: 2, issuedMs })
+    expect(await peers[0]!.directory.putLatest(healed.bytes)).toEqual({ asked: PEERS, kept: PEERS, refused: [] })
+    // Whoever had the stolen one, and whoever never saw it.
+    for (const peer of [peers[3]!, peers[7]!]) {
+      const found = await peer.directory.findLatest(stolen.appliance)
+      expect([found.latest?.digest, found.refused]).toEqual([healed.digest, []])
+    }
+    // The thief comes again: holders refuse, and so do peers that are offered it in another way.
+    const thief = peers[2]!
+    await expect(thief.directory.putLatest(stolen.bytes)).resolves.toMatchObject({ kept: 0 })
+    await expect(peers[3]!.memory.accept(stolen, Date.now())).rejects.toMatchObject({ code: 'SIGNATURE_INVALID' })
+  })
+
   test('a replica that announces an address which is not its own is not counted as reached', async () => {
     const image = imageNumber(88)
     const liar = peers[4]!

@@ -382,6 +382,7 @@ export interface RememberedAppliance {
     bytes: Uint8Array<ArrayBuffer>;
     conflict: boolean;
     seenMs: number;
+    delegationSequence: number;
 }
 export declare namespace RememberedAppliance {
     const codec: () => Codec<RememberedAppliance>;
@@ -405,7 +406,11 @@ export declare namespace RememberedAppliance {
         field: '$.seenMs';
         value: number;
     }
+    interface RememberedApplianceDelegationSequenceFieldEvent {
+        field: '$.delegationSequence';
+        value: number;
+    }
     function encode(obj: Partial<RememberedAppliance>): Uint8Array<ArrayBuffer>;
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<RememberedAppliance>): RememberedAppliance;
-    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<RememberedAppliance>): Generator<RememberedApplianceSequenceFieldEvent | RememberedApplianceDigestFieldEvent | RememberedApplianceBytesFieldEvent | RememberedApplianceConflictFieldEvent | RememberedApplianceSeenMsFieldEvent>;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<RememberedAppliance>): Generator<RememberedApplianceSequenceFieldEvent | RememberedApplianceDigestFieldEvent | RememberedApplianceBytesFieldEvent | RememberedApplianceConflictFieldEvent | RememberedApplianceSeenMsFieldEvent | RememberedApplianceDelegationSequenceFieldEvent>;
 }

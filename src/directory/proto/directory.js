@@ -1350,6 +1350,10 @@ export var RememberedAppliance;
                     w.uint32(40);
                     w.uint64Number(obj.seenMs);
                 }
+                if ((obj.delegationSequence != null && obj.delegationSequence !== 0)) {
+                    w.uint32(48);
+                    w.uint64Number(obj.delegationSequence);
+                }
                 if (opts.lengthDelimited !== false) {
                     w.ldelim();
                 }
@@ -1359,7 +1363,8 @@ export var RememberedAppliance;
                     digest: '',
                     bytes: uint8ArrayAlloc(0),
                     conflict: false,
-                    seenMs: 0
+                    seenMs: 0,
+                    delegationSequence: 0
                 };
                 const end = length == null ? reader.len : reader.pos + length;
                 while (reader.pos < end) {
@@ -1383,6 +1388,10 @@ export var RememberedAppliance;
                         }
                         case 5: {
                             obj.seenMs = reader.uint64Number();
+                            break;
+                        }
+                        case 6: {
+                            obj.delegationSequence = reader.uint64Number();
                             break;
                         }
                         default: {
@@ -1428,6 +1437,13 @@ export var RememberedAppliance;
                         case 5: {
                             yield {
                                 field: `${prefix}.seenMs`,
+                                value: reader.uint64Number()
+                            };
+                            break;
+                        }
+                        case 6: {
+                            yield {
+                                field: `${prefix}.delegationSequence`,
                                 value: reader.uint64Number()
                             };
                             break;

@@ -86,6 +86,33 @@ describe('the release rules at a client', () => {
     expect(memory.get(before.appliance)?.latest.sequence).toBe(2)
   })
 
+  test('a higher delegation supersedes whatever number a lower one has signed, also after a restart', async () => {
+    const stolen = await publisher.latest({ sequence: Number.MAX_SAFE_INTEGER, delegation: 1 })
+    await memory.accept(stolen, NOW)
+    await restart()
+    const rotated = await publisher.rotated()
+    const healed = await rotated.latest({ sequence: 1, delegation: 2 })
+    expect(await memory.accept(healed, NOW)).toBe('newer')
+    expect(await memory.accept(healed, NOW)).toBe('same')
+    await restart()
+    expect(memory.get(stolen.appliance)?.latest.digest).toBe(healed.digest)
+    await expect(memory.accept(stolen, NOW)).rejects.toMatchObject({ code: 'SIGNATURE_INVALID' })
+    await memory.accept(await rotated.latest({ sequence: 2, delegation: 2 }), NOW)
+    await expect(memory.accept(healed, NOW)).rejects.toMatchObject({ code: 'LATEST_ROLLBACK' })
+  })
+
+  test('one number under two delegations is no conflict, and ends one under the lower', async () => {
+    const one = await publisher.latest({ sequence: 3, delegation: 1, label: 'one' })
+    const other = await publisher.latest({ sequence: 3, delegation: 1, label: 'other' })
+    await memory.accept(one, NOW)
+    await expect(memory.accept(other, NOW)).rejects.toMatchObject({ code: 'LATEST_CONFLICT' })
+    const higher = await publisher.latest({ sequence: 3, delegation: 2 })
+    expect(await memory.accept(higher, NOW)).toBe('newer')
+    expect(memory.get(one.appliance)?.latest.digest).toBe(higher.digest)
+    const twin = await publisher.latest({ sequence: 3, delegation: 2, label: 'twin' })
+    await expect(memory.accept(twin, NOW)).rejects.toMatchObject({ code: 'LATEST_CONFLICT' })
+  })
+
   test('a record whose writing failed is written when it comes again', async () => {
     const latest = await publisher.latest()
     const write = vi.spyOn(catalog, 'write').mockRejectedValueOnce(new RowanError('DISK_FULL', 'full'))

@@ -75,6 +75,53 @@ describe('the latest table of a holder', () => {
     expect(holder.put(stranger, NOW).outcome).toBe('kept')
   })
 
+  test('a higher delegation supersedes whatever number a lower one has signed', () => {
+    const holder = newHolder()
+    const put = (delegationSequence: number, sequence: number, digest = 'a') =>
+      holder.put(latestEntry({ delegationSequence, sequence, digest }), NOW).outcome
+    expect(put(1, Number.MAX_SAFE_INTEGER)).toBe('kept')
+    expect(put(1, Number.MAX_SAFE_INTEGER, 'b')).toBe('conflict')
+    expect(put(2, 1)).toBe('kept')
+    expect(holder.getLatest(APPLIANCE, NOW).held).toMatchObject({ delegationSequence: 2, sequence: 1 })
+    expect(holder.getLatest(APPLIANCE, NOW).held?.conflicting).toBeUndefined()
+    expect(put(1, Number.MAX_SAFE_INTEGER)).toBe('revoked')
+    // One number under two delegations is no conflict.
+    expect(put(3, 1, 'c')).toBe('kept')
+    expect(put(3, 1, 'd')).toBe('conflict')
+    expect(put(3, 0)).toBe('older')
+  })
+
+  test('what a revoked key has signed leaves, and takes none of the room of its publisher', () => {
+    const holder = newHolder()
+    const put = (name: string, delegationSequence: number) =>
+      holder.put(
+        latestEntry({ key: `p/${name}`, signer: 'p', delegationSequence, sequence: 9, sizeBytes: 256 * 1024 }),
+        NOW
+      )
+    const stolen: string[] = []
+    while (put(`x${stolen.length}`, 1).outcome === 'kept') stolen.push(`p/x${stolen.length}`)
+    expect(put('mine', 1).outcome).toBe('full-signer')
+    const { outcome, changes } = put('mine', 2)
+    expect(outcome).toBe('kept')
+    expect(changes.filter(change => change.kind === 'drop').map(change => change.key)).toEqual(stolen)
+    expect(holder.getLatest(stolen[0]!, NOW).held).toBeUndefined()
+    expect(holder.usage('latest')).toMatchObject({ records: 1, keys: 1 })
+  })
+
+  test('what was revoked and comes back from disk is not given out', () => {
+    const holder = newHolder()
+    const held = (key: string, delegationSequence: number) => ({
+      ...latestEntry({ key, delegationSequence }),
+      heldSinceMs: NOW
+    })
+    expect(holder.restore(held('publisher-1/desk', 1))).toBe(true)
+    expect(holder.restore(held('publisher-1/grid', 2))).toBe(true)
+    expect(holder.restore(held('publisher-1/home', 1))).toBe(false)
+    expect(holder.getLatest('publisher-1/desk', NOW).held).toBeUndefined()
+    expect(holder.expire(NOW)).toMatchObject([{ kind: 'drop', key: 'publisher-1/desk' }])
+    expect(holder.usage('latest').records).toBe(1)
+  })
+
   test('answers with replicas of the current images, each with a share', () => {
     const holder = newHolder()
     holder.put(latestEntry({ images: [imageNumber(1), imageNumber(2)] }), NOW)

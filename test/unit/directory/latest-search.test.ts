@@ -74,6 +74,18 @@ describe('a search for the newest record', () => {
     }
   })
 
+  test('the higher delegation wins over every number, however many offer the lower one', async () => {
+    const stolen = await publisher.latest({ sequence: Number.MAX_SAFE_INTEGER, delegation: 1 })
+    const healed = await (await publisher.rotated()).latest({ sequence: 1, delegation: 2 })
+    for (let i = 0; i < 4; i++) await search.consult(`stale${i}`, says({ record: stolen.bytes }))
+    await search.consult('fresh', says({ record: healed.bytes }))
+    // Those that agree on the lower one do not count.
+    expect(search.isEnough(5, 20)).toBe(false)
+    expect(search.result()?.digest).toBe(healed.digest)
+    await search.consult('late', says({ record: stolen.bytes }))
+    expect(search.refused).toMatchObject([{ peer: 'late', code: 'SIGNATURE_INVALID' }])
+  })
+
   test('with few holders all of them are enough', async () => {
     const latest = await publisher.latest()
     expect(search.isEnough(1, 1)).toBe(false)

@@ -115,6 +115,11 @@ export class TestPublisher {
     return this.root.publicKey.toString()
   }
 
+  /** The same publisher with another release key. */
+  async rotated(): Promise<TestPublisher> {
+    return new TestPublisher(this.root, await generateKeyPair('Ed25519'))
+  }
+
   appliance(name = 'grid'): string {
     return `${this.id}/${name}`
   }

@@ -3,6 +3,7 @@ import { cp, mkdir, readdir, rm, truncate, utimes, writeFile } from 'node:fs/pro
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { openLatest, sealLatest } from '../../../src/image/release.ts'
 import { chooseRelease } from '../../../src/image/rollout.ts'
 import { DELEGATION_LIFETIME_MS, PublisherKeys } from '../../../src/release/publisher-keys.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
@@ -209,7 +210,8 @@ describe('one publisher on two hosts', () => {
     async how => {
       await openOther(how)
       await publish('v1.raw', 'v1')
-      expect(await publish('v2.raw', 'v2', {}, other)).toMatchObject({ sequence: 2 })
+      // A delegation of its own counts from one.
+      expect(await publish('v2.raw', 'v2', {}, other)).toMatchObject({ sequence: how === 'copied' ? 2 : 1 })
       expect(record().releases.map(({ version }) => version)).toEqual(['v1', 'v2'])
       await expect(publish('v2.raw', 'v1', {}, other)).rejects.toMatchObject({ code: 'RELEASE_EXISTS' })
     }
@@ -242,7 +244,7 @@ describe('one publisher on two hosts', () => {
     })
     expect(peer.publisher.own()).toMatchObject([{ sequence: 1 }])
     await peer.keys.rotate()
-    expect(await publish('v2.raw', 'v3')).toMatchObject({ sequence: 3 })
+    expect(await publish('v2.raw', 'v3')).toMatchObject({ sequence: 1 })
     expect(record().releases.map(({ version }) => version)).toEqual(['v1', 'v2', 'v3'])
   })
 
@@ -292,10 +294,29 @@ describe('renewal', () => {
   test('follows a new release key at once', async () => {
     await publish('v1.raw', 'v1')
     await peer.keys.rotate()
+    const before = record().delegationSequence
     expect(await peer.publisher.renewDue(clock.now())).toBe(1)
-    expect(record().sequence).toBe(2)
+    expect(record().sequence).toBe(1)
     // Whoever has seen it refuses what the old key signed.
-    expect(record().delegationSequence).toBeGreaterThan(0)
+    expect(record().delegationSequence).toBeGreaterThan(before)
+  })
+
+  test('a thief who signed the last number there is, and other releases, is shut out by a new release key', async () => {
+    await publish('v1.raw', 'v1')
+    const { releaseKey, delegation } = await peer.keys.signing()
+    const theft = { ...record(), delegation, sequence: Number.MAX_SAFE_INTEGER }
+    theft.releases = [{ ...theft.releases[0]!, image: 'e'.repeat(64) }]
+    directory.records.set(grid(), await openLatest(await sealLatest(theft, releaseKey)))
+    await expect(publish('v2.raw', 'v2')).rejects.toMatchObject({
+      code: 'RECORD_INVALID',
+      message: expect.stringContaining('rowan key rotate')
+    })
+    await peer.keys.rotate()
+    expect(await peer.publisher.renewDue(clock.now())).toBe(1)
+    // Signed anew is what was released here.
+    expect(record()).toMatchObject({ sequence: 1, releases: [{ image: await plainImageId(path('v1.raw')) }] })
+    expect(peer.memory.get(grid())?.latest.digest).toBe(record().digest)
+    expect(await publish('v2.raw', 'v2')).toMatchObject({ sequence: 2 })
   })
 
   test('never outlives the delegation, and ends with it', async () => {
