@@ -6,11 +6,12 @@
 import { type Command, Option } from 'commander'
 import { RowanError } from '../../src/errors.ts'
 import { parseApplianceRef } from '../../src/image/names.ts'
+import { kvmIsFaster } from '../../src/machine/accelerator.ts'
 import { kvmUsable, runGuest } from '../../src/machine/guest.ts'
 import { type GuestNetwork, startGuestNetwork } from '../../src/machine/guest-network.ts'
-import { openings, type QemuNetwork, qemuCommand, shellLine } from '../../src/machine/qemu.ts'
+import { choosesAccelerator, openings, type QemuNetwork, qemuCommand, shellLine } from '../../src/machine/qemu.ts'
 import type { AttachResult } from '../../src/node/daemon-api.ts'
-import { lineLog, systemClock } from '../../src/node/system.ts'
+import { lineLog, readBootId, systemClock } from '../../src/node/system.ts'
 import { formatDuration } from '../../src/node/units.ts'
 import type { Session } from '../session.ts'
 import { shortAppliance } from '../text.ts'
@@ -59,12 +60,13 @@ async function run(session: Session, target: string, extra: string[], options: R
   let relay: GuestNetwork | undefined
   try {
     if (options.net === 'user') relay = await startGuestNetwork({ clock: systemClock, log })
+    const probe = { file: session.home.accelerator, bootId: readBootId() }
     const command = qemuCommand({
       machine: attached.machine,
       socketPath: session.home.nbdSocket,
       readOnly: attached.readOnly,
       network: relay === undefined ? { mode: options.net as 'none' } : { mode: 'user', socketPath: relay.socketPath },
-      kvm: kvmUsable(),
+      kvm: !choosesAccelerator(extra) && kvmUsable() && (await kvmIsFaster({ clock: systemClock, log }, probe)),
       terminal: process.stdin.isTTY === true,
       extra
     })

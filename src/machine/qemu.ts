@@ -15,7 +15,7 @@ export interface QemuOptions {
   socketPath: string
   readOnly: boolean
   network: QemuNetwork
-  /** Whether /dev/kvm can be opened. If KVM fails all the same, QEMU goes on without. */
+  /** Whether to use KVM (see accelerator.ts). If KVM fails all the same, QEMU goes on without. */
   kvm: boolean
   /** Whether a person is at the console: Ctrl-C then goes to the guest, and Ctrl-A X ends it. */
   terminal: boolean
@@ -47,6 +47,11 @@ export function qemuCommand(options: QemuOptions): { file: string; args: string[
     args.push('-serial', options.terminal || given.has('-nographic') ? 'mon:stdio' : 'stdio')
   }
   return { file: QEMU, args: [...args, ...options.extra] }
+}
+
+/** Whether the user chose the accelerator. */
+export function choosesAccelerator(extra: readonly string[]): boolean {
+  return givesAcceleration(userOptions(extra))
 }
 
 /** What a user gave of options that open the guest to the host or the network; for a warning. */

@@ -42,7 +42,7 @@ export async function checkHost(home: HomePaths): Promise<DoctorRow[]> {
     }),
     ...(await Promise.all(tools.map(checkTool))),
     kvmUsable()
-      ? { check: 'kvm', ok: true, detail: 'guests run with acceleration', advice: '' }
+      ? { check: 'kvm', ok: true, detail: 'it can be used; `rowan run` tries once whether it is faster', advice: '' }
       : {
           check: 'kvm',
           ok: false,

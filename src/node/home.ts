@@ -20,6 +20,8 @@ export interface HomePaths {
   readonly tmp: string
   readonly controlSocket: string
   readonly nbdSocket: string
+  /** Which accelerator is faster on this host. */
+  readonly accelerator: string
 }
 
 /** The paths inside a home; makes nothing. */
@@ -34,7 +36,8 @@ export function homePaths(directory: string): HomePaths {
     machines: inside('machines'),
     tmp: inside('tmp'),
     controlSocket: inside('control.sock'),
-    nbdSocket: inside('nbd.sock')
+    nbdSocket: inside('nbd.sock'),
+    accelerator: inside('accelerator.json')
   }
 }
 

@@ -2,6 +2,7 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { RowanError } from '../../../src/errors.ts'
+import { readBootId } from '../../../src/node/system.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
 import { endProcesses, start } from '../../tools/processes.ts'
 import { waitUntil } from '../../tools/wait.ts'
@@ -31,6 +32,9 @@ beforeEach(async () => {
       return { ...ATTACHED, machine, created: machine !== 'old' }
     }
   })
+  // what stands in for QEMU is no machine to be tried out
+  const answer = { bootId: readBootId(), kvmIsFaster: false }
+  await writeFile(join(daemon.home, 'accelerator.json'), JSON.stringify(answer))
 })
 
 afterEach(async () => {

@@ -1,0 +1,67 @@
+import { chmod, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { kvmIsFaster } from '../../../src/machine/accelerator.ts'
+import { lineLog, systemClock } from '../../../src/node/system.ts'
+import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
+import { describeWithTools } from '../../tools/need.ts'
+
+let folder: string
+const components = { clock: systemClock, log: lineLog('silent') }
+
+beforeEach(async () => {
+  folder = await temporaryFolder()
+})
+
+afterEach(removeFolders)
+
+/** A program in QEMU's place: what it does under each accelerator. It notes how often it was called. */
+async function settingsWith(scripts: { kvm: string; tcg: string }, bootId = 'boot-1') {
+  const qemu = join(folder, 'qemu')
+  const cases = `case "$*" in *"-accel kvm"*) ${scripts.kvm};; *) ${scripts.tcg};; esac`
+  await writeFile(qemu, `#!/bin/sh\necho called >> ${folder}/calls\n${cases}\n`)
+  await chmod(qemu, 0o755)
+  return { file: join(folder, 'accelerator.json'), bootId, qemu }
+}
+
+const calls = async () => (await readFile(join(folder, 'calls'), 'utf8')).trimEnd().split('\n').length
+
+test.each([
+  ['is used when it does the probe', { kvm: 'exit 1', tcg: 'exit 1' }, true],
+  ['is not used when it takes far longer than emulation', { kvm: 'exec sleep 30', tcg: 'exit 1' }, false],
+  ['is not used when it fails', { kvm: 'exit 2', tcg: 'exit 1' }, false]
+])('KVM %s', async (_, scripts, expected) => {
+  expect(await kvmIsFaster(components, await settingsWith(scripts))).toBe(expected)
+})
+
+test('the answer is kept until the host boots again', async () => {
+  const settings = await settingsWith({ kvm: 'exit 1', tcg: 'exit 1' })
+  await kvmIsFaster(components, settings)
+  expect(await calls()).toBe(2)
+  expect(await kvmIsFaster(components, settings)).toBe(true)
+  expect(await calls()).toBe(2)
+  await kvmIsFaster(components, { ...settings, bootId: 'boot-2' })
+  expect(await calls()).toBe(4)
+})
+
+test('a damaged answer is found out again; one that cannot be kept is given all the same', async () => {
+  const settings = await settingsWith({ kvm: 'exit 1', tcg: 'exit 1' })
+  await writeFile(settings.file, '{"bootId":')
+  expect(await kvmIsFaster(components, settings)).toBe(true)
+  expect(await kvmIsFaster(components, { ...settings, file: join(folder, 'no', 'such', 'folder') })).toBe(true)
+})
+
+test('without QEMU there is no answer, and none is kept', async () => {
+  const settings = await settingsWith({ kvm: 'exit 1', tcg: 'exit 1' })
+  expect(await kvmIsFaster(components, { ...settings, qemu: join(folder, 'absent') })).toBe(false)
+  await expect(readFile(settings.file)).rejects.toMatchObject({ code: 'ENOENT' })
+})
+
+describeWithTools('the real QEMU', ['qemu-system-x86_64'], () => {
+  test('runs the probe to its end when emulating', async () => {
+    const settings = await settingsWith({ kvm: 'exit 2', tcg: 'exec qemu-system-x86_64 "$@"' })
+    await kvmIsFaster(components, settings)
+    // an answer is kept only when one of the two came to its end
+    expect(JSON.parse(await readFile(settings.file, 'utf8'))).toEqual({ bootId: 'boot-1', kvmIsFaster: false })
+  })
+})
