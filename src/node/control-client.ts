@@ -2,12 +2,14 @@
  * The command line's mouth: sends one command to the daemon of a home and reads its answer line by line.
  */
 import { type IncomingMessage, request } from 'node:http'
+import { pipe } from 'it-pipe'
 import { ERRORS, type ErrorCode, RowanError } from '../errors.ts'
 import { checkSocketPath } from '../socket-path.ts'
 import type { Command, Params, Progress, Results } from './daemon-api.ts'
+import { splitLines } from './split-lines.ts'
 
 /** The longest line of an answer: `status` of a thousand machines is under 1 MiB. */
-export const MAX_ANSWER_LINE_BYTES = 64 * 1024 * 1024
+export const MAX_ANSWER_LINE_CHARS = 64 * 1024 * 1024
 
 export interface CallOptions {
   signal?: AbortSignal
@@ -34,8 +36,7 @@ export class ControlClient {
    */
   async call<C extends Command>(command: C, params: Params<C>, options: CallOptions = {}): Promise<Results[C]> {
     const response = await this.#send('POST', command, JSON.stringify(params), options.signal)
-    for await (const line of this.#lines(response)) {
-      const answer = parseLine(line)
+    for await (const answer of this.#answers(response)) {
       if (answer.progress !== undefined) options.onProgress?.(answer.progress)
       if (answer.error !== undefined) throw errorFrom(answer.error)
       if (answer.result !== undefined) return answer.result as Results[C]
@@ -46,7 +47,7 @@ export class ControlClient {
   /** @throws RowanError DAEMON_NOT_RUNNING */
   async ping(options: { signal?: AbortSignal } = {}): Promise<{ ok: boolean; version: string; pid: number }> {
     const response = await this.#send('GET', 'ping', undefined, options.signal)
-    for await (const line of this.#lines(response)) return JSON.parse(line)
+    for await (const answer of this.#answers(response)) return answer as { ok: boolean; version: string; pid: number }
     throw this.#gone()
   }
 
@@ -67,22 +68,11 @@ export class ControlClient {
     })
   }
 
-  async *#lines(response: IncomingMessage): AsyncGenerator<string> {
+  /** The answer's lines, parsed; what breaks the connection comes as one of our errors. */
+  async *#answers(response: IncomingMessage): AsyncGenerator<AnswerLine> {
     response.setEncoding('utf8')
-    let pending = ''
     try {
-      for await (const chunk of response as AsyncIterable<string>) {
-        pending += chunk
-        let end = pending.indexOf('\n')
-        while (end >= 0) {
-          yield pending.slice(0, end)
-          pending = pending.slice(end + 1)
-          end = pending.indexOf('\n')
-        }
-        if (pending.length > MAX_ANSWER_LINE_BYTES) {
-          throw new RowanError('LIMIT_EXCEEDED', `an answer line is longer than ${MAX_ANSWER_LINE_BYTES} bytes`)
-        }
-      }
+      yield* pipe(response as AsyncIterable<string>, source => splitLines(source, MAX_ANSWER_LINE_CHARS), parseLines)
     } catch (error) {
       throw error instanceof RowanError ? error : this.#failure(error as NodeJS.ErrnoException, undefined)
     }
@@ -106,11 +96,15 @@ export class ControlClient {
   }
 }
 
-function parseLine(line: string): AnswerLine {
-  try {
-    return JSON.parse(line)
-  } catch (error) {
-    throw new RowanError('REQUEST_INVALID', `the daemon's answer is not JSON: ${line.slice(0, 100)}`, { cause: error })
+async function* parseLines(lines: AsyncIterable<string>): AsyncGenerator<AnswerLine> {
+  for await (const line of lines) {
+    try {
+      yield JSON.parse(line)
+    } catch (error) {
+      throw new RowanError('REQUEST_INVALID', `the daemon's answer is not JSON: ${line.slice(0, 100)}`, {
+        cause: error
+      })
+    }
   }
 }
 

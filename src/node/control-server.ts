@@ -12,6 +12,7 @@
  */
 import { chmodSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { checkSocketPath, freeSocketPath } from '../socket-path.ts'
@@ -22,6 +23,8 @@ export const MAX_REQUEST_BYTES = 1024 * 1024
 export const MAX_CONTROL_CONNECTIONS = 64
 /** A request must be complete by then; the answer may take as long as it takes. */
 const REQUEST_TIMEOUT_MS = 10_000
+/** How long `stop` waits for commands that were aborted, and for clients to take their answers. */
+export const STOP_TIMEOUT_MS = 5_000
 
 export interface ControlServerSettings {
   socketPath: string
@@ -35,6 +38,8 @@ export class ControlServer {
   readonly #settings: ControlServerSettings
   readonly #server: Server
   readonly #running = new Set<AbortController>()
+  /** Clients that have not asked for anything yet, or not in full. */
+  readonly #silent = new Set<Socket>()
 
   constructor(components: { commands: CommandTable; log: Log }, settings: ControlServerSettings) {
     this.#commands = components.commands
@@ -47,6 +52,10 @@ export class ControlServer {
       })
     })
     this.#server.maxConnections = MAX_CONTROL_CONNECTIONS
+    this.#server.on('connection', (socket: Socket) => {
+      this.#silent.add(socket)
+      socket.once('close', () => this.#silent.delete(socket))
+    })
   }
 
   /** @throws RowanError SOCKET_PATH_TOO_LONG, HOME_IN_USE when somebody answers there already, LISTEN_FAILED */
@@ -71,15 +80,23 @@ export class ControlServer {
     chmodSync(socketPath, 0o600)
   }
 
-  /** Takes no more requests, aborts the running commands and waits until each has answered. */
+  /**
+   * Takes no more requests, aborts the running commands and waits, for a bounded time, until each has answered. Whoever
+   * has not asked in full is cut off at once: Node's time-out for requests ends when the server closes.
+   */
   async stop(): Promise<void> {
     if (!this.#server.listening) return
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()))
     for (const controller of this.#running) {
       controller.abort(new RowanError('ABORTED', 'the daemon is stopping'))
     }
-    this.#server.closeIdleConnections()
+    for (const socket of this.#silent) socket.destroy()
+    const timer = setTimeout(() => {
+      this.#log.warn('control clients are cut off before they were answered', { running: this.#running.size })
+      this.#server.closeAllConnections()
+    }, STOP_TIMEOUT_MS)
     await closed
+    clearTimeout(timer)
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -96,6 +113,7 @@ export class ControlServer {
     if (command === undefined) return refuse(response, 404, `there is no command "${url.slice(0, 100)}"`)
     if (request.method !== 'POST') return refuse(response, 405, `a command is sent by POST, not ${request.method}`)
     const body = await readBody(request)
+    this.#silent.delete(request.socket)
     if (body === undefined) return refuse(response, 413, `the request is larger than ${MAX_REQUEST_BYTES} bytes`)
     let params: unknown
     try {

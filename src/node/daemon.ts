@@ -7,7 +7,6 @@
  *
  * Owns: the order. Does not own: any work, which is in the rooms; what the commands do is in commands.ts.
  */
-import { mayDial, REACH, type Reach, reachMet } from '../directory/addresses.ts'
 import { ApplianceMemory } from '../directory/appliance-memory.ts'
 import { Directory } from '../directory/directory.ts'
 import { KadRouting } from '../directory/kad-routing.ts'
@@ -29,7 +28,8 @@ import { makeHome } from './home.ts'
 import { Network } from './join.ts'
 import { JoinedRouting } from './joined-routing.ts'
 import { LatestExchange } from './latest-exchange.ts'
-import { type RowanPeer, startPeer } from './peer.ts'
+import { Neighbourhood } from './neighbourhood.ts'
+import { startPeer } from './peer.ts'
 import { checkPeer } from './peer-checks.ts'
 import { loadPeerKey } from './peer-key.ts'
 import { type ServeSituation, servesAtStart, serveWhenReachable } from './reachability.ts'
@@ -98,9 +98,12 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const { listen, announce, bootstrap } = settings.network
   const situation: ServeSituation = { policy: settings.directory.serve, listen, announce, bootstrap }
   const dhtServer = servesAtStart(situation)
-  const peer = await startPeer({ privateKey, listen, announce, dhtServer, maxPeers: MAX_CONNECTIONS })
+  const neighbourhood = new Neighbourhood()
+  const mayDial = (address: string) => neighbourhood.mayDial(address)
+  const peer = await startPeer({ privateKey, listen, announce, dhtServer, maxPeers: MAX_CONNECTIONS, mayDial })
+  peer.addEventListener('connection:open', ({ detail }) => neighbourhood.met(detail.remoteAddr.toString()))
   started.add('the peer', () => peer.stop())
-  const network = new Network({ peer, catalog, clock, log }, { bootstrap })
+  const network = new Network({ peer, neighbourhood, catalog, clock, log }, { bootstrap })
   const addresses = () => peer.getMultiaddrs().map(String)
   const self = peer.peerId.toString()
   const { dht } = peer.services
@@ -117,7 +120,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       pool,
       findReplicas: (image, options) => directory.findReplicas(image, options),
       records: new LatestExchange({ memory, clock, log }),
-      mayDial: address => mayDial(address.toString(), nearestMet(peer)),
+      mayDial: address => mayDial(address.toString()),
       clock,
       random,
       log
@@ -203,14 +206,4 @@ function watchAddresses(addresses: () => string[], changed: () => void): () => v
 
 function unlessUnlimited(rate: number): number | undefined {
   return Number.isFinite(rate) ? rate : undefined
-}
-
-/** How near this peer met the nearest of those that it is connected to: a replica is looked for no nearer than that. */
-function nearestMet(peer: RowanPeer): Reach {
-  let nearest: Reach = REACH.public
-  for (const { remoteAddr } of peer.getConnections()) {
-    const met = reachMet(remoteAddr.toString())
-    if (met > nearest) nearest = met
-  }
-  return nearest
 }

@@ -10,9 +10,11 @@
 import type { KadDHT } from '@libp2p/kad-dht'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { PROTOCOL } from '../cluster.ts'
+import { mayDial, reachMet } from '../directory/addresses.ts'
 import type { Clock, Log, Timer } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { type Catalog, jsonCodec, type Table } from '../store/catalog.ts'
+import type { Neighbourhood } from './neighbourhood.ts'
 import type { RowanPeer } from './peer.ts'
 
 const FIRST_RETRY_MS = 500
@@ -35,6 +37,7 @@ interface RememberedPeer {
 
 export interface NetworkComponents {
   peer: RowanPeer
+  neighbourhood: Neighbourhood
   catalog: Catalog
   clock: Clock
   log: Log
@@ -118,6 +121,7 @@ export class Network {
 
   async #call(addresses: Multiaddr[]): Promise<void> {
     const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(DIAL_TIMEOUT_MS)])
+    this.#components.neighbourhood.name(addresses.map(String))
     try {
       await this.#components.peer.dial(addresses, { signal })
     } catch (error) {
@@ -133,7 +137,13 @@ export class Network {
       // only those who answer the DHT's questions are of use at the next start
       if (!known.protocols.includes(PROTOCOL.dht)) continue
       const id = connection.remotePeer.toString()
-      const addresses = known.addresses.slice(0, MAX_ADDRESSES).map(({ multiaddr }) => withPeer(multiaddr, id))
+      const met = reachMet(connection.remoteAddr.toString())
+      // What it says of itself counts as far as it was met; the address that it was called at is proven.
+      const isUsable = (address: string) => mayDial(address, met) || address === connection.remoteAddr.toString()
+      const addresses = known.addresses
+        .map(({ multiaddr }) => withPeer(multiaddr, id))
+        .filter(isUsable)
+        .slice(0, MAX_ADDRESSES)
       if (addresses.length > 0) await this.#remembered.put(id, { addresses, lastSeenMs: clock.now() })
     }
     await this.#forgetOldest()

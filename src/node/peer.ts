@@ -24,6 +24,8 @@ export interface PeerSettings {
   /** Whether this peer answers the DHT's questions from its first moment on. */
   dhtServer: boolean
   maxPeers: number
+  /** Whether an address that came from wherever may be dialled. */
+  mayDial: (address: string) => boolean
 }
 
 export type RowanPeer = Libp2p<{
@@ -75,6 +77,8 @@ export async function startPeer(settings: PeerSettings): Promise<RowanPeer> {
         inboundConnectionThreshold: INBOUND_CONNECTIONS_A_SECOND,
         maxIncomingPendingConnections: MAX_PENDING_INBOUND
       },
+      // the DHT and identify pass on whatever addresses they are told; every dial comes by here
+      connectionGater: { denyDialMultiaddr: address => !settings.mayDial(address.toString()) },
       // it opens a stream every ten seconds to every peer; the swarm measures its own round trips
       connectionMonitor: { enabled: false },
       peerStore: { maxAddressAge: PEER_AGE_MS, maxPeerAge: PEER_AGE_MS },

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { RowanError } from '../../../src/errors.ts'
 import { ControlClient } from '../../../src/node/control-client.ts'
-import { ControlServer, MAX_REQUEST_BYTES } from '../../../src/node/control-server.ts'
+import { ControlServer, MAX_REQUEST_BYTES, STOP_TIMEOUT_MS } from '../../../src/node/control-server.ts'
 import { type CommandTable, commandTable, type Handlers, type Progress } from '../../../src/node/daemon-api.ts'
 import { lineLog } from '../../../src/node/system.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
@@ -256,3 +256,39 @@ async function leaveSocketBehind(path: string): Promise<void> {
   spawnSync(process.execPath, ['-e', script])
   expect((await stat(path)).isSocket()).toBe(true)
 }
+
+describe('stopping', () => {
+  test.each([
+    ['nothing', ''],
+    ['half a line', 'POST /v1/sta'],
+    ['half a body', 'POST /v1/status HTTP/1.1\r\nHost: rowan\r\nContent-Length: 10\r\n\r\n{']
+  ])('does not wait for a client that has said %s', async (_what, said) => {
+    await serve({ status: async () => ({}) })
+    const client = connect(socketPath).resume()
+    client.on('error', () => client.destroy())
+    await new Promise<void>(resolve => client.once('connect', resolve))
+    await new Promise<void>(resolve => client.write(said, () => resolve()))
+    // The server has taken the connection once it answers another that came after it.
+    await raw('GET', '/v1/ping')
+    const gone = new Promise<void>(resolve => client.once('close', () => resolve()))
+    const startedMs = performance.now()
+    await server?.stop()
+    await gone
+    expect(performance.now() - startedMs).toBeLessThan(STOP_TIMEOUT_MS / 2)
+  })
+
+  test('does not wait for a command that goes on for ever', async () => {
+    const started = Promise.withResolvers<void>()
+    const client = await serve({
+      status: () => {
+        started.resolve()
+        return new Promise(() => undefined)
+      }
+    })
+    const answer = client.call('status', {}).catch((error: unknown) => error)
+    await started.promise
+    await server?.stop()
+    expect(await answer).toBeInstanceOf(RowanError)
+    expect(logged.join('')).toContain('cut off before they were answered')
+  }, 20_000)
+})
