@@ -23,6 +23,9 @@ export class Session {
       if (error.code === 'EPIPE') process.exit(0)
       throw error
     })
+    // Nor does the work end where nobody takes the messages: a terminal that was closed, `2>&1 | head`, a full disk.
+    // There is no other place to complain.
+    process.stderr.on('error', () => undefined)
   }
 
   /** Called once the options are known. */

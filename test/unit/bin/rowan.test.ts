@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { RowanError } from '../../../src/errors.ts'
 import type { CommandTable } from '../../../src/node/daemon-api.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
-import { endProcesses, run } from '../../tools/processes.ts'
+import { endProcesses, run, start } from '../../tools/processes.ts'
 import { DaemonDouble, ROWAN } from './daemon-double.ts'
 
 let daemon: DaemonDouble | undefined
@@ -31,6 +31,15 @@ const PUBLISHED = {
   newBlocks: 5,
   seconds: 1.5
 }
+
+test('the peer outlives whoever reads its messages', async () => {
+  const home = await temporaryFolder()
+  const peer = start(ROWAN, ['up', '--json', '--home', home, '--listen', '/ip4/127.0.0.1/tcp/0'])
+  await peer.waitForOutput(/^\{.*\}$/m, { timeoutMs: 60_000 })
+  peer.child.stderr?.destroy()
+  // Stopping writes a line.
+  expect(await peer.stop('SIGTERM')).toEqual({ status: 0, signal: null })
+}, 90_000)
 
 describe('the answer', () => {
   test('with --json is one JSON value on stdout and nothing else; progress goes to stderr', async () => {
