@@ -4,7 +4,8 @@
  * A new connection is opened to the address; libp2p's handshake proves who answers. What was found out is remembered,
  * so an announcer is dialled once for each change of its addresses and not for each renewal. Because anybody can
  * announce anything, the dialling is limited: never closer than the announcer was met (addresses.ts), so many in all,
- * and so many for one host, or a crowd of invented announcers could turn the holders against a third party.
+ * so many for one who asks, or it could keep all others from being looked for, and so many for one host, or a crowd of
+ * invented announcers could turn the holders against a third party.
  */
 
 import type { Connection } from '@libp2p/interface'
@@ -19,6 +20,7 @@ import {
   DIAL_BACK_SUCCESS_VALID_MS,
   DIAL_BACK_TIMEOUT_MS,
   DIAL_BACKS_AT_ONCE,
+  DIAL_BACKS_PER_ASKER_PER_MINUTE,
   DIAL_BACKS_PER_HOST_PER_MINUTE,
   DIAL_BACKS_PER_MINUTE,
   HOSTS_PER_DIAL_BACK,
@@ -33,6 +35,8 @@ export interface Announced {
   /** Multiaddrs that end in `/p2p/PEER`. */
   addresses: string[]
   met: Reach
+  /** The peer that brought the announcement. */
+  asker: string
 }
 
 interface Job {
@@ -47,6 +51,7 @@ export class DialBack {
   readonly #results = new Map<string, { reached: boolean; untilMs: number }>()
   readonly #underWay = new Map<string, Promise<boolean>>()
   readonly #waiting: Job[] = []
+  readonly #perAsker: RateMeter
   readonly #perHost: RateMeter
   readonly #inAll: RateMeter
   readonly #stopped = new AbortController()
@@ -57,6 +62,7 @@ export class DialBack {
     this.#clock = components.clock
     this.#log = components.log
     const minutely = (count: number) => ({ burst: count, perSecond: count / 60 })
+    this.#perAsker = new RateMeter(minutely(DIAL_BACKS_PER_ASKER_PER_MINUTE), MAX_METERED_PEERS)
     this.#perHost = new RateMeter(minutely(DIAL_BACKS_PER_HOST_PER_MINUTE), MAX_METERED_PEERS)
     this.#inAll = new RateMeter(minutely(DIAL_BACKS_PER_MINUTE), 1)
   }
@@ -76,6 +82,8 @@ export class DialBack {
     const underWay = this.#underWay.get(key)
     if (underWay !== undefined) return underWay
     if (this.#stopped.signal.aborted || this.#waiting.length >= MAX_DIAL_BACKS_WAITING) return false
+    // Out of budget: not remembered, so the next renewal tries again. The same goes for the budgets below.
+    if (!this.#perAsker.take(announced.asker, this.#clock.monotonicMs())) return false
     const job: Job = { announced, done: Promise.withResolvers() }
     const outcome = job.done.promise.finally(() => this.#underWay.delete(key))
     this.#underWay.set(key, outcome)
@@ -109,7 +117,6 @@ export class DialBack {
     const allowed = announced.addresses.filter(address => mayDial(address, announced.met))
     if (allowed.length === 0) return this.#remember(announced, false)
     const hosts = [...new Set(allowed.map(hostOf))].slice(0, HOSTS_PER_DIAL_BACK)
-    // Out of budget: not remembered, so the next renewal tries again.
     if (!this.#inAll.take('', now)) return false
     const affordable = hosts.filter(host => this.#perHost.take(host, now))
     if (affordable.length === 0) return false

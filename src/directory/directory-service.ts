@@ -14,7 +14,7 @@ import { asRowanError, RowanError } from '../errors.ts'
 import { toHex } from '../image/hash.ts'
 import { openLatest } from '../image/release.ts'
 import { type Reach, reachMet } from './addresses.ts'
-import type { DialBack } from './dial-back.ts'
+import type { Announced, DialBack } from './dial-back.ts'
 import type { DirectoryNetwork } from './directory-network.ts'
 import { latestRecordOf } from './held-latest.ts'
 import type { HeldReplica, ReplicaEntry } from './held-replicas.ts'
@@ -26,6 +26,7 @@ import {
   MAX_MESSAGE_BYTES,
   MAX_METERED_PEERS,
   MAX_REQUESTS_AT_ONCE,
+  MAX_REQUESTS_AT_ONCE_PER_PEER,
   MAX_STREAMS_PER_CONNECTION,
   REQUESTS_PER_PEER_BURST,
   REQUESTS_PER_PEER_PER_SECOND,
@@ -79,6 +80,8 @@ export class DirectoryService {
   )
   readonly #stopped = new AbortController()
   #atOnce = 0
+  /** Of `#atOnce`, by the peer that asks. */
+  readonly #atOnceOf = new Map<string, number>()
   #cancelSweep: () => void = () => undefined
 
   constructor(components: DirectoryServiceComponents) {
@@ -151,7 +154,7 @@ export class DirectoryService {
     const { dialBack, holder, clock } = this.#components
     try {
       const record = await openReplica(bytes)
-      const announced = { peer: record.peer, addresses: record.addresses, met: asker.met }
+      const announced = { peer: record.peer, addresses: record.addresses, met: asker.met, asker: asker.peer }
       // This peer knows where it is itself.
       const isReached = record.peer === this.#self || dialBack.known(announced) === true
       const entry: ReplicaEntry = {
@@ -178,7 +181,7 @@ export class DirectoryService {
   }
 
   /** Dials back, then counts the record as verified, or keeps it now. Nobody waits for it. */
-  #verifyLater(entry: ReplicaEntry, announced: { peer: string; addresses: string[]; met: Reach }): void {
+  #verifyLater(entry: ReplicaEntry, announced: Announced): void {
     const { dialBack, holder, clock, log } = this.#components
     void dialBack
       .check(announced)
@@ -199,8 +202,8 @@ export class DirectoryService {
   async #serve(stream: Stream, connection: Connection): Promise<void> {
     const { clock, log } = this.#components
     const peer = connection.remotePeer.toString()
-    const isBusy = this.#atOnce >= MAX_REQUESTS_AT_ONCE || !this.#meter.take(peer, clock.monotonicMs())
-    this.#atOnce++
+    const isBusy = this.#isBusyFor(peer) || !this.#meter.take(peer, clock.monotonicMs())
+    this.#count(peer, 1)
     try {
       await withDeadline(clock, SERVE_TIMEOUT_MS, this.#stopped.signal, 'TIMEOUT_RESPONSE', async signal => {
         const messages = messagesOf(stream)
@@ -215,8 +218,19 @@ export class DirectoryService {
       log.debug('a directory request was not answered', { peer, code: error.code, message: error.message })
       stream.abort(error)
     } finally {
-      this.#atOnce--
+      this.#count(peer, -1)
     }
+  }
+
+  #isBusyFor(peer: string): boolean {
+    return this.#atOnce >= MAX_REQUESTS_AT_ONCE || (this.#atOnceOf.get(peer) ?? 0) >= MAX_REQUESTS_AT_ONCE_PER_PEER
+  }
+
+  #count(peer: string, change: 1 | -1): void {
+    this.#atOnce += change
+    const own = (this.#atOnceOf.get(peer) ?? 0) + change
+    if (own === 0) this.#atOnceOf.delete(peer)
+    else this.#atOnceOf.set(peer, own)
   }
 
   async #answerTo(bytes: Uint8Array, peer: string, connection: Connection): Promise<DirectoryResponse> {

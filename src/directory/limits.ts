@@ -50,6 +50,8 @@ export const EXPIRY_SWEEP_MS = MINUTE_MS
 
 // Serving
 export const MAX_REQUESTS_AT_ONCE = 128
+/** So that one peer, with as many connections as it likes, cannot keep all the others waiting. */
+export const MAX_REQUESTS_AT_ONCE_PER_PEER = 16
 export const MAX_STREAMS_PER_CONNECTION = 16
 export const REQUESTS_PER_PEER_BURST = 200
 export const REQUESTS_PER_PEER_PER_SECOND = 20
@@ -62,6 +64,8 @@ export const DIAL_BACKS_AT_ONCE = 4
 export const HOSTS_PER_DIAL_BACK = 3
 export const DIAL_BACK_TIMEOUT_MS = 8_000
 export const DIAL_BACKS_PER_MINUTE = 120
+/** On behalf of one peer, whomever it announces: an honest one needs a dial whenever its addresses change. */
+export const DIAL_BACKS_PER_ASKER_PER_MINUTE = 10
 /** So that many invented announcers cannot turn the holders against one host. */
 export const DIAL_BACKS_PER_HOST_PER_MINUTE = 30
 export const MAX_DIAL_BACK_RESULTS = 4096

@@ -7,7 +7,11 @@ import { byteStream } from '@libp2p/utils'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { PROTOCOL } from '../../src/cluster.ts'
 import { kadKey } from '../../src/directory/key.ts'
-import { REQUESTS_PER_PEER_BURST } from '../../src/directory/limits.ts'
+import {
+  MAX_REQUESTS_AT_ONCE,
+  MAX_STREAMS_PER_CONNECTION,
+  REQUESTS_PER_PEER_BURST
+} from '../../src/directory/limits.ts'
 import { type Participant, type RealPeer, startNetwork, until } from '../unit/directory/network.ts'
 import { imageNumber, TestPublisher } from '../unit/directory/support.ts'
 
@@ -228,6 +232,37 @@ describe('a network of eight peers', () => {
     expect(answers).toContain('2,8,1')
     const key = await generateKeyPair('Ed25519')
     expect((await peers[5]!.directory.findLatest(`${key.publicKey}/nothing`)).failed).toEqual([])
+  })
+
+  test('a peer that keeps many requests unfinished, over many connections, keeps nobody else waiting', async () => {
+    const [flooder, holder, other] = [peers[0]!, peers[1]!, peers[2]!]
+    const connections = await Promise.all(
+      Array.from({ length: Math.ceil(MAX_REQUESTS_AT_ONCE / MAX_STREAMS_PER_CONNECTION) }, () =>
+        flooder.peer.dial(holder.peer.getMultiaddrs(), { force: true })
+      )
+    )
+    try {
+      for (const connection of connections) {
+        for (let i = 0; i < MAX_STREAMS_PER_CONNECTION; i++) {
+          // The first byte of a length, and no more; whom the holder refuses has its answer already.
+          const stream = await connection.newStream(PROTOCOL.directory)
+          if (stream.status === 'open') stream.send(Uint8Array.of(128))
+        }
+      }
+      const ask = async (asker: Participant) => {
+        const connection = await asker.peer.dial(holder.peer.getMultiaddrs(), { force: true })
+        const stream = await connection.newStream(PROTOCOL.directory)
+        const answer = byteStream(stream).read({ signal: AbortSignal.timeout(5000) })
+        if (stream.status === 'open') stream.send(Uint8Array.of(0))
+        await answer
+        await connection.close()
+        return [...((await answer)?.subarray() ?? [])]
+      }
+      await until('the flooder to be told that it has enough', async () => (await ask(flooder)).join() === '2,8,1')
+      expect(await ask(other)).toEqual([0])
+    } finally {
+      await Promise.all(connections.map(connection => connection.abort(new Error('over'))))
+    }
   })
 
   test('an appliance that nobody knows: says whom it asked', async () => {

@@ -10,6 +10,7 @@ import {
   DIAL_BACK_FAILURE_VALID_MS,
   DIAL_BACK_TIMEOUT_MS,
   DIAL_BACKS_AT_ONCE,
+  DIAL_BACKS_PER_ASKER_PER_MINUTE,
   DIAL_BACKS_PER_HOST_PER_MINUTE,
   MAX_DIAL_BACKS_WAITING
 } from '../../../src/directory/limits.ts'
@@ -49,7 +50,8 @@ const connectionTo = (target: Multiaddr | string, peer = PEER): Partial<Connecti
 const announced = (address = '/ip4/9.9.9.9/tcp/1', met: Reach = REACH.public, peer = PEER) => ({
   peer,
   addresses: [`${address}/p2p/${peer}`],
-  met
+  met,
+  asker: `asker of ${address}`
 })
 
 describe('dialling back', () => {
@@ -85,7 +87,7 @@ describe('dialling back', () => {
   test('of several addresses only those that may be dialled are', async () => {
     const { dialBack, dialled } = setUp(async ([target]) => connectionTo(target!))
     const addresses = ['/ip4/10.0.0.1/tcp/1', '/ip4/9.9.9.9/tcp/1', '/ip6/2a00::1/tcp/1'].map(a => `${a}/p2p/${PEER}`)
-    expect(await dialBack.check({ peer: PEER, addresses, met: REACH.public })).toBe(true)
+    expect(await dialBack.check({ peer: PEER, addresses, met: REACH.public, asker: PEER })).toBe(true)
     expect(dialled[0]?.targets).toEqual(addresses.slice(1))
   })
 
@@ -113,6 +115,19 @@ describe('dialling back', () => {
     await clock.advance(60_000)
     await flood()
     expect(dialled).toHaveLength(2 * DIAL_BACKS_PER_HOST_PER_MINUTE)
+  })
+
+  test('one who asks, whomever it names, does not keep others from being looked for', async () => {
+    const { dialBack, dialled, clock } = setUp(async ([target]) => connectionTo(target!))
+    const flood = async () => {
+      for (let i = 0; i < 100; i++) await dialBack.check({ ...announced(`/ip4/9.9.1.${i}/tcp/1`), asker: 'flooder' })
+    }
+    await flood()
+    expect(dialled).toHaveLength(DIAL_BACKS_PER_ASKER_PER_MINUTE)
+    expect(await dialBack.check(announced())).toBe(true)
+    await clock.advance(60_000)
+    await flood()
+    expect(dialled).toHaveLength(2 * DIAL_BACKS_PER_ASKER_PER_MINUTE + 1)
   })
 
   test('few at once, and a bounded number wait; one that hangs is given up', async () => {
