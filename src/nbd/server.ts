@@ -125,8 +125,13 @@ export class NbdServer {
     connection.over.then(() => this.#connections.delete(connection))
   }
 
-  /** Ends connections politely; by force after the time that requests in flight are given. */
-  async #end(connections: Connection[]): Promise<void> {
+  /**
+   * Ends connections politely; by force after the time that requests in flight are given. One that was cut off before,
+   * and whose read still waits for the network, is not given that time again: only the end of its disk ends that read.
+   */
+  async #end(all: Connection[]): Promise<void> {
+    const connections = all.filter(({ isCutOff }) => !isCutOff)
+    if (connections.length === 0) return
     for (const connection of connections) connection.drain()
     let giveUp: () => void = () => undefined
     const late = new Promise<void>(resolve => {

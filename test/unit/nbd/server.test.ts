@@ -238,6 +238,23 @@ describe('stop', () => {
     await waitUntil('the buffer to come back', () => server.bufferBytes.lent === 0, SOON)
   })
 
+  test('does not wait a second time for a read that goes on', async () => {
+    const device = new MemoryDevice(8192)
+    const clock = new ManualClock()
+    const { path, server } = await serve(device, { clock, limits: { drainTimeoutMs: 5000 } })
+    device.hold = () => true
+    const client = await NbdClient.open(path, 'disk')
+    client.send(requestBytes(READ, 1n, { length: 512 }))
+    await waitUntil('the request', () => device.held.length === 1, SOON)
+    const stopped = server.stop()
+    clock.advance(5000)
+    await stopped
+    // As a machine does before it closes its disk; the clock stands still.
+    await server.close('disk')
+    device.releaseAll()
+    await waitUntil('the buffer to come back', () => server.bufferBytes.lent === 0, SOON)
+  })
+
   test('ends clients that still negotiate or idle', async () => {
     const { path, server } = await serve(new MemoryDevice(512))
     const clients = [await NbdClient.dial(path), await NbdClient.connect(path), await NbdClient.open(path)]
