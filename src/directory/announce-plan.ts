@@ -55,12 +55,22 @@ export class AnnouncePlan {
     for (const item of this.#items.get(image)?.values() ?? []) this.#addOne({ ...item.announcement, complete }, now)
   }
 
+  /** What is announced of an image, under whatever; undefined if it is not. */
+  get(image: string): { complete: boolean } | undefined {
+    return this.#items.get(image)?.get('')?.announcement
+  }
+
   /** No longer. Returns under what it was announced. */
   remove(image: string): Announcement[] {
     const removed = [...(this.#items.get(image)?.values() ?? [])]
     this.#items.delete(image)
     this.#size -= removed.length
     return removed.map(item => item.announcement)
+  }
+
+  /** How an image is announced now. */
+  get(image: string): { complete: boolean } | undefined {
+    return this.#items.get(image)?.get('')?.announcement
   }
 
   /** Everything again, now: this peer's addresses have changed. */

@@ -166,14 +166,8 @@ export class Directory {
     }
   }
 
-  /**
-   * Looks for peers that serve an image, other than this one unless asked; those that a holder has reached come first.
-   */
-  async findReplicas(
-    image: string,
-    options: { signal?: AbortSignal; includeSelf?: boolean } = {}
-  ): Promise<ReplicaRecord[]> {
-    const { clock, random, log } = this.#components
+  /** Looks for peers that serve an image, other than this one; those that a holder has reached come first. */
+  async findReplicas(image: string, options: { signal?: AbortSignal } = {}): Promise<ReplicaRecord[]> {
     const found = new FoundReplicas()
     const holders = await this.#circle.toAsk(kadKey('replicas', image), options.signal)
     const request = { replicas: { image: owned(fromHex(image)) } }
@@ -186,9 +180,8 @@ export class Directory {
       answered => answered >= Math.min(ANSWERS_WANTED, holders.length) && found.size >= REPLICAS_WANTED,
       this.#circle.signal(options.signal)
     )
-    const isWanted = (record: ReplicaRecord) =>
-      record.image === image && (options.includeSelf === true || record.peer !== this.#self)
-    const { replicas, bad } = await found.open(isWanted, clock.now(), random)
+    const mine = (record: ReplicaRecord) => record.peer === this.#self
+    const { replicas, bad } = await found.open(record => record.image === image && !mine(record), clock.now(), random)
     log.debug('looked for replicas', {
       image,
       found: replicas.length,
@@ -206,6 +199,11 @@ export class Directory {
   announceReplica(image: string, appliance: string | undefined, complete: boolean): void {
     this.#plan.add(image, appliance, complete, this.#components.clock.monotonicMs())
     this.#announcer.wake()
+  }
+
+  /** How this peer is announced as a replica of the image; undefined if it is not, or has no address to announce. */
+  announced(image: string): { complete: boolean } | undefined {
+    return this.#components.addresses().length === 0 ? undefined : this.#plan.get(image)
   }
 
   /** No longer; the holders are told, once, as well as they can be reached. */
