@@ -81,11 +81,6 @@ export class Connection {
     return transmission !== undefined && (transmission.isCollecting || this.#components.socket.writableLength > 0)
   }
 
-  /** Its socket is gone: whatever the disk still answers, nobody hears it. */
-  get isCutOff(): boolean {
-    return this.#components.socket.destroyed
-  }
-
   /** Reads no more; what is in flight is answered, then the connection ends. */
   drain(): void {
     this.#transmission?.stopReading()

@@ -29,6 +29,8 @@ export class NbdServer {
   readonly #limits: NbdLimits
   readonly #buffers: BufferPool
   readonly #connections = new Set<Connection>()
+  /** Those that were cut off with requests in flight. */
+  readonly #overdue = new WeakSet<Connection>()
   /** Exports that are being closed take no new clients. */
   readonly #closing = new Set<string>()
   readonly #stalls: StallWatch
@@ -126,11 +128,11 @@ export class NbdServer {
   }
 
   /**
-   * Ends connections politely; by force after the time that requests in flight are given. One that was cut off before,
-   * and whose read still waits for the network, is not given that time again: only the end of its disk ends that read.
+   * Ends connections politely; by force after the time that requests in flight are given. One whose time was over
+   * before (a read that waits for the network) is not given it again: only the end of its disk ends that read.
    */
   async #end(all: Connection[]): Promise<void> {
-    const connections = all.filter(({ isCutOff }) => !isCutOff)
+    const connections = all.filter(connection => !this.#overdue.has(connection))
     if (connections.length === 0) return
     for (const connection of connections) connection.drain()
     let giveUp: () => void = () => undefined
@@ -139,7 +141,10 @@ export class NbdServer {
     })
     const timer = this.#clock.after(this.#limits.drainTimeoutMs, () => {
       this.#log.warn('NBD requests in flight did not finish in time', { connections: connections.length })
-      for (const connection of connections) connection.destroy()
+      for (const connection of connections) {
+        this.#overdue.add(connection)
+        connection.destroy()
+      }
       giveUp()
     })
     await Promise.race([Promise.all(connections.map(connection => connection.over)), late])
