@@ -3,7 +3,8 @@
  *
  * A block that is in the pool is read in place, synchronously. One that is missing is asked of the block source; all
  * that a read misses is asked for at once, and two reads that miss the same block ask once. A block may have been
- * evicted, or found rotten, between its coming and its reading, so it is located again then, and asked for again.
+ * evicted, or found rotten, between its coming and its reading, so it is located again then, and asked for again. A
+ * block whose slot cannot be read is not here either: a guest rather waits for a replica than sees an I/O error.
  *
  * Owns: the wants under way. Does not own the image, the pool or the source.
  */
@@ -22,6 +23,8 @@ export interface BaseImage {
   readonly root: { readonly sizeBytes: number }
   /** A slot of the pool (0 or more), ZERO, or another negative number where the block has to be asked for. */
   locate(block: number): number
+  /** Whether a block that was located can really be read; if not, it is forgotten, and `locate` says so. */
+  recheck(block: number): boolean
 }
 
 /** What is needed of store's Pool. */
@@ -84,9 +87,20 @@ export class ImageReader {
 
   #readLocal(block: number, inBlock: number, part: Uint8Array): boolean {
     const slot = this.#image.locate(block)
-    if (slot >= 0) this.#pool.readSync(slot, inBlock, part)
-    else if (slot === ZERO) part.fill(0)
-    else return false
+    if (slot >= 0) return this.#readSlot(block, slot, inBlock, part)
+    if (slot !== ZERO) return false
+    part.fill(0)
+    return true
+  }
+
+  #readSlot(block: number, slot: number, inBlock: number, part: Uint8Array): boolean {
+    try {
+      this.#pool.readSync(slot, inBlock, part)
+    } catch {
+      // What is wrong with the slot is logged by the pool, which drops it. One that can be read after all is read again.
+      if (!this.#image.recheck(block)) return false
+      this.#pool.readSync(slot, inBlock, part)
+    }
     return true
   }
 

@@ -76,6 +76,16 @@ export class LocalImage {
     return slot !== undefined && slot >= ZERO ? slot : this.#locateSlowly(block)
   }
 
+  /** Reads and hashes a block that is here. One that cannot be read, or is rotten, is dropped: false. */
+  recheck(block: number): boolean {
+    const slot = this.locate(block)
+    const hash = slot >= 0 ? this.hashOf(block) : undefined
+    if (hash === undefined) return slot === ZERO
+    if (this.#pool.confirm(slot, hash)) return true
+    this.forget(block)
+    return false
+  }
+
   /** The hash of a block; undefined when it is ZERO or UNKNOWN (`locate` tells which). */
   hashOf(block: number): Hash | undefined {
     this.#mustHave(block)

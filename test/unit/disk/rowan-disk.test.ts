@@ -95,6 +95,15 @@ describe('RowanDisk: reads', () => {
     await expect(disk.read(0, target)).rejects.toThrow(expect.objectContaining({ code: 'STORE_IO' }))
   })
 
+  test('a block whose slot cannot be read any more is asked for again, and is no I/O error', async () => {
+    const disk = await openDisk()
+    image.unreadable.add(1)
+    const target = new Uint8Array(3 * BLOCK_SIZE_BYTES)
+    await disk.read(0, target)
+    expect(target).toEqual(expected(0, target.length))
+    expect(image.wanted).toEqual([1])
+  })
+
   test('a block that turns out to be zero while it is waited for reads as zeros', async () => {
     const disk = await openDisk()
     image.missing.add(1)

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises'
+import { truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
@@ -301,6 +301,20 @@ test('a block that the pool dropped is gone from every image that is open', asyn
   expect([image.local.blocks, other.local.blocks]).toEqual([1, 1])
   expect([image.locate(1), other.locate(0), other.locate(1)]).toEqual([ABSENT, ABSENT, ABSENT])
   expect(other.locate(2)).toBeGreaterThanOrEqual(0)
+})
+
+test('a block that cannot be read any more is forgotten when it is checked again', async () => {
+  const one = await store()
+  const { images, pool, folder } = one
+  await put(one, 0, 1)
+  const image = await images.keep(SMALL.rootBytes, SMALL.nodes)
+  expect(image.locate(0)).toBe(0)
+  expect(image.locate(1)).toBe(1)
+  await truncate(join(folder, 'pool', '00000.seg'), BLOCK_SIZE_BYTES)
+  expect([image.recheck(0), image.recheck(1), image.recheck(4)]).toEqual([true, false, true])
+  expect([image.locate(0), image.locate(1)]).toEqual([0, ABSENT])
+  // Its slot was dropped, so that it can come again.
+  expect(pool.find(hashOf(1))).toBe(-1)
 })
 
 test('after a crash a block is hashed when it is first located, and absent when it is rotten', async () => {

@@ -15,6 +15,8 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
   /** Blocks that are not here. */
   readonly missing = new Set<number>()
   readonly zeros = new Set<number>()
+  /** Blocks whose slots cannot be read. */
+  readonly unreadable = new Set<number>()
   /** What was asked for, in order. */
   readonly wanted: number[] = []
   /** When set, `want` answers with bytes: the pool cannot keep the block. */
@@ -55,7 +57,14 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
     return block
   }
 
+  recheck(block: number): boolean {
+    if (!this.unreadable.has(block)) return true
+    this.missing.add(block)
+    return false
+  }
+
   readSync(slot: number, offsetInBlock: number, target: Uint8Array): void {
+    if (this.unreadable.has(slot)) throw new RowanError('STORE_IO', `slot ${slot} cannot be read`)
     let block = this.#pool.get(slot)
     if (block === undefined) {
       block = this.expected(slot * BLOCK_SIZE_BYTES, new Uint8Array(BLOCK_SIZE_BYTES))
@@ -81,7 +90,10 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
       return { bytes: this.expected(block * BLOCK_SIZE_BYTES, new Uint8Array(BLOCK_SIZE_BYTES)) }
     }
     if (this.evictions > 0) this.evictions--
-    else this.missing.delete(block)
+    else {
+      this.missing.delete(block)
+      this.unreadable.delete(block)
+    }
     return { slot: block }
   }
 }
