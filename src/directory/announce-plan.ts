@@ -55,11 +55,6 @@ export class AnnouncePlan {
     for (const item of this.#items.get(image)?.values() ?? []) this.#addOne({ ...item.announcement, complete }, now)
   }
 
-  /** What is announced of an image, under whatever; undefined if it is not. */
-  get(image: string): { complete: boolean } | undefined {
-    return this.#items.get(image)?.get('')?.announcement
-  }
-
   /** No longer. Returns under what it was announced. */
   remove(image: string): Announcement[] {
     const removed = [...(this.#items.get(image)?.values() ?? [])]

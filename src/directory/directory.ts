@@ -168,6 +168,7 @@ export class Directory {
 
   /** Looks for peers that serve an image, other than this one; those that a holder has reached come first. */
   async findReplicas(image: string, options: { signal?: AbortSignal } = {}): Promise<ReplicaRecord[]> {
+    const { clock, random, log } = this.#components
     const found = new FoundReplicas()
     const holders = await this.#circle.toAsk(kadKey('replicas', image), options.signal)
     const request = { replicas: { image: owned(fromHex(image)) } }

@@ -92,9 +92,8 @@ export function commands(rooms: Rooms): Handlers {
         allowExpired: true
       })
       const { directory, log } = rooms
-      const findReplicas: Directory['findReplicas'] = (image, options) =>
-        directory.findReplicas(image, { ...options, includeSelf: true })
-      return listReleases(latest, { findReplicas, log }, { signal })
+      const findReplicas: Directory['findReplicas'] = (image, options) => directory.findReplicas(image, options)
+      return listReleases(latest, { findReplicas, ownReplica: image => directory.announced(image), log }, { signal })
     },
 
     status: () => status(rooms),

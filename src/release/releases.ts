@@ -33,7 +33,10 @@ export interface ListedRelease {
 }
 
 interface Components {
+  /** Other peers. */
   findReplicas(image: string, options: { signal?: AbortSignal }): Promise<ReplicaRecord[]>
+  /** How this peer itself is announced as a replica. */
+  ownReplica(image: string): { complete: boolean } | undefined
   log: Log
 }
 
@@ -44,7 +47,7 @@ interface Components {
  */
 export async function listReleases(
   latest: VerifiedLatest,
-  { findReplicas, log }: Components,
+  { findReplicas, ownReplica, log }: Components,
   options: { signal?: AbortSignal } = {}
 ): Promise<ListedRelease[]> {
   const { appliance, channels } = latest
@@ -69,7 +72,8 @@ export async function listReleases(
   return releases.map(({ version, image, sizeBytes, blocks, zeroBlocks, parent, publishedMs, labels }) => {
     const here = channels.filter(channel => channel.version === version)
     const partial = here.filter(({ rolloutPercent }) => rolloutPercent < 100)
-    const found = replicas.get(image) ?? []
+    const own = ownReplica(image)
+    const found = [...(replicas.get(image) ?? []), ...(own === undefined ? [] : [own])]
     return {
       appliance,
       version,

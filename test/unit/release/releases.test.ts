@@ -27,10 +27,22 @@ const replica = (image: string, peer: string, complete: boolean): ReplicaRecord 
   expiresMs: 1
 })
 
+const nobody = () => undefined
+
+test('this peer counts as a replica too', async () => {
+  const ownReplica = (image: string) => (image === imageOf('v3') ? { complete: false } : undefined)
+  const list = await listReleases(latest, { findReplicas: async image => [replica(image, 'a', true)], ownReplica, log })
+  expect(list.map(({ replicas, complete }) => [replicas, complete])).toEqual([
+    [2, 1],
+    [1, 1],
+    [1, 1]
+  ])
+})
+
 test('versions are listed newest first, with channels and replicas', async () => {
   const findReplicas = async (image: string) =>
     image === imageOf('v2') ? [replica(image, 'a', true), replica(image, 'b', false)] : []
-  const list = await listReleases(latest, { findReplicas, log })
+  const list = await listReleases(latest, { findReplicas, ownReplica: nobody, log })
   expect(list.map(({ version }) => version)).toEqual(['v3', 'v2', 'v1'])
   expect(list[1]).toEqual({
     appliance: latest.appliance,
@@ -54,7 +66,7 @@ test('a search that fails is said in the log, and the list comes all the same', 
   const findReplicas = async () => {
     throw new Error('nobody')
   }
-  expect(await listReleases(latest, { findReplicas, log })).toMatchObject([
+  expect(await listReleases(latest, { findReplicas, ownReplica: nobody, log })).toMatchObject([
     { replicas: 0 },
     { replicas: 0 },
     { replicas: 0 }
@@ -65,5 +77,7 @@ test('a search that fails is said in the log, and the list comes all the same', 
 test('being called off', async () => {
   const findReplicas = async () => []
   const options = { signal: AbortSignal.abort() }
-  await expect(listReleases(latest, { findReplicas, log }, options)).rejects.toMatchObject({ code: 'ABORTED' })
+  await expect(listReleases(latest, { findReplicas, ownReplica: nobody, log }, options)).rejects.toMatchObject({
+    code: 'ABORTED'
+  })
 })
