@@ -5,6 +5,7 @@
  * record is durable before anybody hears of it. So a crash, a full disk or a changed file leaves at most blocks that
  * nothing refers to. One change of an appliance at a time.
  */
+import { CLOCK_SKEW_MS } from '../directory/limits.ts'
 import type { Clock, Log, Timer } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { applianceId, checkName, splitApplianceId } from '../image/names.ts'
@@ -160,8 +161,9 @@ export class Publisher {
   }
 
   /**
-   * Signs and puts again every own record that is due: after a day or a third of its life, whichever is shorter, and
-   * after the delegation was renewed or the release key replaced. What fails is logged, and due again at the next call.
+   * Signs and puts again every own record that is due: after a day or a third of its life, whichever is shorter; after
+   * the delegation was renewed or the release key replaced; and one from the future, which holders refuse: the clock was
+   * set back since. What fails is logged, and due again at the next call.
    *
    * @returns how many were renewed
    */
@@ -290,7 +292,7 @@ export class Publisher {
     const intervalMs = Math.min(DAY_MS, this.#settings.latestTtlMs / 3)
     const { delegation } = await this.#components.keys.signing()
     const isDue = ({ issuedMs, delegation: signed }: VerifiedLatest) =>
-      nowMs - issuedMs >= intervalMs || Buffer.compare(signed, delegation) !== 0
+      nowMs - issuedMs >= intervalMs || issuedMs > nowMs + CLOCK_SKEW_MS || Buffer.compare(signed, delegation) !== 0
     if (!isDue((await this.#issuer.newestKnown(appliance))!)) return false
     // The publisher may have worked on another host: two records with one number would be refused, both.
     await this.#issuer.learnNewest(appliance, this.#stopped.signal)

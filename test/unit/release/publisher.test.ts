@@ -319,6 +319,15 @@ describe('renewal', () => {
     expect(await publish('v2.raw', 'v2')).toMatchObject({ sequence: 2 })
   })
 
+  test('a record that was signed while the clock was ahead is replaced once it is right', async () => {
+    clock.advance(10 * DAY_MS)
+    await publish('v1.raw', 'v1')
+    clock.advance(-10 * DAY_MS)
+    expect(await peer.publisher.renewDue(clock.now())).toBe(1)
+    expect(record()).toMatchObject({ sequence: 2, issuedMs: clock.now(), expiresMs: clock.now() + WEEK_MS })
+    expect(await peer.publisher.renewDue(clock.now())).toBe(0)
+  })
+
   test('never outlives the delegation, and ends with it', async () => {
     await publish('v1.raw', 'v1')
     await rm(path('home/keys/root.key'))
