@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { checkQcow2, isQcow } from '../../../src/release/qcow2-header.ts'
+import { checkQcow2, isQcow, QCOW2_HEADER_BYTES } from '../../../src/release/qcow2-header.ts'
 
 /** A header of version 3 as QEMU writes it, without extensions. */
 function header(change: (view: DataView, bytes: Buffer) => void = () => {}, sizeBytes = 4096): Buffer {
@@ -40,6 +40,13 @@ test('an image on its own, of version 2 and 3', () => {
   expect(check(header(extension(0x6803f857, 'x'.repeat(48))))).toBeDefined()
 })
 
+test('so many clusters that checking them would fill the memory', () => {
+  const small = header(view => view.setUint32(20, 9))
+  expect(check(small, 64 * 1024 ** 3)).toBeDefined()
+  expect(() => check(small, 64 * 1024 ** 3 + 1)).toThrow(code('IMAGE_FORMAT', '134217729 clusters'))
+  expect(check(header(), 8 * 1024 ** 4)).toBeDefined()
+})
+
 describe('what refers to something outside', () => {
   test('a backing file', () => {
     const bytes = header((view, buffer) => {
@@ -52,6 +59,15 @@ describe('what refers to something outside', () => {
     for (const offset of [4096n, 2n ** 63n, 2n ** 64n - 1n]) {
       expect(() => check(header(view => view.setBigUint64(8, offset)))).toThrow(code('IMAGE_HAS_BACKING'))
     }
+  })
+
+  test('what could stand behind the part that is looked at', () => {
+    const padding = (view: DataView) => {
+      view.setUint32(20, 21)
+      view.setUint32(104, 0x6803f857)
+      view.setUint32(108, QCOW2_HEADER_BYTES - 112)
+    }
+    expect(() => check(header(padding, QCOW2_HEADER_BYTES))).toThrow(code('IMAGE_FORMAT', 'cut short'))
   })
 
   test('an external data file, by its bit or by its name', () => {
