@@ -124,8 +124,9 @@ describe('one replica', () => {
   })
 
   test('compressed blocks cost what they are on the wire', async () => {
-    const image = makeImage(6, 150, { compressible: true })
-    const server = await replica(image, undefined, { maxUploadBytesPerSecond: 3e6 })
+    // Long enough for the rate to be known for most of it, on a busy host too.
+    const image = makeImage(6, 500, { compressible: true })
+    const server = await replica(image, undefined, { maxUploadBytesPerSecond: 4e6 })
     const client = await peer()
     await client.swarm.openImage(image.id, [server.hint()])
     // The rate is unknown at first, so a near peer sends plain blocks; then it turns out to be slow.
