@@ -77,6 +77,11 @@ export class ApplianceMemory {
     return { delegationSequence, sequence, digest, conflict, revoked, seenMs, latest }
   }
 
+  /** The highest delegation seen of a publisher; 0 if none was. */
+  delegationOf(publisher: string): number {
+    return this.#delegations.get(publisher) ?? 0
+  }
+
   /** The newest usable record of every appliance seen. */
   all(): { latest: VerifiedLatest }[] {
     return [...this.#entries.keys()].map(appliance => this.get(appliance)).filter(found => found !== undefined)
@@ -142,7 +147,7 @@ export class ApplianceMemory {
   }
 
   #highestDelegation(appliance: string): number {
-    return this.#delegations.get(publisherOf(appliance)) ?? 0
+    return this.delegationOf(publisherOf(appliance))
   }
 
   #checkRoom(appliance: string): void {

@@ -2,6 +2,7 @@
  * What each command of the control socket does: finds the room, asks it, puts the answer into the words of the contract
  * (daemon-api.ts). No decisions are taken here.
  */
+import type { ApplianceMemory } from '../directory/appliance-memory.ts'
 import type { Directory } from '../directory/directory.ts'
 import type { Clock, Log } from '../environment.ts'
 import { checkName, parseApplianceRef } from '../image/names.ts'
@@ -21,6 +22,7 @@ export interface Rooms {
   peer: RowanPeer
   pool: Pool
   directory: Directory
+  memory: ApplianceMemory
   swarm: Swarm
   keys: PublisherKeys
   publisher: Publisher
@@ -35,7 +37,7 @@ export interface Rooms {
 }
 
 export function commands(rooms: Rooms): Handlers {
-  const { publisher, appliances, replication, machines, keys } = rooms
+  const { publisher, appliances, replication, machines, keys, memory } = rooms
   return {
     async publish(params, { signal, progress }) {
       const answer = await publisher.publish({
@@ -120,7 +122,7 @@ export function commands(rooms: Rooms): Handlers {
       return keyResult(keys.show())
     },
     async 'key-rotate'() {
-      await keys.rotate()
+      await keys.rotate(memory.delegationOf(keys.publisher))
       await publisher.renewDue(rooms.clock.now())
       return keyResult(keys.show())
     }

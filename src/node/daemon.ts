@@ -171,7 +171,21 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   started.add('the replication', () => replication.stop())
 
   const rooms = {
-    ...{ peer, pool, directory, swarm, keys, publisher, appliances, replication, machines, clock, log, addresses },
+    ...{
+      peer,
+      pool,
+      directory,
+      memory,
+      swarm,
+      keys,
+      publisher,
+      appliances,
+      replication,
+      machines,
+      clock,
+      log,
+      addresses
+    },
     doctor: async () => checkPeer({ peer, pool, quotaBytes, listens: listen.length > 0 }),
     quotaBytes
   }

@@ -207,11 +207,15 @@ export class PublisherKeys {
     })
   }
 
-  /** Makes a new release key; what the old one signed is refused by whoever has seen the new. @throws KEY_MISSING */
-  rotate(): Promise<void> {
+  /**
+   * Makes a new release key; what the old one signed is refused by whoever has seen the new. @throws KEY_MISSING
+   *
+   * @param above - the highest delegation of this publisher that was seen anywhere: another host's clock may be ahead
+   */
+  rotate(above = 0): Promise<void> {
     return this.#change(async () => {
       this.#root('rotated with')
-      await this.#newRelease()
+      await this.#newRelease(above)
     })
   }
 
@@ -244,15 +248,15 @@ export class PublisherKeys {
     if (leftMs < DELEGATION_RENEWAL_MS) await this.#delegate()
   }
 
-  async #newRelease(): Promise<void> {
+  async #newRelease(above = 0): Promise<void> {
     const release = await generateKeyPair('Ed25519')
     await writeKeyFile(this.#path('release.key'), 'release', release)
     this.#state.release = release
-    await this.#delegate()
+    await this.#delegate(above)
   }
 
-  /** Signs a delegation of the release key that is here: the old number for the old key, else a higher one. */
-  async #delegate(): Promise<void> {
+  /** Signs a delegation of the release key that is here: the old number for the old key, else one above all known. */
+  async #delegate(above = 0): Promise<void> {
     const root = this.#root('delegated with')
     const publisher = idOf(root)
     const releaseKey = idOf(this.releaseKey)
@@ -262,7 +266,7 @@ export class PublisherKeys {
     const sequence =
       ours !== undefined && ours.releaseKey === releaseKey
         ? ours.sequence
-        : Math.max((ours?.sequence ?? 0) + 1, Math.floor(issuedMs))
+        : Math.max((ours?.sequence ?? 0) + 1, above + 1, Math.floor(issuedMs))
     const opened: Delegation = {
       publisher,
       releaseKey,

@@ -248,6 +248,17 @@ describe('one publisher on two hosts', () => {
     expect(record().releases.map(({ version }) => version)).toEqual(['v1', 'v2', 'v3'])
   })
 
+  test('a release key that was replaced on a host whose clock is ahead can be replaced here too', async () => {
+    clock.advance(365 * DAY_MS)
+    await openOther('imported')
+    await publish('v1.raw', 'v1', {}, other)
+    clock.advance(-366 * DAY_MS)
+    await expect(publish('v2.raw', 'v2')).rejects.toMatchObject({ code: 'SIGNATURE_INVALID' })
+    await peer.keys.rotate(peer.memory.delegationOf(peer.keys.publisher))
+    expect(await publish('v2.raw', 'v2')).toMatchObject({ sequence: 1 })
+    expect(record().releases.map(({ version }) => version)).toEqual(['v1', 'v2'])
+  })
+
   test('two records with one number, made out of each other’s sight, end with the next one', async () => {
     await openOther('copied')
     await publish('v1.raw', 'v1')
