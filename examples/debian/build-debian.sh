@@ -10,6 +10,7 @@
 # devices and Debian's packages mmdebstrap, grub-pc-bin, grub2-common, fdisk, e2fsprogs (installed when missing).
 # A finished image is kept: the script is free to call again, also while another call is building.
 set -euo pipefail
+export PATH=$PATH:/usr/sbin:/sbin   # losetup, sfdisk, mkfs, grub-install: not on everybody's PATH
 out=${1:?usage: build-debian.sh OUTDIR}; mkdir -p "$out"; out=$(cd "$out" && pwd)
 exec 9>"$out/.lock"; flock 9
 [ -s "$out/grid-v2.raw" ] && [ -e "$out/.complete" ] && { echo "$out is complete"; exit 0; }
