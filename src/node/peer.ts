@@ -14,6 +14,7 @@ import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import { HOLDERS_PER_KEY, INITIAL_STREAM_WINDOW_BYTES, MAX_STREAM_WINDOW_BYTES, PROTOCOL } from '../cluster.ts'
 import { asRowanError } from '../errors.ts'
+import { DHT_PREFIX, PeerDatastore } from './peer-datastore.ts'
 
 export interface PeerSettings {
   privateKey: PrivateKey
@@ -68,6 +69,7 @@ export async function startPeer(settings: PeerSettings): Promise<RowanPeer> {
   try {
     return await createLibp2p({
       privateKey: settings.privateKey,
+      datastore: new PeerDatastore(),
       addresses: { listen: settings.listen, announce: settings.announce },
       transports: [tcp()],
       connectionEncrypters: [noise()],
@@ -89,6 +91,7 @@ export async function startPeer(settings: PeerSettings): Promise<RowanPeer> {
         ping: ping(),
         dht: kadDHT({
           protocol: PROTOCOL.dht,
+          datastorePrefix: DHT_PREFIX,
           kBucketSize: HOLDERS_PER_KEY,
           clientMode: !settings.dhtServer,
           // private addresses stay: a grid may live on one LAN
