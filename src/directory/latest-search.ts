@@ -53,6 +53,8 @@ export class LatestSearch {
   isEnough(answered: number, asked: number): boolean {
     const newest = this.#newest()
     if (newest === undefined || answered < Math.min(ANSWERS_WANTED, asked)) return false
+    // A few who keep an appliance at an old record agree on it even then; anybody may have the next one.
+    if (newest.expiresMs <= this.#now()) return false
     const agreeing = [...this.#offers.values()].filter(offer => offer.digest === newest.digest).length
     return agreeing >= Math.min(AGREEING_WANTED, asked)
   }

@@ -86,6 +86,15 @@ describe('a search for the newest record', () => {
     expect(search.refused).toMatchObject([{ peer: 'late', code: 'SIGNATURE_INVALID' }])
   })
 
+  test('holders that agree on a record that has expired are not enough', async () => {
+    const expired = await publisher.latest({ sequence: 1, issuedMs: NOW - 10, expiresMs: NOW })
+    for (let i = 0; i < 10; i++) await search.consult(`stale${i}`, says({ record: expired.bytes }))
+    expect(search.isEnough(10, 20)).toBe(false)
+    const renewed = await publisher.latest({ sequence: 2 })
+    for (let i = 0; i < 3; i++) await search.consult(`fresh${i}`, says({ record: renewed.bytes }))
+    expect(search.isEnough(13, 20)).toBe(true)
+  })
+
   test('with few holders all of them are enough', async () => {
     const latest = await publisher.latest()
     expect(search.isEnough(1, 1)).toBe(false)
