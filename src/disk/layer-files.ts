@@ -19,6 +19,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  statfsSync,
   write,
   writeSync
 } from 'node:fs'
@@ -50,6 +51,8 @@ export interface LayerFiles {
   rename(from: string, to: string): void
   /** What was made, renamed or removed in the folder survives power loss. */
   syncFolder(path: string): void
+  /** What may still be written on the disk that the folder is on; Infinity where the system does not tell. */
+  freeBytes(path: string): number
 }
 
 const fdatasyncAsync = promisify(fdatasync)
@@ -98,6 +101,10 @@ export const systemFiles: LayerFiles = {
         closeSync(descriptor)
       }
     })
+  },
+  freeBytes(path) {
+    const { blocks, bavail, bsize } = guarded(path, 'look at', () => statfsSync(path))
+    return blocks === 0 ? Number.POSITIVE_INFINITY : bavail * bsize
   }
 }
 

@@ -24,6 +24,7 @@
  * `hasRoom` is false and writers wait for it.
  *
  * A full disk is no failure: the write (or the flush) says DISK_FULL, nothing before it is lost, and it can be repeated.
+ * Writes to new sectors leave some of the disk free (disk-reserve.ts).
  *
  * Space of trimmed sectors stays allocated in the data file (Node has no fallocate).
  *
@@ -33,6 +34,7 @@
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
+import { DiskReserve } from './disk-reserve.ts'
 import { type LayerFile, type LayerFiles, systemFiles } from './layer-files.ts'
 import { checkIdentity, checkSize, encodeIdentity, IDENTITY_BYTES, type LayerIdentity } from './layer-identity.ts'
 import { DEFAULT_LOG_AREA_RECORDS, LayerLog, type LogRecord } from './layer-log.ts'
@@ -71,6 +73,7 @@ export class Layer {
   readonly #pending: LayerLog
   readonly #log: Log
   readonly #limits: LayerLimits
+  readonly #reserve: DiskReserve
   /** Since the freeze of the last flush something was written that only fdatasync makes durable. */
   #dataUnsynced = true
   #mapUnsynced = true
@@ -89,7 +92,8 @@ export class Layer {
     mapFile: LayerMapFile,
     pending: LayerLog,
     log: Log,
-    limits: LayerLimits
+    limits: LayerLimits,
+    reserve: DiskReserve
   ) {
     this.#folder = folder
     this.#data = data
@@ -98,6 +102,7 @@ export class Layer {
     this.#pending = pending
     this.#log = log
     this.#limits = limits
+    this.#reserve = reserve
   }
 
   /**
@@ -165,7 +170,8 @@ export class Layer {
       const pending = LayerLog.open(openFile('log'), identity, components.bootId, limits.logAreaRecords)
       const map = new LayerMap(Math.ceil(identity.sizeBytes / SECTOR_BYTES))
       mapFile.load(map)
-      const layer = new Layer(folder, data, map, mapFile, pending, components.log, limits)
+      const reserve = new DiskReserve(folder, files)
+      const layer = new Layer(folder, data, map, mapFile, pending, components.log, limits, reserve)
       await layer.#recover()
       return layer
     } catch (error) {
@@ -204,9 +210,11 @@ export class Layer {
    */
   writeSync(position: number, data: Uint8Array): void {
     this.#checkWritable()
+    const [start, end] = [position / SECTOR_BYTES, Math.ceil((position + data.length) / SECTOR_BYTES)]
+    if (!this.map.allAre(SECTOR_DATA, start, end)) this.#reserve.take(data.length)
     this.#dataUnsynced = true
     this.#data.writeSync(data, 0, data.length, position)
-    this.#setState(position / SECTOR_BYTES, Math.ceil((position + data.length) / SECTOR_BYTES), SECTOR_DATA)
+    this.#setState(start, end, SECTOR_DATA)
   }
 
   /** The sectors read as zeros from now on. Errors as `writeSync`. */

@@ -3,6 +3,7 @@ import { copyFile, mkdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { RESERVED_BYTES } from '../../../src/disk/disk-reserve.ts'
 import { DEFAULT_LAYER_LIMITS, Layer, type LayerLimits } from '../../../src/disk/layer.ts'
 import { SECTOR_ABSENT, SECTOR_DATA, SECTOR_ZERO, SECTORS_PER_PAGE } from '../../../src/disk/layer-map.ts'
 import { RowanError } from '../../../src/errors.ts'
@@ -251,6 +252,24 @@ describe('Layer: errors', () => {
       expect(layer.failure).toBeUndefined()
     })
   }
+
+  test('writes to new sectors leave the reserve free; changes of old ones and zeros need no space', async () => {
+    const { layer, files } = await simulated()
+    const full = expect.objectContaining({ code: 'DISK_FULL' })
+    files.free = RESERVED_BYTES + 1024
+    layer.writeSync(0, sector(1))
+    layer.writeSync(512, sector(1))
+    files.free = RESERVED_BYTES
+    expect(() => layer.writeSync(1024, sector(1))).toThrow(full)
+    expect(layer.map.stateAt(2)).toBe(SECTOR_ABSENT)
+    layer.writeSync(0, sector(2))
+    layer.zeroSync(2, 8)
+    await files.finish(layer.flush())
+    files.free = RESERVED_BYTES + 512
+    layer.writeSync(1024, sector(1))
+    expect([read(layer, 0), read(layer, 1024)]).toEqual([2, 1])
+    expect(() => layer.writeSync(4096, new Uint8Array(1024))).toThrow(full)
+  })
 
   test('a full disk under the map: the flush fails, and the next one makes up for it', async () => {
     const { layer, files, reopen } = await simulated()

@@ -17,6 +17,8 @@ export class RecordingFiles implements LayerFiles {
   /** Off: what waits for the disk goes on at once. */
   gated = false
   readonly #gates: (() => void)[] = []
+  /** Bytes that are free on the disk. */
+  free = Number.POSITIVE_INFINITY
   #syncs = 0
 
   constructor(disk = new SimulatedDisk()) {
@@ -78,6 +80,10 @@ export class RecordingFiles implements LayerFiles {
   removeFolder(): void {}
   rename(): void {}
   syncFolder(): void {}
+
+  freeBytes(): number {
+    return this.free
+  }
 }
 
 class RecordingFile implements LayerFile {
