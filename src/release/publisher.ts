@@ -297,6 +297,13 @@ export class Publisher {
     // The publisher may have worked on another host: two records with one number would be refused, both.
     await this.#issuer.learnNewest(appliance, this.#stopped.signal)
     const newest = (await this.#issuer.newestKnown(appliance))!
+    if (newest.digest !== this.#own.get(appliance)?.digest) {
+      // To whoever has one host only, this says that somebody else has the key.
+      const { sequence, releases } = newest
+      const known = new Set(this.#own.get(appliance)?.releases.map(({ version }) => version))
+      const versions = releases.map(({ version }) => version).filter(version => !known.has(version))
+      this.#components.log.warn('another host has signed for this publisher', { appliance, sequence, versions })
+    }
     const latest = isDue(newest)
       ? await this.#issuer.issue(appliance, newest.releases, newest.channels)
       : await this.#issuer.keep(newest)

@@ -225,6 +225,7 @@ describe('one publisher on two hosts', () => {
     expect(await peer.publisher.renewDue(clock.now())).toBe(1)
     expect(record()).toMatchObject({ sequence: 3, releases: [{ version: 'v1' }, { version: 'v2' }] })
     expect(peer.publisher.own()).toMatchObject([{ sequence: 3 }])
+    expect(peer.log.warnings.join()).toContain('another host has signed for this publisher')
     // The other host finds that there is nothing to do but to follow.
     expect(await other.publisher.renewDue(clock.now())).toBe(1)
     expect(other.publisher.own().map(({ digest }) => digest)).toEqual([record().digest])
