@@ -18,7 +18,7 @@ import type { LocalImage } from '../store/images.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, readDescription } from './description.ts'
 import { Machine } from './machine.ts'
-import { findMachines, makeMachineFolder, removeMachineFolder } from './machine-folders.ts'
+import { deleteFolder, findMachines, makeMachineFolder, putMachineFolderAside } from './machine-folders.ts'
 import { type MachineStats, noStats } from './machine-stats.ts'
 import { Turns } from './turns.ts'
 
@@ -98,8 +98,10 @@ export class Machines implements Exports {
    * @throws RowanError HOME_UNUSABLE when the folder cannot be read; what is wrong with one machine is in its status
    */
   async restore(): Promise<void> {
-    for (const name of findMachines(this.#settings.folder)) {
-      await this.#turns.run(name, () => this.#restoreOne(name))
+    const { names, removed } = findMachines(this.#settings.folder)
+    for (const name of names) await this.#turns.run(name, () => this.#restoreOne(name))
+    for (const path of removed) {
+      deleteFolder(path).catch(error => this.#components.log.warn('a removed machine is not all gone', { path, error }))
     }
     this.#keepHouse()
   }
@@ -137,8 +139,8 @@ export class Machines implements Exports {
    *
    * @throws RowanError MACHINE_UNKNOWN; MACHINE_RUNNING while it has clients, unless `force`
    */
-  remove(name: string, options: { force?: boolean } = {}): Promise<void> {
-    return this.#turns.run(name, async () => {
+  async remove(name: string, options: { force?: boolean } = {}): Promise<void> {
+    const aside = await this.#turns.run(name, async () => {
       const { machine } = this.#known(name)
       const clients = this.#connections.clients(name)
       if (clients > 0 && options.force !== true) {
@@ -149,9 +151,12 @@ export class Machines implements Exports {
       } catch (error) {
         this.#components.log.warn('a machine that is being removed did not close well', { name, error })
       }
-      removeMachineFolder(this.#settings.folder, name)
+      const folder = putMachineFolderAside(this.#settings.folder, name)
       this.#entries.delete(name)
+      return folder
     })
+    // Takes long for a large layer; nobody who stops the daemon, or makes a machine of this name again, waits for it.
+    await deleteFolder(aside)
   }
 
   /** Names of the machines that are served. */
@@ -254,7 +259,7 @@ export class Machines implements Exports {
     try {
       await machine.open(image, readOnly)
     } catch (error) {
-      removeMachineFolder(this.#settings.folder, name)
+      await deleteFolder(putMachineFolderAside(this.#settings.folder, name))
       throw asRowanError(error)
     }
     this.#entries.set(name, { machine, error: undefined })

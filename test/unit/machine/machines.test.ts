@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -266,6 +267,23 @@ describe('detach', () => {
 })
 
 describe('remove', () => {
+  test('lets the other guests go on while it deletes', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    const many = Array.from({ length: 500 }, (_, number) => join(folderOf('m'), 'layers', `file-${number}`))
+    await Promise.all(many.map(path => writeFile(path, 'x')))
+    let isOver = false
+    let wasSeenHalfDone = false
+    const look = () => {
+      wasSeenHalfDone ||= existsSync(join(home, 'machines', '.gone-m.0')) && !existsSync(folderOf('m'))
+      if (!isOver) setImmediate(look)
+    }
+    look()
+    await peer.machines.remove('m')
+    isOver = true
+    expect(wasSeenHalfDone).toBe(true)
+    expect(await readdir(join(home, 'machines'))).toEqual([])
+  })
+
   test('forgets the machine with its layers, and the name is free again', async () => {
     await peer.machines.attach({ name: 'm', ref: 'grid' })
     await write('m', 0, 'x')
@@ -353,9 +371,10 @@ test('what a crash left half made or half removed is swept away', async () => {
   await peer.machines.attach({ name: 'm', ref: 'grid' })
   await peer.stop()
   await mkdir(join(home, 'machines', '.new-x', 'layers'), { recursive: true })
-  await mkdir(join(home, 'machines', '.gone-y'), { recursive: true })
+  await mkdir(join(home, 'machines', '.gone-y.0', 'layers'), { recursive: true })
   peer = await Peer.start(home, world)
-  expect(await readdir(join(home, 'machines'))).toEqual(['m'])
+  const names = () => readdir(join(home, 'machines'))
+  await waitUntil('the sweep', async () => (await names()).join() === 'm', { timeoutMs: 5000 })
 })
 
 test('a crash between the making of a machine and of its first layer leaves a machine that starts', async () => {
