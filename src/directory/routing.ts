@@ -11,6 +11,11 @@ export interface Routing {
    * serves and is close enough. Peers that do not answer are left out; an aborted search gives what it has found.
    */
   closestPeers(key: Uint8Array, options: { signal: AbortSignal }): Promise<CloserPeer[]>
+  /**
+   * The same, with those among them that do not answer, if several others say that they are there: who asks for the
+   * witness of a majority must know how many there should be.
+   */
+  census(key: Uint8Array, options: { signal: AbortSignal }): Promise<CloserPeer[]>
   /** Whether other peers can count on this one as a holder. */
   selfCanServe(): boolean
 }

@@ -16,6 +16,11 @@ export class JoinedRouting implements Routing {
     return this.#routing.closestPeers(key, options)
   }
 
+  async census(key: Uint8Array, options: { signal: AbortSignal }): Promise<CloserPeer[]> {
+    await this.#network.joined(options.signal)
+    return this.#routing.census(key, options)
+  }
+
   selfCanServe(): boolean {
     return this.#routing.selfCanServe()
   }
