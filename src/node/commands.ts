@@ -93,7 +93,8 @@ export function commands(rooms: Rooms): Handlers {
       })
       const { directory, log } = rooms
       const findReplicas: Directory['findReplicas'] = (image, options) => directory.findReplicas(image, options)
-      return listReleases(latest, { findReplicas, log }, { signal })
+      const countSharers: Directory['countSharers'] = (release, options) => directory.countSharers(release, options)
+      return listReleases(latest, { findReplicas, countSharers, log }, { signal })
     },
 
     status: () => status(rooms),

@@ -30,7 +30,14 @@ const replica = (image: string, peer: string, complete: boolean): ReplicaRecord 
 test('versions are listed newest first, with channels and replicas', async () => {
   const findReplicas = async (image: string) =>
     image === imageOf('v2') ? [replica(image, 'a', true), replica(image, 'b', false)] : []
-  const list = await listReleases(latest, { findReplicas, log })
+  const asked: Record<string, string[]> = {}
+  const countSharers = async (release: string, { replicas }: { replicas: ReplicaRecord[] }) => {
+    asked[release] = replicas.map(({ peer }) => peer)
+    if (release.endsWith('@v1')) return { count: 1_043_217, exact: false, error: 0.03126 }
+    return { count: 3, exact: true }
+  }
+  const list = await listReleases(latest, { findReplicas, countSharers, log })
+  expect(asked[`${latest.appliance}@v2`]).toEqual(['a', 'b'])
   expect(list.map(({ version }) => version)).toEqual(['v3', 'v2', 'v1'])
   expect(list[1]).toEqual({
     appliance: latest.appliance,
@@ -43,27 +50,32 @@ test('versions are listed newest first, with channels and replicas', async () =>
     rollout: { stable: 30 },
     published: '2026-11-01T00:00:00.001Z',
     labels: {},
-    sharers: { count: null, exact: false },
+    sharers: { count: 3, exact: true },
     replicas: 2,
     complete: 1
   })
   expect(list[2]).toMatchObject({ channels: [], replicas: 0 })
+  expect(list[2]!.sharers).toEqual({ count: 1_040_000, exact: false, error: 0.03 })
 })
 
 test('a search that fails is said in the log, and the list comes all the same', async () => {
   const findReplicas = async () => {
     throw new Error('nobody')
   }
-  expect(await listReleases(latest, { findReplicas, log })).toMatchObject([
-    { replicas: 0 },
-    { replicas: 0 },
-    { replicas: 0 }
+  const unknown = { replicas: 0, sharers: { count: null, exact: false } }
+  expect(await listReleases(latest, { findReplicas, countSharers: findReplicas, log })).toMatchObject([
+    unknown,
+    unknown,
+    unknown
   ])
   expect(log.warnings.join()).toContain('nobody')
 })
 
 test('being called off', async () => {
   const findReplicas = async () => []
+  const countSharers = async () => ({ count: 0, exact: true })
   const options = { signal: AbortSignal.abort() }
-  await expect(listReleases(latest, { findReplicas, log }, options)).rejects.toMatchObject({ code: 'ABORTED' })
+  await expect(listReleases(latest, { findReplicas, countSharers, log }, options)).rejects.toMatchObject({
+    code: 'ABORTED'
+  })
 })
