@@ -146,10 +146,10 @@ export class DirectoryService {
   async #getSharers(query: NonNullable<DirectoryRequest['sharers']>): Promise<SharersAnswer> {
     const { holder, store, clock } = this.#components
     const now = clock.now()
-    const { found, changes } = holder.getSharers(query.release, now)
+    const { found, changes } = holder.getSharers(query.release, now, query)
     await store.apply(changes)
     return {
-      hashes: packHashes(query.hashes ? found.hashes : []),
+      hashes: packHashes(found.hashes),
       threshold: Math.floor(found.threshold * HASH_SPAN),
       inUseForMs: found.inUseUntilMs === 0 ? 0 : Math.ceil(found.inUseUntilMs - now),
       tenureMs: Math.max(0, Math.floor(found.tenureMs)),

@@ -110,8 +110,8 @@ export class LeaseTable {
     return { outcome: this.#keep(key, lease, changes), changes }
   }
 
-  /** What is known of a release; to ask counts as contact. */
-  find(release: string, now: number): { found: SharersFound; changes: Change[] } {
+  /** What is known of a release, with or without the hashes; to ask counts as contact. */
+  find(release: string, now: number, options = { hashes: true }): { found: SharersFound; changes: Change[] } {
     const changes: Change[] = []
     const key = this.#keys.get(release) ?? this.#makeKey(release, now, changes)
     if (key === undefined) {
@@ -121,10 +121,11 @@ export class LeaseTable {
     this.#touch(key, now)
     this.#prune(key, now, changes)
     const unkeptUntilMs = live(Math.max(key.unkeptUntilMs, this.#overflowUntilMs), now)
-    const inUseUntilMs = key.live.reduce((latest, lease) => Math.max(latest, until(lease)), unkeptUntilMs)
+    let inUseUntilMs = unkeptUntilMs
+    for (const lease of key.live) inUseUntilMs = Math.max(inUseUntilMs, until(lease))
     return {
       found: {
-        hashes: key.live.map(({ hash }) => hash),
+        hashes: options.hashes ? key.live.map(({ hash }) => hash) : [],
         all: unkeptUntilMs === 0,
         threshold: this.#threshold(key, now),
         inUseUntilMs,

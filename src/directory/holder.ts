@@ -73,8 +73,8 @@ export class Holder {
   }
 
   /** The sharers of a release. To be asked is noted (see held-leases.ts), so this changes something too. */
-  getSharers(release: string, now: number): { found: SharersFound; changes: Change[] } {
-    return this.#sharers.find(release, now)
+  getSharers(release: string, now: number, options?: { hashes: boolean }): { found: SharersFound; changes: Change[] } {
+    return this.#sharers.find(release, now, options)
   }
 
   /** Forgets what has expired. What has expired is never given out, swept or not. */
