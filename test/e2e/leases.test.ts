@@ -98,3 +98,28 @@ async function checkPseudonyms(peer: Peer): Promise<void> {
   expect(secret).toMatch(/^rowan-sharer-key 1 /)
   expect(secret.split(' ')[2]).not.toBe((await readFile(join(keys, 'peer.key'), 'utf8')).split(' ')[2])
 }
+
+test('the count outlives all holders but a majority, and is not made up without one', async () => {
+  const folder = await temporaryFolder()
+  const image = join(folder, 'v1.raw')
+  await makeTinyAppliance(image, { version: 'v1' })
+  const publisher = await Peer.start({ config })
+  await publisher.json(['publish', image, 'grid@v1'])
+  const grid = `${publisher.publisher}/grid`
+  const others: Peer[] = []
+  for (let i = 0; i < 4; i++) others.push(await Peer.start({ config, bootstrap: [publisher] }))
+  const [sharer, ...rest] = others as [Peer, ...Peer[]]
+  for (const peer of [publisher, ...others]) await peer.joined(4)
+  await sharer.json(['attach', grid, '--as', 'm', '--read-only'])
+  await counted(publisher, grid, 'v1', 1, 20_000)
+
+  // Three of five are a majority, two are not; the sharer is one of them all the time.
+  await rest[0]!.kill()
+  await rest[1]!.kill()
+  const started = performance.now()
+  while (performance.now() - started < 2 * SHARER_TTL_MS) {
+    expect(await sharersOf(publisher, grid, 'v1')).toEqual({ count: 1, exact: true })
+  }
+  await rest[2]!.kill()
+  await counted(publisher, grid, 'v1', null, 30_000)
+})
