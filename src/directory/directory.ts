@@ -255,7 +255,8 @@ export class Directory {
 
   /**
    * All releases that this peer uses, in place of those that it used before: it says so from now on, and gives back
-   * what is no longer among them. May be called before `start`. Throws LIMIT_EXCEEDED with too many.
+   * what is no longer among them. What is in use at `start` is to be told before: leases from an earlier run that are
+   * not in use then are given back. Throws LIMIT_EXCEEDED with too many.
    */
   shareReleases(shares: readonly Share[]): void {
     this.#leasePlan.share(shares, this.#components.clock.monotonicMs())

@@ -224,7 +224,7 @@ export class LeaseTable {
 
   /** Somebody asks for the release or tells of it. */
   #touch(key: Key, now: number): void {
-    if (Math.abs(now - key.contactMs) > TENURE_CONTACT_GAP_MS) key.sinceMs = now
+    if (Math.abs(now - key.contactMs) > TENURE_CONTACT_GAP_MS || key.sinceMs > now) key.sinceMs = now
     key.contactMs = now
   }
 

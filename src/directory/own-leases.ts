@@ -23,7 +23,7 @@ import { isFarAbove } from './sharer-lease.ts'
 import { HASH_SPAN, leaseHash } from './sharer-sketch.ts'
 
 export interface OwnLeasesComponents {
-  circle: HolderCircle
+  circle: Pick<HolderCircle, 'of' | 'put' | 'putTo' | 'ask' | 'signal'>
   plan: LeasePlan
   pseudonyms: Pseudonyms
   /** Replicas of an image that this peer is connected with. */
@@ -152,8 +152,8 @@ export class OwnLeases {
     const { release, image, running, keep } = share
     const now = this.#components.clock.now()
     const times = {
-      runningUntilMs: running ? now + this.#ttls.runningMs : 0,
-      keepUntilMs: keep ? now + this.#ttls.keepMs : 0
+      runningUntilMs: running ? Math.floor(now + this.#ttls.runningMs) : 0,
+      keepUntilMs: keep ? Math.floor(now + this.#ttls.keepMs) : 0
     }
     const bytes = await this.#sealWith(release, { ...times, givenBack: false })
     // What was out may hold for longer than what is said now: it is still to be given back.

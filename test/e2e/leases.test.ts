@@ -109,7 +109,8 @@ test('the count outlives all holders but a majority, and is not made up without 
   const others: Peer[] = []
   for (let i = 0; i < 4; i++) others.push(await Peer.start({ config, bootstrap: [publisher] }))
   const [sharer, ...rest] = others as [Peer, ...Peer[]]
-  for (const peer of [publisher, ...others]) await peer.joined(4)
+  await publisher.joined(4)
+  for (const peer of others) await peer.joined()
   await sharer.json(['attach', grid, '--as', 'm', '--read-only'])
   await counted(publisher, grid, 'v1', 1, 20_000)
 
