@@ -41,6 +41,7 @@ import {
   REPLICAS_WANTED
 } from './limits.ts'
 import { owned, TABLE } from './messages.ts'
+import { MissingPeers } from './missing-peers.ts'
 import { OwnLeases } from './own-leases.ts'
 import { OwnReplicas } from './own-replicas.ts'
 import { pollHolders } from './poll-holders.ts'
@@ -110,6 +111,7 @@ export class Directory {
   readonly #plan: AnnouncePlan
   readonly #announcer: Announcer<Announcement>
   readonly #leasePlan: LeasePlan
+  readonly #missing: MissingPeers
   readonly #leases: OwnLeases
   readonly #sharer: Announcer<LeaseTask>
   readonly #stopped = new AbortController()
@@ -145,6 +147,7 @@ export class Directory {
     const { pseudonyms, replicas = () => [] } = components
     const plan = new LeasePlan({ random }, ttls)
     this.#leasePlan = plan
+    this.#missing = new MissingPeers({ forMs: ttls.runningTtlMs })
     this.#leases = new OwnLeases(
       { circle: this.#circle, plan, pseudonyms, replicas, catalog, clock, random, log },
       ttls
@@ -278,7 +281,8 @@ export class Directory {
     release: string,
     options: { replicas?: readonly CloserPeer[]; signal?: AbortSignal } = {}
   ): Promise<SharerCount> {
-    return countSharers(release, { circle: this.#circle, clock: this.#components.clock, self: this.#self }, options)
+    const { clock } = this.#components
+    return countSharers(release, { circle: this.#circle, missing: this.#missing, clock, self: this.#self }, options)
   }
 
   /** This peer's addresses have changed: everything is announced again. */

@@ -9,7 +9,7 @@ import type { DirectoryClient, HolderAnswer } from './directory-client.ts'
 import type { DirectoryService } from './directory-service.ts'
 import { type DirectoryRequest, TABLE } from './messages.ts'
 import { pollHolders } from './poll-holders.ts'
-import type { CloserPeer, Routing } from './routing.ts'
+import type { CensusOptions, CloserPeer, Routing } from './routing.ts'
 
 export interface PutAnswer {
   asked: number
@@ -66,15 +66,15 @@ export class HolderCircle {
   async of(
     key: Uint8Array,
     parent: AbortSignal | undefined,
-    options: { census?: boolean } = {}
+    options: { census?: Omit<CensusOptions, 'signal'> } = {}
   ): Promise<CloserPeer[]> {
     const expired = new AbortController()
     const timer = this.#clock.after(this.#lookupTimeoutMs, () => expired.abort())
     try {
       const signal = AbortSignal.any([this.signal(parent), expired.signal])
-      const closest = await (options.census === true
-        ? this.#routing.census(key, { signal })
-        : this.#routing.closestPeers(key, { signal }))
+      const closest = await (options.census === undefined
+        ? this.#routing.closestPeers(key, { signal })
+        : this.#routing.census(key, { signal, ...options.census }))
       return closest.filter(({ peer }) => peer !== this.#self || this.#serve)
     } finally {
       timer.cancel()

@@ -10,7 +10,7 @@ import { HOLDERS_PER_KEY } from '../cluster.ts'
 import type { Log } from '../environment.ts'
 import type { Hash } from '../image/hash.ts'
 import { compareDistance, placeOfKey, placeOfPeer } from './key.ts'
-import type { CloserPeer, Routing } from './routing.ts'
+import type { CensusOptions, CloserPeer, Routing } from './routing.ts'
 
 /** The part of kad-dht's events that is used here. */
 interface QueryEvent {
@@ -39,6 +39,8 @@ interface Search {
   addresses: Map<string, string[]>
   /** By how many peers each was named. */
   namedBy: Map<string, number>
+  /** Those that did not answer when they were asked. */
+  failed: Set<string>
 }
 
 /** So many must have named a peer that does not answer, before it counts as one of the closest. */
@@ -62,11 +64,13 @@ export class KadRouting implements Routing {
     return this.#closest([...answered], addresses, key)
   }
 
-  async census(key: Uint8Array, options: { signal: AbortSignal }): Promise<CloserPeer[]> {
-    const { answered, addresses, namedBy } = await this.#search(key, options)
-    // One alone could invent peers that never answer, and so keep anybody from reaching a majority.
-    const enough = Math.min(NAMED_BY, answered.size)
-    const silent = [...namedBy].filter(([peer, by]) => by >= enough && !answered.has(peer)).map(([peer]) => peer)
+  async census(key: Uint8Array, options: CensusOptions): Promise<CloserPeer[]> {
+    const { answered, addresses, namedBy, failed } = await this.#search(key, options)
+    // One alone could invent peers that never answer, and so keep anybody from reaching a majority. But with nobody, or
+    // one, to ask, those that this peer itself knew count too.
+    const named = [...namedBy].filter(([, by]) => by >= Math.min(NAMED_BY, answered.size)).map(([peer]) => peer)
+    const known = new Set(answered.size < NAMED_BY ? [...named, ...failed] : named)
+    const silent = [...known].filter(peer => !answered.has(peer) && !options.isGone(peer))
     return this.#closest([...answered, ...silent], addresses, key)
   }
 
@@ -82,6 +86,7 @@ export class KadRouting implements Routing {
     const addresses = new Map<string, string[]>()
     const answered = new Set<string>()
     const namedBy = new Map<string, number>()
+    const failed = new Set<string>()
     try {
       for await (const event of dht.getClosestPeers(key, options)) {
         if (event.name === 'PEER_RESPONSE') {
@@ -91,6 +96,8 @@ export class KadRouting implements Routing {
             if (namedBy.has(peer) || namedBy.size < MAX_PEERS_SEEN) namedBy.set(peer, (namedBy.get(peer) ?? 0) + 1)
           }
           if (event.from !== undefined && answered.size < MAX_PEERS_SEEN) answered.add(event.from.toString())
+        } else if (event.name === 'QUERY_ERROR') {
+          if (event.from !== undefined && failed.size < MAX_PEERS_SEEN) failed.add(event.from.toString())
         } else if (event.name === 'FINAL_PEER') {
           // These have answered, so they are noted already; this event knows where they were reached.
           const peer = event.peer as KadPeer
@@ -101,7 +108,7 @@ export class KadRouting implements Routing {
     } catch (error) {
       log.debug('a search for the closest peers ended early', { found: answered.size, error: String(error) })
     }
-    return { answered, addresses, namedBy }
+    return { answered, addresses, namedBy, failed }
   }
 }
 

@@ -6,7 +6,6 @@
  * tenure: one that has only just come knows nothing, and one that knows a lease is enough.
  */
 
-import { HOLDERS_PER_KEY } from '../cluster.ts'
 import type { Clock } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import type { HolderAnswer } from './directory-client.ts'
@@ -15,6 +14,7 @@ import { kadKey } from './key.ts'
 import { checkRelease } from './lease-record.ts'
 import { REPLICAS_ASKED } from './limits.ts'
 import { hashesOf } from './messages.ts'
+import type { MissingPeers } from './missing-peers.ts'
 import { pollHolders } from './poll-holders.ts'
 import type { CloserPeer } from './routing.ts'
 import { mergeSketches, type SharerSketch } from './sharer-sketch.ts'
@@ -32,7 +32,7 @@ export interface Witness {
 
 export interface SharerCount {
   release: string
-  /** Null when no majority of the holders answered. */
+  /** Null when no majority of the holders answered; those that have been away for a TTL do not count. */
   count: number | null
   exact: boolean
   /** The relative standard error of a count that is not exact. */
@@ -50,19 +50,20 @@ export interface SharerCount {
  */
 export async function countSharers(
   release: string,
-  components: { circle: HolderCircle; clock: Clock; self: string },
+  components: { circle: HolderCircle; missing: MissingPeers; clock: Clock; self: string },
   options: { replicas?: readonly CloserPeer[]; signal?: AbortSignal } = {}
 ): Promise<SharerCount> {
-  const { circle, clock } = components
+  const { circle, clock, missing } = components
   checkRelease(release)
   const key = kadKey('sharers', release)
-  const holders = (await circle.of(key, options.signal, { census: true })).slice(0, HOLDERS_PER_KEY)
+  const census = { isGone: (peer: string) => missing.isGone(peer, clock.monotonicMs()) }
+  const holders = await circle.of(key, options.signal, { census })
   const isHolder = new Set(holders.map(({ peer }) => peer))
   const others = (options.replicas ?? []).filter(({ peer }) => !isHolder.has(peer) && peer !== components.self)
   const replicas = [...circle.self(isHolder), ...others.slice(0, REPLICAS_ASKED)]
   const sketches: SharerSketch[] = []
   const witnesses: Witness[] = []
-  await pollHolders(
+  const { failed } = await pollHolders(
     [...holders, ...replicas],
     async ({ peer, addresses }, signal) => {
       const role = isHolder.has(peer) ? 'holder' : 'replica'
@@ -77,6 +78,8 @@ export async function countSharers(
     () => false,
     circle.signal(options.signal)
   )
+  for (const { peer } of witnesses) missing.answered(peer)
+  for (const { peer } of failed) if (isHolder.has(peer)) missing.noAnswer(peer, clock.monotonicMs())
   const answered = sketches.length
   const hasMajority = 2 * answered > holders.length
   const estimate = hasMajority ? mergeSketches(sketches) : { count: null, exact: false }

@@ -1,5 +1,5 @@
 /** A routing that first lets this peer join: right after a start a lookup would find nobody but itself. */
-import type { CloserPeer, Routing } from '../directory/routing.ts'
+import type { CensusOptions, CloserPeer, Routing } from '../directory/routing.ts'
 import type { Network } from './join.ts'
 
 export class JoinedRouting implements Routing {
@@ -16,7 +16,7 @@ export class JoinedRouting implements Routing {
     return this.#routing.closestPeers(key, options)
   }
 
-  async census(key: Uint8Array, options: { signal: AbortSignal }): Promise<CloserPeer[]> {
+  async census(key: Uint8Array, options: CensusOptions): Promise<CloserPeer[]> {
     await this.#network.joined(options.signal)
     return this.#routing.census(key, options)
   }
