@@ -3,7 +3,7 @@
  *
  *     npm run bench -- directory [--sharers 1000000] [--seed 1] [--rounds 100]
  *
- * Times are in units of the leases' TTL; one run takes about two minutes and, for a million sharers, 1.5 GB of memory.
+ * Times are in units of the leases' TTL; a run with a million sharers takes about a minute and 1 GB of memory.
  * `--rounds` are the seeds of the estimate's error; a tenth of them are done with the largest number.
  */
 import { parseArgs } from 'node:util'

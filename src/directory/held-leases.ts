@@ -71,11 +71,14 @@ interface Key extends ReleaseNote {
   held: Map<string, HeldLease>
   /** Those not given back, ascending by hash. */
   live: HeldLease[]
+  /** The last end of these, or UNKNOWN: to be looked for, which with a full table costs as much as ten puts. */
+  liveUntilMs: number
   /** No lease expires before. */
   nextExpiryMs: number
 }
 
 const OVERFLOW = ''
+const UNKNOWN = -1
 
 export class LeaseTable {
   readonly #ledger: HolderLedger
@@ -103,7 +106,8 @@ export class LeaseTable {
     const before = key.held.get(entry.signer)
     const known = before && sequenceRefusal(entry, before)
     if (known !== undefined) return { outcome: known, changes }
-    const { issuedMs: _, ...lease } = entry
+    const { table, signer, hash, sequence, runningUntilMs, keepUntilMs, givenBack } = entry
+    const lease = { table, key: key.name, signer, hash, sequence, runningUntilMs, keepUntilMs, givenBack }
     if (entry.givenBack) return this.#giveBack(key, lease, before, changes)
     if (before !== undefined) this.#drop(key, before, changes)
     else if (this.#ledger.recordsOf(entry.signer) >= MAX_LEASES_PER_SIGNER) return { outcome: 'full-signer', changes }
@@ -121,14 +125,12 @@ export class LeaseTable {
     this.#touch(key, now)
     this.#prune(key, now, changes)
     const unkeptUntilMs = live(Math.max(key.unkeptUntilMs, this.#overflowUntilMs), now)
-    let inUseUntilMs = unkeptUntilMs
-    for (const lease of key.live) inUseUntilMs = Math.max(inUseUntilMs, until(lease))
     return {
       found: {
         hashes: options.hashes ? key.live.map(({ hash }) => hash) : [],
         all: unkeptUntilMs === 0,
         threshold: this.#threshold(key, now),
-        inUseUntilMs,
+        inUseUntilMs: Math.max(unkeptUntilMs, this.#liveUntil(key)),
         tenureMs: now - key.sinceMs
       },
       changes
@@ -203,6 +205,14 @@ export class LeaseTable {
     return { outcome: 'withdrawn', changes }
   }
 
+  #liveUntil(key: Key): number {
+    if (key.liveUntilMs === UNKNOWN) {
+      key.liveUntilMs = 0
+      for (const lease of key.live) key.liveUntilMs = Math.max(key.liveUntilMs, until(lease))
+    }
+    return key.liveUntilMs
+  }
+
   #threshold(key: Key, now: number): number {
     const isShort = key.live.length < MAX_LEASES_PER_KEY
     const wasFull = key.unkeptUntilMs > now && key.live.length >= MAX_LEASES_PER_KEY * REFILL_BELOW
@@ -258,7 +268,7 @@ export class LeaseTable {
 
   #addKey(name: string, { sinceMs, contactMs, unkeptUntilMs }: ReleaseNote): Key {
     const held = new Map<string, HeldLease>()
-    const key: Key = { name, sinceMs, contactMs, unkeptUntilMs, held, live: [], nextExpiryMs: Infinity }
+    const key: Key = { name, sinceMs, contactMs, unkeptUntilMs, held, live: [], liveUntilMs: 0, nextExpiryMs: Infinity }
     this.#keys.set(name, key)
     this.#ledger.addKey('sharers')
     return key
@@ -274,7 +284,9 @@ export class LeaseTable {
     key.held.set(lease.signer, lease)
     key.nextExpiryMs = Math.min(key.nextExpiryMs, until(lease))
     this.#ledger.add('sharers', lease.signer, 0)
-    if (!lease.givenBack) key.live.splice(placeOf(key.live, lease.hash), 0, lease)
+    if (lease.givenBack) return
+    key.live.splice(placeOf(key.live, lease.hash), 0, lease)
+    if (key.liveUntilMs !== UNKNOWN) key.liveUntilMs = Math.max(key.liveUntilMs, until(lease))
   }
 
   #drop(key: Key, lease: HeldLease, changes: Change[]): void {
@@ -285,6 +297,7 @@ export class LeaseTable {
     let at = placeOf(key.live, lease.hash)
     while (key.live[at] !== lease) at++
     key.live.splice(at, 1)
+    if (until(lease) >= key.liveUntilMs) key.liveUntilMs = UNKNOWN
   }
 }
 
