@@ -147,7 +147,7 @@ export class Directory {
     const { pseudonyms, replicas = () => [] } = components
     const plan = new LeasePlan({ random }, ttls)
     this.#leasePlan = plan
-    this.#missing = new MissingPeers({ forMs: ttls.runningTtlMs })
+    this.#missing = new MissingPeers()
     this.#leases = new OwnLeases(
       { circle: this.#circle, plan, pseudonyms, replicas, catalog, clock, random, log },
       ttls

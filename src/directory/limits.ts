@@ -124,6 +124,8 @@ export const REPLICAS_TOLD = 8
 // Counting
 /** Replicas that are asked beside the holders. */
 export const REPLICAS_ASKED = 16
+/** For how long a holder that does not answer is missed: what most sharers' leases hold for, whatever is set here. */
+export const MISSED_FOR_MS = 30 * MINUTE_MS
 /** Holders that did not answer, and since when: remembered by who counts. */
 export const MAX_MISSING_PEERS = 4096
 /** A holder that claims more than so many times the middle one's number is left out of the count. */

@@ -2,21 +2,15 @@
  * For how long a holder that does not answer is missed: a pure policy.
  *
  * Who asks for the witness of a majority must not take the few that are left for all there are. But leases follow
- * within a renewal to whoever is closest now, and Kademlia's tables name dead peers for a very long time; so after one
- * TTL without an answer a peer is gone, and no longer one of those that a majority is of.
+ * within a renewal to whoever is closest now, and Kademlia's tables name dead peers for a very long time; so after
+ * MISSED_FOR_MS without an answer a peer is gone, and no longer one of those that a majority is of.
  */
 
-import { MAX_MISSING_PEERS } from './limits.ts'
+import { MAX_MISSING_PEERS, MISSED_FOR_MS } from './limits.ts'
 
 export class MissingPeers {
-  readonly #forMs: number
   /** Since when; those that were missed first come first. */
   readonly #sinceMs = new Map<string, number>()
-
-  /** @param settings - `forMs`: the TTL of a running lease */
-  constructor(settings: { forMs: number }) {
-    this.#forMs = settings.forMs
-  }
 
   /** @param now - monotonic milliseconds, as in all steps */
   noAnswer(peer: string, now: number): void {
@@ -31,6 +25,6 @@ export class MissingPeers {
 
   isGone(peer: string, now: number): boolean {
     const sinceMs = this.#sinceMs.get(peer)
-    return sinceMs !== undefined && now - sinceMs >= this.#forMs
+    return sinceMs !== undefined && now - sinceMs >= MISSED_FOR_MS
   }
 }

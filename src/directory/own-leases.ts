@@ -13,7 +13,7 @@ import type { HolderCircle } from './holder-circle.ts'
 import { kadKey } from './key.ts'
 import type { LeaseOutcome, LeasePlan, LeaseTask, Share } from './lease-plan.ts'
 import { applianceOf, type Lease, sealLease } from './lease-record.ts'
-import { PROBES_TRIED, REPLICAS_TOLD } from './limits.ts'
+import { FULL_SET_OF_HOLDERS, PROBES_TRIED, REPLICAS_TOLD } from './limits.ts'
 import { owned, TABLE } from './messages.ts'
 import { pollHolders } from './poll-holders.ts'
 import type { Pseudonyms } from './pseudonyms.ts'
@@ -143,7 +143,8 @@ export class OwnLeases {
     const record = await this.#sealWith(release, { ...times, givenBack: true })
     const { asked, kept } = await circle.put(kadKey('sharers', release), { table: TABLE.sharers, record }, signal)
     await this.#tellReplicas(share, record, signal)
-    if (kept > 0) await this.#forget(release)
+    // In a network that seems too small, others may have the lease: it is given back again, now and after a restart.
+    if (kept > 0 && asked >= FULL_SET_OF_HOLDERS) await this.#forget(release)
     log.debug('gave back a lease', { release, asked, kept })
     return { asked, kept }
   }

@@ -32,7 +32,7 @@ export interface Witness {
 
 export interface SharerCount {
   release: string
-  /** Null when no majority of the holders answered; those that have been away for a TTL do not count. */
+  /** Null when no majority of the holders answered; those that have been missed for long do not count. */
   count: number | null
   exact: boolean
   /** The relative standard error of a count that is not exact. */

@@ -104,8 +104,6 @@ describe('a network of eight peers', () => {
     expect(few.holders.answered * 2).toBeLessThanOrEqual(few.holders.asked)
     // That it is in use everybody says who knows it.
     expect(few.inUseUntilMs).toBeGreaterThan(Date.now())
-    // After one TTL the leases are with those who are closest now, and the dead are not missed any more.
-    await counted(peers[1]!, 'v4', ({ count, exact, holders }) => count === 1 && exact && holders.asked === 3)
   })
 })
 

@@ -172,6 +172,7 @@ describe('leases that are refused', () => {
     const put = (i: number, signer = 'flood') => holder.put(leaseEntry({ key: `${RELEASE}${i}`, signer }), NOW).outcome
     for (let i = 0; i < MAX_LEASES_PER_SIGNER; i++) expect(put(i)).toBe('kept')
     expect(put(9999)).toBe('full-signer')
+    expect(holder.usage('sharers').keys).toBe(MAX_LEASES_PER_SIGNER)
     expect(put(0)).toBe('known')
     expect(put(9999, 'other')).toBe('kept')
   })
@@ -239,6 +240,13 @@ describe('tenure', () => {
     } else {
       expect(after.hashes).toHaveLength(5)
     }
+  })
+
+  test('is never less than nothing, when the clock is set back by a little', () => {
+    const holder = newHolder()
+    find(holder)
+    expect(find(holder, NOW - 1000).tenureMs).toBe(0)
+    expect(find(holder, NOW + 500).tenureMs).toBe(1500)
   })
 
   test('what is only asked for is forgotten in the end', () => {

@@ -206,6 +206,22 @@ describe('a peer that uses a release', () => {
     await second.announcer.stop()
   })
 
+  test('that seems to be alone does not take its own word for everybody’s when it gives back', async () => {
+    const holders = new Holders(new FakeClock())
+    const first = await start(holders, [share()])
+    await until(() => holders.puts.length === 20)
+    await first.announcer.stop()
+    holders.circle = PEERS.slice(0, 1)
+    const second = await start(holders)
+    await until(() => holders.sharersAt('holder-0') === 0)
+    expect(holders.sharersAt('holder-19')).toBe(1)
+    holders.circle = PEERS
+    await pass(holders.clock, 120_000)
+    expect(holders.sharersAt('holder-19')).toBe(0)
+    expect(second.plan.size).toBe(0)
+    await second.announcer.stop()
+  })
+
   test('goes on under the same name, with higher numbers, when its clock is set back over a restart', async () => {
     const holders = new Holders(new FakeClock())
     const first = await start(holders)
