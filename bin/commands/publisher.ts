@@ -74,7 +74,9 @@ async function publish(session: Session, image: string, text: string, options: P
 export function addReleases(program: Command, session: Session): void {
   program
     .command('releases')
-    .description('Show the versions of an appliance, their channels and how many replicas there are.')
+    .description(
+      'Show the versions of an appliance, their channels, how many replicas there are and how many use them.'
+    )
     .argument('<appliance>', 'PUBLISHER/NAME, or NAME for one of yours, or an alias')
     .addHelpText(
       'after',
@@ -96,11 +98,17 @@ function releasesText(rows: ReleaseRow[]): string {
     row.channels.join(', ') || '-',
     row.published.slice(0, 16).replace('T', ' '),
     String(row.replicas),
-    row.sharers.count === null ? '?' : `${row.sharers.exact ? '' : '~'}${row.sharers.count}`,
+    sharersText(row.sharers),
     row.image.slice(0, 16)
   ])
   const text = table(['VERSION', 'CHANNELS', 'PUBLISHED', 'REPLICAS', 'SHARERS', 'IMAGE'], cells)
   return `${rows[0].appliance}\n${text}`
+}
+
+function sharersText({ count, exact, error }: ReleaseRow['sharers']): string {
+  if (count === null) return '?'
+  if (exact) return String(count)
+  return error === undefined ? `~${count}` : `~${count} ±${Math.round(error * 100)} %`
 }
 
 function percent(value: string): number {

@@ -1,19 +1,31 @@
 /**
- * Carries out the plan of announcements: a few at a time, on the injected clock.
+ * Carries out a plan of announcements: a few at a time, on the injected clock.
  *
- * Owns: the timer. Does not own: what is due when (announce-plan.ts), nor how to announce (directory.ts).
+ * Owns: the timer. Does not own: what is due when (announce-plan.ts, lease-plan.ts), nor how to announce
+ * (own-replicas.ts, own-leases.ts).
  */
 
 import type { Clock, Log, Timer } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
-import type { Announcement, AnnouncePlan } from './announce-plan.ts'
 import { ANNOUNCEMENTS_AT_ONCE } from './limits.ts'
 
-export type Announce = (what: Announcement, signal: AbortSignal) => Promise<{ asked: number; kept: number }>
+export interface Outcome {
+  asked: number
+  kept: number
+}
 
-export class Announcer {
-  readonly #plan: AnnouncePlan
-  readonly #announce: Announce
+/** What is due when; `now` is monotonic. */
+export interface Plan<What> {
+  due(now: number, count: number): What[]
+  done(what: What, outcome: Outcome, now: number): void
+  nextMs(): number | undefined
+}
+
+export type Announce<What> = (what: What, signal: AbortSignal) => Promise<Outcome>
+
+export class Announcer<What extends object> {
+  readonly #plan: Plan<What>
+  readonly #announce: Announce<What>
   readonly #clock: Clock
   readonly #log: Log
   readonly #stopped = new AbortController()
@@ -21,7 +33,7 @@ export class Announcer {
   #timer: Timer | undefined
   #isStarted = false
 
-  constructor(components: { plan: AnnouncePlan; announce: Announce; clock: Clock; log: Log }) {
+  constructor(components: { plan: Plan<What>; announce: Announce<What>; clock: Clock; log: Log }) {
     this.#plan = components.plan
     this.#announce = components.announce
     this.#clock = components.clock
@@ -59,8 +71,8 @@ export class Announcer {
     this.#timer = this.#clock.after(Math.max(0, next - now), () => this.wake())
   }
 
-  async #run(what: Announcement): Promise<void> {
-    let outcome = { asked: 0, kept: 0 }
+  async #run(what: What): Promise<void> {
+    let outcome: Outcome = { asked: 0, kept: 0 }
     try {
       outcome = await this.#announce(what, this.#stopped.signal)
     } catch (cause) {

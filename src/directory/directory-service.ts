@@ -17,10 +17,12 @@ import { type Reach, reachMet } from './addresses.ts'
 import type { Announced, DialBack } from './dial-back.ts'
 import type { DirectoryNetwork } from './directory-network.ts'
 import { latestRecordOf } from './held-latest.ts'
+import type { LeaseEntry } from './held-leases.ts'
 import type { HeldReplica, ReplicaEntry } from './held-replicas.ts'
 import type { Holder } from './holder.ts'
 import type { HolderStore } from './holder-store.ts'
 import type { PutOutcome, PutResult } from './holder-types.ts'
+import { openLease } from './lease-record.ts'
 import {
   EXPIRY_SWEEP_MS,
   MAX_MESSAGE_BYTES,
@@ -40,13 +42,16 @@ import {
   encodeResponse,
   messagesOf,
   owned,
+  packHashes,
   type ReplicaFound,
   readMessage,
+  type SharersAnswer,
   STATUS,
   TABLE
 } from './messages.ts'
 import { RateMeter } from './rate-meter.ts'
 import { openReplica } from './replica-record.ts'
+import { HASH_SPAN, leaseHash } from './sharer-sketch.ts'
 
 /** What came of a put, as the answer says it: the holder's word, `pending` a dial-back, or why it was not opened. */
 export type ServedOutcome = PutOutcome | 'pending' | 'RECORD_INVALID' | 'SIGNATURE_INVALID'
@@ -111,17 +116,48 @@ export class DirectoryService {
     const response: DirectoryResponse = { status: STATUS.done, outcomes: [] }
     for (const put of request.puts) {
       response.outcomes.push(
-        await (put.table === TABLE.latest ? this.#putLatest(put.record) : this.#putReplica(put.record, asker))
+        await (put.table === TABLE.latest
+          ? this.#putLatest(put.record)
+          : put.table === TABLE.sharers
+            ? this.keepLease(put.record)
+            : this.#putReplica(put.record, asker))
       )
     }
     const room = { bytes: MAX_MESSAGE_BYTES - FRAME_BYTES }
     if (request.latest !== undefined) response.latest = this.#getLatest(request.latest, asker, room)
+    if (request.sharers !== undefined) response.sharers = await this.#getSharers(request.sharers)
     if (request.replicas !== undefined) {
       const { holder, clock } = this.#components
       const { replicas, heldSinceMs } = holder.getReplicas(toHex(request.replicas.image), clock.now())
       response.replicas = { replicas: fitting(replicas, asker, room), heldSinceMs: heldSinceMs ?? 0 }
     }
     return response
+  }
+
+  /** Takes in a lease, whoever brings it. */
+  async keepLease(bytes: Uint8Array): Promise<ServedOutcome> {
+    try {
+      const { release, ...lease } = await openLease(bytes)
+      const hash = leaseHash(lease.signer, release)
+      const entry: LeaseEntry = { table: 'sharers', key: release, hash, ...lease }
+      return await this.#keep(this.#components.holder.put(entry, this.#components.clock.now()))
+    } catch (error) {
+      return refusalOf(error)
+    }
+  }
+
+  async #getSharers(query: NonNullable<DirectoryRequest['sharers']>): Promise<SharersAnswer> {
+    const { holder, store, clock } = this.#components
+    const now = clock.now()
+    const { found, changes } = holder.getSharers(query.release, now, query)
+    await store.apply(changes)
+    return {
+      hashes: packHashes(found.hashes),
+      threshold: Math.floor(found.threshold * HASH_SPAN),
+      inUseForMs: found.inUseUntilMs === 0 ? 0 : Math.ceil(found.inUseUntilMs - now),
+      tenureMs: Math.max(0, Math.floor(found.tenureMs)),
+      all: found.all
+    }
   }
 
   #getLatest(query: NonNullable<DirectoryRequest['latest']>, asker: Asker, room: { bytes: number }) {

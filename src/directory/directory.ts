@@ -6,6 +6,8 @@
  * provider spoil an answer. What a holder keeps and says is holder.ts and directory-service.ts; what a client believes
  * is appliance-memory.ts and latest-search.ts; this class puts them together.
  *
+ * What this peer uses it says under pseudonyms (own-leases.ts); who uses a release is asked by sharer-count.ts.
+ *
  * A replica is announced under its image and under its appliance, so that one question for the appliance brings all
  * that a boot needs: the record, and peers to fetch from.
  */
@@ -29,14 +31,28 @@ import { HolderCircle, type PutAnswer } from './holder-circle.ts'
 import { HolderStore } from './holder-store.ts'
 import { kadKey } from './key.ts'
 import { LatestSearch } from './latest-search.ts'
-import { ANSWERS_WANTED, DEFAULT_HOLDER_BYTES, LOOKUP_TIMEOUT_MS, REPLICAS_WANTED } from './limits.ts'
+import { LeasePlan, type LeaseTask, type Share } from './lease-plan.ts'
+import {
+  ANSWERS_WANTED,
+  DEFAULT_HOLDER_BYTES,
+  LOOKUP_TIMEOUT_MS,
+  MAX_KEEP_TTL_MS,
+  MAX_RUNNING_TTL_MS,
+  REPLICAS_WANTED
+} from './limits.ts'
 import { owned, TABLE } from './messages.ts'
+import { MissingPeers } from './missing-peers.ts'
+import { OwnLeases } from './own-leases.ts'
 import { OwnReplicas } from './own-replicas.ts'
 import { pollHolders } from './poll-holders.ts'
+import type { Pseudonyms } from './pseudonyms.ts'
 import type { ReplicaRecord } from './replica-record.ts'
-import type { Routing } from './routing.ts'
+import type { CloserPeer, Routing } from './routing.ts'
+import { countSharers, type SharerCount } from './sharer-count.ts'
 
 export type { PutAnswer } from './holder-circle.ts'
+export type { Share } from './lease-plan.ts'
+export type { SharerCount } from './sharer-count.ts'
 
 export interface DirectoryComponents {
   network: DirectoryNetwork
@@ -50,10 +66,18 @@ export interface DirectoryComponents {
   privateKey: PrivateKey
   /** Where this peer can be reached, as multiaddrs. */
   addresses: () => string[]
+  /** The names under which it shares. */
+  pseudonyms: Pseudonyms
+  /** Replicas of an image that it is connected with; none if absent. */
+  replicas?: (image: string) => CloserPeer[]
 }
 
 export interface DirectorySettings {
   replicaTtlMs: number
+  /** How long a lease holds after this peer was last heard of, while a machine runs; a day at most. */
+  sharerTtlMs: number
+  /** The same while a machine with layers of its own exists; 90 days at most. */
+  keepTtlMs: number
   /** Whether this peer keeps records for others. */
   serve: boolean
   /** What it keeps, at most; default DEFAULT_HOLDER_BYTES. */
@@ -85,7 +109,11 @@ export class Directory {
   readonly #circle: HolderCircle
   readonly #own: OwnReplicas
   readonly #plan: AnnouncePlan
-  readonly #announcer: Announcer
+  readonly #announcer: Announcer<Announcement>
+  readonly #leasePlan: LeasePlan
+  readonly #missing: MissingPeers
+  readonly #leases: OwnLeases
+  readonly #sharer: Announcer<LeaseTask>
   readonly #stopped = new AbortController()
 
   constructor(components: DirectoryComponents, settings: DirectorySettings) {
@@ -112,17 +140,34 @@ export class Directory {
     this.#plan = new AnnouncePlan({ random }, { ttlMs: replicaTtlMs })
     const announce = (what: Announcement, signal: AbortSignal) => this.#own.announce(what, replicaTtlMs, signal)
     this.#announcer = new Announcer({ plan: this.#plan, announce, clock, log })
+    const ttls = {
+      runningTtlMs: Math.min(settings.sharerTtlMs, MAX_RUNNING_TTL_MS),
+      keepTtlMs: Math.min(settings.keepTtlMs, MAX_KEEP_TTL_MS)
+    }
+    const { pseudonyms, replicas = () => [] } = components
+    const plan = new LeasePlan({ random }, ttls)
+    this.#leasePlan = plan
+    this.#missing = new MissingPeers()
+    this.#leases = new OwnLeases(
+      { circle: this.#circle, plan, pseudonyms, replicas, catalog, clock, random, log },
+      ttls
+    )
+    const share = (task: LeaseTask, signal: AbortSignal) => this.#leases.run(task, signal)
+    this.#sharer = new Announcer({ plan, announce: share, clock, log })
   }
 
   async start(): Promise<void> {
     await this.#own.start()
+    await this.#leases.start()
     if (this.#settings.serve) await this.#service.start()
     this.#announcer.start()
+    this.#sharer.start()
   }
 
   async stop(): Promise<void> {
     this.#stopped.abort()
     await this.#announcer.stop()
+    await this.#sharer.stop()
     if (this.#settings.serve) await this.#service.stop()
   }
 
@@ -214,6 +259,35 @@ export class Directory {
         .announce(announcement, 0, this.#stopped.signal)
         .catch(error => this.#components.log.debug('a withdrawal failed', { image, error: String(error) }))
     }
+  }
+
+  /**
+   * All releases that this peer uses, in place of those that it used before: it says so from now on, and gives back
+   * what is no longer among them. What is in use at `start` is to be told before: leases from an earlier run that are
+   * not in use then are given back. Throws LIMIT_EXCEEDED with too many.
+   */
+  shareReleases(shares: readonly Share[]): void {
+    this.#leasePlan.share(shares, this.#components.clock.monotonicMs())
+    this.#sharer.wake()
+  }
+
+  /** Leases of this peer on these images, to be passed to a replica of them. */
+  leasesFor(images: readonly string[]): Uint8Array[] {
+    return this.#leases.offer(images)
+  }
+
+  /** Takes in a lease of another peer that did not come as a request. */
+  async takeLease(bytes: Uint8Array): Promise<void> {
+    if (this.#settings.serve) await this.#service.keepLease(bytes)
+  }
+
+  /** Asks who uses a release, `PUBLISHER/NAME@VERSION`. Never throws for want of an answer: see SharerCount. */
+  async countSharers(
+    release: string,
+    options: { replicas?: readonly CloserPeer[]; signal?: AbortSignal } = {}
+  ): Promise<SharerCount> {
+    const { clock } = this.#components
+    return countSharers(release, { circle: this.#circle, missing: this.#missing, clock, self: this.#self }, options)
   }
 
   /** This peer's addresses have changed: everything is announced again. */

@@ -9,7 +9,7 @@ import type { DirectoryClient, HolderAnswer } from './directory-client.ts'
 import type { DirectoryService } from './directory-service.ts'
 import { type DirectoryRequest, TABLE } from './messages.ts'
 import { pollHolders } from './poll-holders.ts'
-import type { CloserPeer, Routing } from './routing.ts'
+import type { CensusOptions, CloserPeer, Routing } from './routing.ts'
 
 export interface PutAnswer {
   asked: number
@@ -23,8 +23,14 @@ export interface Put {
   record: Uint8Array<ArrayBuffer>
 }
 
-/** Outcomes after which a replica record of ours is where it should be, or will be; a newer one is ours as well. */
-const SETTLED = new Set(['kept', 'known', 'pending', 'older', 'withdrawn'])
+/** More to ask in the request of a put, and what to do with the answer. */
+export interface AlsoAsked {
+  request: () => Partial<DirectoryRequest>
+  answered: (holder: CloserPeer, answer: HolderAnswer, signal: AbortSignal) => Promise<void>
+}
+
+/** Outcomes after which a replica record or a lease of ours is where it should be, or will be; a newer one is ours as well. */
+const SETTLED = new Set(['kept', 'known', 'pending', 'older', 'withdrawn', 'counted'])
 
 export class HolderCircle {
   readonly #routing: Routing
@@ -57,12 +63,18 @@ export class HolderCircle {
   }
 
   /** The holders of a key. What was found when time is up, or the signal aborts, has to do. */
-  async of(key: Uint8Array, parent: AbortSignal | undefined): Promise<CloserPeer[]> {
+  async of(
+    key: Uint8Array,
+    parent: AbortSignal | undefined,
+    options: { census?: Omit<CensusOptions, 'signal'> } = {}
+  ): Promise<CloserPeer[]> {
     const expired = new AbortController()
     const timer = this.#clock.after(this.#lookupTimeoutMs, () => expired.abort())
     try {
       const signal = AbortSignal.any([this.signal(parent), expired.signal])
-      const closest = await this.#routing.closestPeers(key, { signal })
+      const closest = await (options.census === undefined
+        ? this.#routing.closestPeers(key, { signal })
+        : this.#routing.census(key, { signal, ...options.census }))
       return closest.filter(({ peer }) => peer !== this.#self || this.#serve)
     } finally {
       timer.cancel()
@@ -74,6 +86,11 @@ export class HolderCircle {
     const holders = await this.of(key, parent)
     if (!this.#serve || holders.some(holder => holder.peer === this.#self)) return holders
     return [{ peer: this.#self, addresses: [] }, ...holders]
+  }
+
+  /** This peer, if it keeps records and is not among `holders`. */
+  self(holders: ReadonlySet<string>): CloserPeer[] {
+    return this.#serve && !holders.has(this.#self) ? [{ peer: this.#self, addresses: [] }] : []
   }
 
   /** Throws what DirectoryClient.ask throws. */
@@ -88,19 +105,21 @@ export class HolderCircle {
    *
    * @param also - more to ask in the same request, and what to do with the answer
    */
-  async put(
-    key: Uint8Array,
+  async put(key: Uint8Array, put: Put, parent: AbortSignal | undefined, also?: AlsoAsked): Promise<PutAnswer> {
+    return this.putTo(await this.of(key, parent), put, parent, also)
+  }
+
+  /** The same, to these holders. */
+  async putTo(
+    holders: readonly CloserPeer[],
     put: Put,
     parent: AbortSignal | undefined,
-    also?: {
-      request: () => Partial<DirectoryRequest>
-      answered: (holder: CloserPeer, answer: HolderAnswer, signal: AbortSignal) => Promise<void>
-    }
+    also?: AlsoAsked
   ): Promise<PutAnswer> {
     let kept = 0
     const refused: string[] = []
     const { asked, failed } = await pollHolders(
-      await this.of(key, parent),
+      holders,
       async (holder, signal) => {
         const answer = await this.ask(holder, { ...also?.request(), puts: [put] }, signal)
         const outcome = answer.response.outcomes[0] ?? 'no outcome'

@@ -13,7 +13,7 @@ import {
   TABLE_SHARE
 } from './limits.ts'
 
-export type HeldTable = 'latest' | 'replicas'
+export type HeldTable = 'latest' | 'replicas' | 'sharers'
 export type NoRoom = 'full' | 'full-key' | 'full-signer'
 
 interface Account {
@@ -25,7 +25,8 @@ export class HolderLedger {
   readonly #quotaBytes: number
   readonly #tables: Record<HeldTable, Account & { keys: number }> = {
     latest: { records: 0, bytes: 0, keys: 0 },
-    replicas: { records: 0, bytes: 0, keys: 0 }
+    replicas: { records: 0, bytes: 0, keys: 0 },
+    sharers: { records: 0, bytes: 0, keys: 0 }
   }
   readonly #signers = new Map<string, Account>()
 
@@ -64,6 +65,11 @@ export class HolderLedger {
 
   removeKey(table: HeldTable): void {
     this.#tables[table].keys--
+  }
+
+  /** How many records of a signer there are, over all tables. */
+  recordsOf(signer: string): number {
+    return this.#signers.get(signer)?.records ?? 0
   }
 
   /** What a table holds now. */

@@ -10,22 +10,32 @@ import type { Log } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
 import { type Catalog, type Codec, jsonCodec, type Operation, type Table } from '../store/catalog.ts'
 import type { Reach } from './addresses.ts'
+import type { HeldLease, ReleaseNote } from './held-leases.ts'
 import type { Holder } from './holder.ts'
+import type { HeldTable } from './holder-ledger.ts'
 import type { Change, HeldRecord } from './holder-types.ts'
 import { TENURE_GAP_MS } from './limits.ts'
-import { HeldRecord as StoredRecord } from './proto/directory.js'
+import { StoredLease, HeldRecord as StoredRecord } from './proto/directory.js'
 
 const TABLE_NUMBER = { latest: 1, replicas: 2 } as const
 
+type EnvelopeRecord = Exclude<HeldRecord, HeldLease>
+/** Without what its key says already. */
+type LeaseRow = Omit<HeldLease, 'table' | 'key' | 'signer'>
+
 export class HolderStore {
   readonly #catalog: Pick<Catalog, 'write'>
-  readonly #records: Table<HeldRecord | undefined>
+  readonly #records: Table<EnvelopeRecord | undefined>
+  readonly #leases: Table<LeaseRow | undefined>
+  readonly #notes: Table<ReleaseNote>
   readonly #marks: Table<number>
   readonly #log: Log
 
   constructor(components: { catalog: Catalog; log: Log }) {
     this.#catalog = components.catalog
     this.#records = components.catalog.table('holder', recordCodec)
+    this.#leases = components.catalog.table('holder-leases', leaseCodec)
+    this.#notes = components.catalog.table('holder-releases', jsonCodec<ReleaseNote>())
     this.#marks = components.catalog.table('holder-marks', jsonCodec<number>())
     this.#log = components.log
   }
@@ -46,20 +56,43 @@ export class HolderStore {
         obsolete.push(this.#records.deleteOp(key))
       }
     }
+    count += await this.#loadLeases(holder, hasSlept, now, obsolete)
     await this.#write(obsolete)
     await this.awake(now)
     return count
   }
 
+  async #loadLeases(holder: Holder, hasSlept: boolean, now: number, obsolete: Operation[]): Promise<number> {
+    for await (const [release, note] of this.#notes.entries()) {
+      // Nobody could have told it anything while it was down, and if that was short, nothing was missed.
+      const known = { ...note, sinceMs: hasSlept ? now : note.sinceMs, contactMs: now }
+      if (!holder.restoreNote(release, known)) obsolete.push(this.#notes.deleteOp(release))
+    }
+    let count = 0
+    for await (const [row, lease] of this.#leases.entries()) {
+      const at = row.lastIndexOf('/')
+      const held = lease && { ...lease, table: 'sharers' as const, key: row.slice(0, at), signer: row.slice(at + 1) }
+      if (held !== undefined && Math.max(held.runningUntilMs, held.keepUntilMs) > now && holder.restore(held)) count++
+      else obsolete.push(this.#leases.deleteOp(row))
+    }
+    return count
+  }
+
   /** Writes down what a step of the holder has changed. */
   async apply(changes: readonly Change[]): Promise<void> {
-    await this.#write(
-      changes.map(change =>
-        change.kind === 'keep'
-          ? this.#records.putOp(keyOf(change.record), change.record)
-          : this.#records.deleteOp(keyOf(change))
-      )
-    )
+    await this.#write(changes.map(change => this.#operation(change)))
+  }
+
+  #operation(change: Change): Operation {
+    if (change.kind === 'note') {
+      const { release, note } = change
+      return note === undefined ? this.#notes.deleteOp(release) : this.#notes.putOp(release, note)
+    }
+    const what = change.kind === 'keep' ? change.record : change
+    const row = keyOf(what)
+    if (change.kind === 'drop') return (what.table === 'sharers' ? this.#leases : this.#records).deleteOp(row)
+    const { record } = change
+    return record.table === 'sharers' ? this.#leases.putOp(row, record) : this.#records.putOp(row, record)
   }
 
   /** Notes that the holder is at its post. */
@@ -78,12 +111,27 @@ export class HolderStore {
   }
 }
 
-function keyOf(record: { table: 'latest' | 'replicas'; key: string; signer: string }): string {
+function keyOf(record: { table: HeldTable; key: string; signer: string }): string {
+  if (record.table === 'sharers') return `${record.key}/${record.signer}`
   return record.table === 'latest' ? `latest/${record.key}` : `replicas/${record.key}/${record.signer}`
 }
 
 /** Undefined stands for an entry that cannot be read. */
-const recordCodec: Codec<HeldRecord | undefined> = {
+const leaseCodec: Codec<LeaseRow | undefined> = {
+  encode: lease => (lease === undefined ? new Uint8Array(0) : StoredLease.encode(lease)),
+  decode(bytes) {
+    try {
+      const { hash, sequence, runningUntilMs, keepUntilMs, givenBack } = StoredLease.decode(bytes)
+      return { hash, sequence, runningUntilMs, keepUntilMs, givenBack }
+    } catch {
+      // Dropped by `load`: it comes again at the next renewal.
+      return undefined
+    }
+  }
+}
+
+/** Undefined stands for an entry that cannot be read. */
+const recordCodec: Codec<EnvelopeRecord | undefined> = {
   encode(record) {
     if (record === undefined) return new Uint8Array(0)
     const common = {

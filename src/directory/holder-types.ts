@@ -1,6 +1,7 @@
 /** What the tables of a holder have in common: what came of a put, and what must be written down because of it. */
 
 import type { HeldLatest } from './held-latest.ts'
+import type { HeldLease, ReleaseNote } from './held-leases.ts'
 import type { HeldReplica } from './held-replicas.ts'
 import type { HeldTable, NoRoom } from './holder-ledger.ts'
 
@@ -9,7 +10,9 @@ export type PutOutcome =
   | 'kept'
   /** It was kept already. */
   | 'known'
-  /** It has expired, but is newer than the signer's record here, which is gone. */
+  /** A lease that there is no place for among those kept; the number that covers all of these has it. */
+  | 'counted'
+  /** It has expired, or gives a lease back, but is newer than the signer's record here, which is gone. */
   | 'withdrawn'
   | 'expired'
   /** Issued, or to expire, too far in the future by this holder's clock. */
@@ -24,12 +27,14 @@ export type PutOutcome =
   | 'unverified'
   | NoRoom
 
-export type HeldRecord = HeldLatest | HeldReplica
+export type HeldRecord = HeldLatest | HeldReplica | HeldLease
 
 /** What the holder's store must write. */
 export type Change =
   | { kind: 'keep'; record: HeldRecord }
   | { kind: 'drop'; table: HeldTable; key: string; signer: string }
+  /** What is known of a release beside its leases; undefined: nothing any more. */
+  | { kind: 'note'; release: string; note: ReleaseNote | undefined }
 
 export interface PutResult {
   outcome: PutOutcome

@@ -11,6 +11,7 @@
 
 import type { Random } from '../environment.ts'
 import { type HeldLatest, type LatestRecord, LatestTable } from './held-latest.ts'
+import { type LeaseEntry, LeaseTable, type ReleaseNote, type SharersFound } from './held-leases.ts'
 import { type HeldReplica, type ReplicaEntry, ReplicaTable } from './held-replicas.ts'
 import { type HeldTable, HolderLedger } from './holder-ledger.ts'
 import type { Change, HeldRecord, PutResult } from './holder-types.ts'
@@ -32,16 +33,19 @@ export class Holder {
   readonly #ledger: HolderLedger
   readonly #latest: LatestTable
   readonly #replicas: ReplicaTable
+  readonly #sharers: LeaseTable
 
   constructor(components: { random: Random }, settings: { quotaBytes: number }) {
     this.#random = components.random
     this.#ledger = new HolderLedger(settings.quotaBytes)
     this.#latest = new LatestTable(this.#ledger)
     this.#replicas = new ReplicaTable(this.#ledger)
+    this.#sharers = new LeaseTable(this.#ledger)
   }
 
   /** @param now - wall time in milliseconds, as in all steps */
-  put(record: LatestRecord | ReplicaEntry, now: number): PutResult {
+  put(record: LatestRecord | ReplicaEntry | LeaseEntry, now: number): PutResult {
+    if (record.table === 'sharers') return this.#sharers.put(record, now)
     return record.table === 'latest' ? this.#latest.put(record, now) : this.#replicas.put(record, now)
   }
 
@@ -68,14 +72,25 @@ export class Holder {
     return { replicas, heldSinceMs: replicas.length === 0 ? undefined : this.#replicas.heldSinceMs(image) }
   }
 
+  /** The sharers of a release. To be asked is noted (see held-leases.ts), so this changes something too. */
+  getSharers(release: string, now: number, options?: { hashes: boolean }): { found: SharersFound; changes: Change[] } {
+    return this.#sharers.find(release, now, options)
+  }
+
   /** Forgets what has expired. What has expired is never given out, swept or not. */
   expire(now: number): Change[] {
-    return [...this.#latest.expire(now), ...this.#replicas.expire(now)]
+    return [...this.#latest.expire(now), ...this.#replicas.expire(now), ...this.#sharers.expire(now)]
   }
 
   /** Puts back a record that was kept before a restart. False if it does not fit (any more). */
   restore(record: HeldRecord): boolean {
+    if (record.table === 'sharers') return this.#sharers.restore(record)
     return record.table === 'latest' ? this.#latest.restore(record) : this.#replicas.restore(record)
+  }
+
+  /** Puts back what was known of a release before a restart; to be called before its leases are put back. */
+  restoreNote(release: string, note: ReleaseNote): boolean {
+    return this.#sharers.restoreNote(release, note)
   }
 
   usage(table: HeldTable): { records: number; bytes: number; keys: number } {

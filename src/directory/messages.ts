@@ -9,22 +9,28 @@ import type { Stream } from '@libp2p/interface'
 import { type LengthPrefixedStream, lpStream } from '@libp2p/utils'
 import { RowanError } from '../errors.ts'
 import { sha256, toHex } from '../image/hash.ts'
+import { checkRelease } from './lease-record.ts'
 import {
   MAX_LATEST_RECORD_BYTES,
+  MAX_LEASES_PER_KEY,
   MAX_MESSAGE_BYTES,
   MAX_PUTS_PER_REQUEST,
   MAX_REPLICA_RECORD_BYTES,
   REPLICAS_PER_ANSWER
 } from './limits.ts'
-import { DirectoryRequest, DirectoryResponse, type ReplicaFound } from './proto/directory.js'
+import { DirectoryRequest, DirectoryResponse, type ReplicaFound, type SharersAnswer } from './proto/directory.js'
+import { HASH_BYTES, HASH_SPAN } from './sharer-sketch.ts'
 
-export type { DirectoryRequest, DirectoryResponse, ReplicaFound } from './proto/directory.js'
+export type { DirectoryRequest, DirectoryResponse, ReplicaFound, SharersAnswer } from './proto/directory.js'
 
-export const TABLE = { latest: 1, replicas: 2 } as const
+export const TABLE = { latest: 1, replicas: 2, sharers: 3 } as const
 export const STATUS = { done: 0, busy: 1, invalid: 2 } as const
 
 const MAX_APPLIANCE_CHARACTERS = 256
 const MAX_OUTCOME_CHARACTERS = 64
+/** No holder knows of more time than this, forwards or back. */
+const MAX_SPAN_MS = 1000 * 365 * 24 * 3_600_000
+const KNOWN_TABLES: ReadonlySet<number> = new Set(Object.values(TABLE))
 
 /** `bytes` in memory of their own: what came in a message is a view into it. */
 export function owned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
@@ -46,10 +52,11 @@ export function decodeRequest(bytes: Uint8Array): DirectoryRequest {
     DirectoryRequest.decode(bytes, { limits: { puts: MAX_PUTS_PER_REQUEST } })
   )
   for (const put of request.puts) {
-    if (put.table !== TABLE.latest && put.table !== TABLE.replicas) throw invalid(`a put in the table ${put.table}`)
+    if (!KNOWN_TABLES.has(put.table)) throw invalid(`a put in the table ${put.table}`)
     atMost('bytes of a record', put.record.byteLength, MAX_LATEST_RECORD_BYTES)
   }
-  const { latest, replicas } = request
+  const { latest, replicas, sharers } = request
+  if (sharers !== undefined) checkQuery(sharers.release)
   if (latest !== undefined) {
     atMost('characters of an appliance', latest.appliance.length, MAX_APPLIANCE_CHARACTERS)
     emptyOrHash('digest', latest.knownDigest)
@@ -76,7 +83,22 @@ export function decodeResponse(bytes: Uint8Array): DirectoryResponse {
   atMost('bytes of a record', response.latest?.record.byteLength ?? 0, MAX_LATEST_RECORD_BYTES)
   checkReplicas(response.latest?.replicas ?? [])
   checkReplicas(response.replicas?.replicas ?? [])
+  if (response.sharers !== undefined) checkSharers(response.sharers)
   return response
+}
+
+/** Hashes as they travel: ascending, HASH_BYTES each. */
+export function packHashes(hashes: readonly number[]): Uint8Array<ArrayBuffer> {
+  const packed = Buffer.from(new ArrayBuffer(hashes.length * HASH_BYTES))
+  for (const [i, hash] of hashes.entries()) packed.writeUIntBE(hash * HASH_SPAN, i * HASH_BYTES, HASH_BYTES)
+  return owned(packed)
+}
+
+/** The hashes of an answer that was decoded, ascending, each in [0, 1). */
+export function hashesOf({ hashes }: SharersAnswer): number[] {
+  const packed = Buffer.from(hashes.buffer, hashes.byteOffset, hashes.byteLength)
+  const count = packed.byteLength / HASH_BYTES
+  return Array.from({ length: count }, (_, i) => packed.readUIntBE(i * HASH_BYTES, HASH_BYTES) / HASH_SPAN)
 }
 
 /** The stream, cut into messages. */
@@ -96,6 +118,24 @@ export async function readMessage(messages: LengthPrefixedStream<Stream>, signal
     }
     throw cause
   }
+}
+
+function checkQuery(release: string): void {
+  try {
+    checkRelease(release)
+  } catch (cause) {
+    throw new RowanError('WIRE_INVALID', 'a directory message asks for what is no release', { cause })
+  }
+}
+
+function checkSharers(answer: SharersAnswer): void {
+  atMost('bytes of hashes', answer.hashes.byteLength, MAX_LEASES_PER_KEY * HASH_BYTES)
+  if (answer.hashes.byteLength % HASH_BYTES !== 0) throw invalid(`${answer.hashes.byteLength} bytes of hashes`)
+  const hashes = hashesOf(answer)
+  if (hashes.some((hash, i) => i > 0 && hash <= hashes[i - 1]!)) throw invalid('hashes that do not ascend')
+  atMost('as a threshold', answer.threshold, HASH_SPAN)
+  atMost('ms of use', answer.inUseForMs, MAX_SPAN_MS)
+  atMost('ms of tenure', answer.tenureMs, MAX_SPAN_MS)
 }
 
 function checkReplicas(replicas: ReplicaFound[]): void {

@@ -35,6 +35,18 @@ export async function sealRecord(kind: RecordKind, payload: Uint8Array, key: Pri
   return envelope.marshal()
 }
 
+/** What kind of record these bytes say they are; undefined for none that is known. Checks no signature. */
+export function recordKindOf(bytes: Uint8Array): RecordKind | undefined {
+  let type: Uint8Array
+  try {
+    type = RecordEnvelope.createFromProtobuf(bytes).payloadType
+  } catch {
+    // Whoever opens it says what is wrong with it.
+    return undefined
+  }
+  return RECORD_KINDS.find(kind => Buffer.compare(type, payloadType(kind)) === 0)
+}
+
 /**
  * Checks the envelope and its signature; what the payload says is the caller's to check.
  *

@@ -1,6 +1,7 @@
 /**
  * What a machine needs of the other rooms, and nothing more.
  */
+import type { Share } from '../directory/directory.ts'
 import type { ReplicaRecord } from '../directory/replica-record.ts'
 import type { Clock, Log, Random } from '../environment.ts'
 import type { ApplianceRef } from '../image/names.ts'
@@ -29,7 +30,11 @@ export interface MachineComponents {
     /** Since the daemon started. */
     transfers(image: string): { blocks: number; bytes: number; wireBytes: number }
   }
-  directory: { announceReplica(image: string, appliance: string | undefined, complete: boolean): void }
+  directory: {
+    announceReplica(image: string, appliance: string | undefined, complete: boolean): void
+    /** All releases that machines of this peer are of, so that their publishers know. */
+    shareReleases(shares: readonly Share[]): void
+  }
   clock: Clock
   random: Random
   log: Log

@@ -5,6 +5,8 @@
  * machine that cannot be used (its description damaged, its layer broken, its image missing) keeps its name and its
  * error; the others go on.
  *
+ * Whatever changes, the directory is told which releases are in use (shares.ts); it says so to the network in its own time.
+ *
  * `attach` of a machine that exists needs no network, and neither does `restore`, which serves again what was attached
  * when the daemon stopped. NBD clients find the disks through `list` and `open`.
  */
@@ -20,6 +22,7 @@ import { type MachineDescription, readDescription } from './description.ts'
 import { Machine } from './machine.ts'
 import { deleteFolder, findMachines, makeMachineFolder, putMachineFolderAside } from './machine-folders.ts'
 import { type MachineStats, noStats } from './machine-stats.ts'
+import { sharesOf } from './shares.ts'
 import { Turns } from './turns.ts'
 
 export const MAX_MACHINES = 1024
@@ -103,6 +106,7 @@ export class Machines implements Exports {
     for (const path of removed) {
       deleteFolder(path).catch(error => this.#components.log.warn('a removed machine is not all gone', { path, error }))
     }
+    this.#tellShares()
     this.#keepHouse()
   }
 
@@ -118,7 +122,11 @@ export class Machines implements Exports {
     return this.#turns.run(request.name, async () => {
       if (this.#stopped) throw new RowanError('ABORTED', 'the daemon is stopping')
       const entry = this.#entries.get(request.name)
-      return entry === undefined ? await this.#create(request) : await this.#attachKnown(entry, request)
+      try {
+        return entry === undefined ? await this.#create(request) : await this.#attachKnown(entry, request)
+      } finally {
+        this.#tellShares()
+      }
     })
   }
 
@@ -130,7 +138,11 @@ export class Machines implements Exports {
   detach(name: string): Promise<void> {
     return this.#turns.run(name, async () => {
       const { machine } = this.#known(name)
-      if (machine !== undefined) await this.#close(name, machine)
+      try {
+        if (machine !== undefined) await this.#close(name, machine)
+      } finally {
+        this.#tellShares()
+      }
     })
   }
 
@@ -153,6 +165,7 @@ export class Machines implements Exports {
       }
       const folder = putMachineFolderAside(this.#settings.folder, name)
       this.#entries.delete(name)
+      this.#tellShares()
       return folder
     })
     // Takes long for a large layer; nobody who stops the daemon, or makes a machine of this name again, waits for it.
@@ -308,6 +321,16 @@ export class Machines implements Exports {
     if (wanted === appliance && (ref.version === undefined || ref.version === version)) return
     const asked = ref.version === undefined ? wanted : `${wanted}@${ref.version}`
     throw new RowanError('MACHINE_DIFFERS', `the machine ${name} is of ${appliance}@${version}, not of ${asked}`)
+  }
+
+  /** Needs no network, and a machine works without: what goes wrong is logged. */
+  #tellShares(): void {
+    const machines = [...this.#entries.values()].flatMap(({ machine }) => machine ?? [])
+    try {
+      this.#components.directory.shareReleases(sharesOf(machines.map(({ description }) => description)))
+    } catch (error) {
+      this.#components.log.warn('the releases in use cannot be told', { error: asRowanError(error) })
+    }
   }
 
   /** Nobody new finds the disk while those who have it finish. */

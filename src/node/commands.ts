@@ -95,7 +95,9 @@ export function commands(rooms: Rooms): Handlers {
       })
       const { directory, log } = rooms
       const findReplicas: Directory['findReplicas'] = (image, options) => directory.findReplicas(image, options)
-      return listReleases(latest, { findReplicas, ownReplica: image => directory.announced(image), log }, { signal })
+      const countSharers: Directory['countSharers'] = (release, options) => directory.countSharers(release, options)
+      const ownReplica = (image: string) => directory.announced(image)
+      return listReleases(latest, { findReplicas, ownReplica, countSharers, log }, { signal })
     },
 
     status: () => status(rooms),

@@ -105,8 +105,8 @@ export interface ReleaseRow {
   channels: string[]
   /** ISO 8601. */
   published: string
-  /** `count` is null when too few holders answered. */
-  sharers: { count: number | null; exact: boolean }
+  /** `count` is null when too few holders answered; `error` is the relative standard error of an estimate. */
+  sharers: { count: number | null; exact: boolean; error?: number }
   replicas: number
 }
 

@@ -10,6 +10,7 @@
 import { ApplianceMemory } from '../directory/appliance-memory.ts'
 import { Directory } from '../directory/directory.ts'
 import { KadRouting } from '../directory/kad-routing.ts'
+import { Pseudonyms } from '../directory/pseudonyms.ts'
 import { asRowanError, type RowanError } from '../errors.ts'
 import { Machines } from '../machine/machines.ts'
 import { NbdServer } from '../nbd/server.ts'
@@ -24,10 +25,10 @@ import { Swarm } from '../swarm/swarm.ts'
 import { commands } from './commands.ts'
 import { ControlServer } from './control-server.ts'
 import { commandTable, type DaemonOptions, type RunningDaemon } from './daemon-api.ts'
+import { GreetingRecords } from './greeting-records.ts'
 import { makeHome } from './home.ts'
 import { Network } from './join.ts'
 import { JoinedRouting } from './joined-routing.ts'
-import { LatestExchange } from './latest-exchange.ts'
 import { Neighbourhood } from './neighbourhood.ts'
 import { startPeer } from './peer.ts'
 import { checkPeer } from './peer-checks.ts'
@@ -93,6 +94,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const memory = await ApplianceMemory.open({ catalog, log })
   const keys = await PublisherKeys.open(home.keys, { clock, log })
   const privateKey = await loadPeerKey(home.keys)
+  const pseudonyms = new Pseudonyms(await loadPeerKey(home.keys, 'sharer'))
 
   // The peer listens, and meets nobody yet.
   const { listen, announce, bootstrap } = settings.network
@@ -109,17 +111,24 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const { dht } = peer.services
   const kad = new KadRouting({ dht, peer: self, addresses, canServe: () => dht.getMode() === 'server', log })
   const routing = new JoinedRouting({ routing: kad, network })
+  const { replicaTtlMs, sharerTtlMs, keepTtlMs, memoryBytes: holderBytes } = settings.directory
   const directory = new Directory(
-    { network: peer, routing, catalog, memory, clock, random, log, privateKey, addresses },
-    { replicaTtlMs: settings.directory.replicaTtlMs, serve: situation.policy !== 'never' && listen.length > 0 }
+    {
+      ...{ network: peer, routing, catalog, memory, clock, random, log, privateKey, pseudonyms, addresses },
+      replicas: image => replicasOf(swarm, image)
+    },
+    {
+      ...{ replicaTtlMs, sharerTtlMs, keepTtlMs, holderBytes },
+      serve: situation.policy !== 'never' && listen.length > 0
+    }
   )
-  const swarm = new Swarm(
+  const swarm: Swarm = new Swarm(
     {
       network: peer,
       images,
       pool,
       findReplicas: (image, options) => directory.findReplicas(image, options),
-      records: new LatestExchange({ memory, clock, log }),
+      records: new GreetingRecords({ memory, directory, clock, log }),
       mayDial: address => mayDial(address.toString()),
       clock,
       random,
@@ -216,6 +225,12 @@ function watchAddresses(addresses: () => string[], changed: () => void): () => v
     if (now !== before) changed()
     before = now
   }
+}
+
+/** Those of the connected replicas that serve an image; how to reach them libp2p knows. */
+function replicasOf(swarm: Swarm, image: string): { peer: string; addresses: string[] }[] {
+  const serving = swarm.peers().filter(({ images }) => images.includes(image))
+  return serving.map(({ peer }) => ({ peer, addresses: [] }))
 }
 
 function unlessUnlimited(rate: number): number | undefined {

@@ -1,5 +1,5 @@
 /** A routing that first lets this peer join: right after a start a lookup would find nobody but itself. */
-import type { CloserPeer, Routing } from '../directory/routing.ts'
+import type { CensusOptions, CloserPeer, Routing } from '../directory/routing.ts'
 import type { Network } from './join.ts'
 
 export class JoinedRouting implements Routing {
@@ -14,6 +14,11 @@ export class JoinedRouting implements Routing {
   async closestPeers(key: Uint8Array, options: { signal: AbortSignal }): Promise<CloserPeer[]> {
     await this.#network.joined(options.signal)
     return this.#routing.closestPeers(key, options)
+  }
+
+  async census(key: Uint8Array, options: CensusOptions): Promise<CloserPeer[]> {
+    await this.#network.joined(options.signal)
+    return this.#routing.census(key, options)
   }
 
   selfCanServe(): boolean {

@@ -25,7 +25,7 @@ interface Setting {
 
 /** A list of addresses longer than this is a mistake. */
 const MAX_LIST_ENTRIES = 64
-const LATER = 'Not yet in force: leases and the collection of unused versions come in a later version.'
+const LATER = 'Not yet in force: the collection of unused versions comes in a later version.'
 
 export const DEFAULTS = {
   network: {
@@ -73,14 +73,22 @@ export const DEFAULTS = {
     sharerTtl: {
       kind: 'duration',
       default: '30m',
-      meaning: 'How long the lease of a running machine holds.',
-      caveat: LATER
+      meaning:
+        'How long this peer counts as a user of a version after it was last heard of, while a machine of it is attached; renewed at a third of this.',
+      caveat: 'At most a day; other peers refuse leases that hold for longer.'
     },
     keepTtl: {
       kind: 'duration',
       default: '60d',
-      meaning: 'How long the lease of a machine with layers of its own holds after this peer was last seen.',
-      caveat: LATER
+      meaning: 'The same while a machine with layers of its own exists, attached or not.',
+      caveat:
+        'At most 90 days. Shorter, and a version may be removed while a computer that has a machine of it is switched off.'
+    },
+    memory: {
+      kind: 'size',
+      default: '64MiB',
+      meaning: 'The most that directory records kept for others may take.',
+      caveat: 'Very small values make this peer a poor holder: what it has no room for, others must keep.'
     }
   },
   gc: {

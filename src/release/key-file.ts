@@ -13,7 +13,7 @@ import type { Ed25519PrivateKey } from '@libp2p/interface'
 import { asRowanError, RowanError } from '../errors.ts'
 import { createFile, replaceFile } from '../store/durable-file.ts'
 
-export type KeyPurpose = 'root' | 'release' | 'peer'
+export type KeyPurpose = 'root' | 'release' | 'peer' | 'sharer'
 
 const FORMAT_VERSION = '1'
 const SEED_BYTES = 32

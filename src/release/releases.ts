@@ -1,6 +1,7 @@
 /**
  * The listing of an appliance's versions, for `rowan releases`.
  */
+import type { SharerCount } from '../directory/directory.ts'
 import type { ReplicaRecord } from '../directory/replica-record.ts'
 import type { Log } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
@@ -25,11 +26,19 @@ export interface ListedRelease {
   /** ISO time. */
   published: string
   labels: Record<string, string>
-  /** `count` is null as long as nobody can be asked for it. */
-  sharers: { count: number | null; exact: boolean }
+  /** Peers that use it, or have a machine of it. */
+  sharers: ListedSharers
   /** Peers that are announced to serve the image, wholly or partly; `complete` of them wholly. */
   replicas: number
   complete: number
+}
+
+export interface ListedSharers {
+  /** Null when too few of those that should know answered. An estimate has three figures. */
+  count: number | null
+  exact: boolean
+  /** Of an estimate, the relative standard error. */
+  error?: number
 }
 
 interface Components {
@@ -37,17 +46,22 @@ interface Components {
   findReplicas(image: string, options: { signal?: AbortSignal }): Promise<ReplicaRecord[]>
   /** How this peer itself is announced as a replica. */
   ownReplica(image: string): { complete: boolean } | undefined
+  /** Those who use a release, `PUBLISHER/NAME@VERSION`; `replicas` of its image may know too. */
+  countSharers(
+    release: string,
+    options: { replicas: ReplicaRecord[]; signal?: AbortSignal }
+  ): Promise<Pick<SharerCount, 'count' | 'exact' | 'error'>>
   log: Log
 }
 
 /**
- * Lists the releases of a record, newest first, with how many replicas the directory knows of each.
+ * Lists the releases of a record, newest first, with how many replicas and sharers the directory knows of each.
  *
- * @throws RowanError ABORTED; a search that fails counts as no replicas, and is logged
+ * @throws RowanError ABORTED; a search that fails counts as no replicas or an unknown number of sharers, and is logged
  */
 export async function listReleases(
   latest: VerifiedLatest,
-  { findReplicas, ownReplica, log }: Components,
+  { findReplicas, ownReplica, countSharers, log }: Components,
   options: { signal?: AbortSignal } = {}
 ): Promise<ListedRelease[]> {
   const { appliance, channels } = latest
@@ -64,8 +78,23 @@ export async function listReleases(
       }
     }
   }
+  const sharers = new Map<string, ListedSharers>()
+  const uncounted = [...releases]
+  const count = async () => {
+    for (let release = uncounted.shift(); release !== undefined; release = uncounted.shift()) {
+      options.signal?.throwIfAborted()
+      const { version, image } = release
+      try {
+        const known = { replicas: replicas.get(image) ?? [], ...options }
+        sharers.set(version, listed(await countSharers(`${appliance}@${version}`, known)))
+      } catch (error) {
+        log.warn('cannot count sharers', { appliance, version, error: asRowanError(error) })
+      }
+    }
+  }
   try {
     await Promise.all(Array.from({ length: SEARCHES_AT_ONCE }, search))
+    await Promise.all(Array.from({ length: SEARCHES_AT_ONCE }, count))
   } catch (error) {
     throw asRowanError(error)
   }
@@ -86,9 +115,16 @@ export async function listReleases(
       rollout: Object.fromEntries(partial.map(({ name, rolloutPercent }) => [name, rolloutPercent])),
       published: new Date(publishedMs).toISOString(),
       labels,
-      sharers: { count: null, exact: false },
+      sharers: sharers.get(version) ?? { count: null, exact: false },
       replicas: found.length,
       complete: found.filter(({ complete }) => complete).length
     }
   })
+}
+
+/** An estimate with more than three figures would promise more than it holds. */
+function listed({ count, exact, error }: Pick<SharerCount, 'count' | 'exact' | 'error'>): ListedSharers {
+  if (count === null || exact) return { count, exact }
+  const rounded = Number(count.toPrecision(3))
+  return { count: rounded, exact, ...(error === undefined ? {} : { error: Number(error.toFixed(2)) }) }
 }

@@ -76,32 +76,47 @@ export class FetchEngine implements FetchDriver {
     return this.#scheduler.view()
   }
 
-  /** Speaks to a replica over a stream that is open. A former connection to the same peer is ended. */
-  link(peer: string, stream: FrameCarrier, loopback: boolean, events: LinkEvents): ReplicaClient {
+  /**
+   * Speaks to a replica over a stream that is open. A former connection to the same peer is ended.
+   *
+   * @param images - ids of those that it is wanted for
+   */
+  link(
+    peer: string,
+    stream: FrameCarrier,
+    loopback: boolean,
+    events: LinkEvents,
+    images: readonly string[] = []
+  ): ReplicaClient {
     const { clock, log, records, buffers } = this.#components
     this.#links.get(peer)?.client.end()
     const sentMs = clock.monotonicMs()
-    const client: ReplicaClient = new ReplicaClient(peer, stream, {
-      log,
-      records,
-      buffers,
-      events: {
-        ...events,
-        greeted: () => this.event({ type: 'joined', peer, rttMs: clock.monotonicMs() - sentMs }),
-        progress: () => this.event({ type: 'progress', peer }),
-        block: (image, block, body, compressed, wireBytes) => {
-          const stored = events.block(image, block, body, compressed, wireBytes)
-          return this.#paced(wireBytes, stored)
-        },
-        ended: error => {
-          if (this.#links.get(peer)?.client === client) {
-            this.#links.delete(peer)
-            this.event({ type: 'left', peer })
+    const client: ReplicaClient = new ReplicaClient(
+      peer,
+      stream,
+      {
+        log,
+        records,
+        buffers,
+        events: {
+          ...events,
+          greeted: () => this.event({ type: 'joined', peer, rttMs: clock.monotonicMs() - sentMs }),
+          progress: () => this.event({ type: 'progress', peer }),
+          block: (image, block, body, compressed, wireBytes) => {
+            const stored = events.block(image, block, body, compressed, wireBytes)
+            return this.#paced(wireBytes, stored)
+          },
+          ended: error => {
+            if (this.#links.get(peer)?.client === client) {
+              this.#links.delete(peer)
+              this.event({ type: 'left', peer })
+            }
+            events.ended(error)
           }
-          events.ended(error)
         }
-      }
-    })
+      },
+      images
+    )
     if (client.ended) return client
     this.#links.set(peer, { client, loopback })
     clock.after(GREETING_TIMEOUT_MS, () => {

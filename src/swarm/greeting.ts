@@ -1,5 +1,6 @@
 /**
- * The greeting: HELLO, and the signed `latest` records that each side passes on, so that a crowd does not ask the holders one by one.
+ * The greeting: HELLO, and the signed records that each side passes on: the newest releases, so that a crowd does not ask the holders
+ * one by one, and the requester's leases of what it is here for.
  *
  * Records are offered by whoever knows appliances (a RecordExchange), and judged by it: here they are only counted and handed on, one
  * after another, beside the blocks and never in front of them.
@@ -12,10 +13,14 @@ import { encodeFrame, FRAME, type Frame, MAX_RECORD_BYTES } from './frames.ts'
 import { MAX_GREETING_BYTES, MAX_RECORDS_PER_GREETING } from './limits.ts'
 import { helloFrame, readHello } from './messages.ts'
 
-/** Latest records pass between connected peers in the greeting. */
+/** Signed records pass between connected peers in the greeting. */
 export interface RecordExchange {
-  /** Sealed records worth telling a peer; what is beyond the bounds of a greeting is left out. */
-  offer(): Uint8Array[]
+  /**
+   * Sealed records worth telling a peer; what is beyond the bounds of a greeting is left out.
+   *
+   * @param images - what this peer wants of the other as a replica; none when it is the other that wants something
+   */
+  offer(images: readonly string[]): Uint8Array[]
   /** Judges and keeps a record from `peer`. Rejects with a RowanError when it is refused. */
   receive(peer: string, record: Uint8Array): Promise<void>
 }
@@ -41,10 +46,11 @@ export class Greeting {
     return this.#left !== undefined
   }
 
-  send(frames: FrameStream): void {
+  /** @param images - what the other end is wanted for as a replica */
+  send(frames: FrameStream, images: readonly string[] = []): void {
     const chosen: Uint8Array[] = []
     let bytes = 0
-    for (const record of this.#records?.offer() ?? []) {
+    for (const record of this.#records?.offer(images) ?? []) {
       if (record.byteLength > MAX_RECORD_BYTES) continue
       if (chosen.length >= MAX_RECORDS_PER_GREETING || bytes + record.byteLength > MAX_GREETING_BYTES) break
       chosen.push(record)

@@ -75,7 +75,8 @@ export class ReplicaClient {
   constructor(
     peer: string,
     stream: FrameCarrier,
-    components: { events: ReplicaEvents; records: RecordExchange | undefined; buffers: BlockBuffers; log: Log }
+    components: { events: ReplicaEvents; records: RecordExchange | undefined; buffers: BlockBuffers; log: Log },
+    images: readonly string[] = []
   ) {
     this.peer = peer
     this.#events = components.events
@@ -87,7 +88,7 @@ export class ReplicaClient {
       onEnd: (error: RowanError | undefined) => this.#events.ended(error)
     }
     this.#frames = new FrameStream(stream, 'server', handlers, components.buffers)
-    this.#greeting.send(this.#frames)
+    this.#greeting.send(this.#frames, images)
   }
 
   get ended(): boolean {

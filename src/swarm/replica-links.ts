@@ -141,14 +141,21 @@ export class ReplicaLinks {
       }
       const own = events(peer)
       const startMs = clock.monotonicMs()
-      const client = engine.link(peer, stream, loopback, {
-        ...own,
-        ended: error => {
-          own.ended(error)
-          const after = `after ${Math.round(clock.monotonicMs() - startMs)} ms`
-          this.#failed(peer, error ?? new RowanError('PEER_GONE', `the connection ended ${after}`))
-        }
-      })
+      const wanted = [...this.#images.values()].filter(({ known }) => known.get(peer) !== undefined).map(({ id }) => id)
+      const client = engine.link(
+        peer,
+        stream,
+        loopback,
+        {
+          ...own,
+          ended: error => {
+            own.ended(error)
+            const after = `after ${Math.round(clock.monotonicMs() - startMs)} ms`
+            this.#failed(peer, error ?? new RowanError('PEER_GONE', `the connection ended ${after}`))
+          }
+        },
+        wanted
+      )
       for (const image of this.#images.values()) {
         if (image.known.get(peer) === undefined || client.ended || !client.hasRoom) continue
         this.#open(client, image)

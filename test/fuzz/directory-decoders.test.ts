@@ -5,21 +5,27 @@ import type { PrivateKey } from '@libp2p/interface'
 import fc from 'fast-check'
 import { beforeAll, expect, test } from 'vitest'
 import { bareAddress, mayDial, REACH, reachMet, reachOf } from '../../src/directory/addresses.ts'
+import { openLease, sealLease } from '../../src/directory/lease-record.ts'
+import { MAX_LEASE_RECORD_BYTES, MAX_LEASES_PER_KEY } from '../../src/directory/limits.ts'
 import {
   type DirectoryResponse,
   decodeRequest,
   decodeResponse,
   encodeRequest,
-  encodeResponse
+  encodeResponse,
+  hashesOf,
+  packHashes
 } from '../../src/directory/messages.ts'
 import { openReplica, sealReplica } from '../../src/directory/replica-record.ts'
+import { HASH_BYTES, HASH_SPAN } from '../../src/directory/sharer-sketch.ts'
 import { RowanError } from '../../src/errors.ts'
 import { sealRecord } from '../../src/image/signed.ts'
-import { imageNumber, NOW } from '../unit/directory/support.ts'
+import { imageNumber, NOW, RELEASE } from '../unit/directory/support.ts'
 
 const SEED = 20261121
 let key: PrivateKey
 let replica: Uint8Array
+let lease: Uint8Array
 beforeAll(async () => {
   key = await generateKeyPair('Ed25519')
   replica = await sealReplica(
@@ -33,21 +39,28 @@ beforeAll(async () => {
     },
     key
   )
+  const times = { issuedMs: NOW, runningUntilMs: NOW + 1_800_000, keepUntilMs: 0 }
+  lease = await sealLease({ release: RELEASE, sequence: 12345, ...times, givenBack: false }, key)
 })
 
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength }).map(array => new Uint8Array(array))
 const request = fc.record(
   {
-    puts: fc.array(fc.record({ table: fc.integer({ min: 1, max: 2 }), record: bytes(300) }), { maxLength: 4 }),
+    puts: fc.array(fc.record({ table: fc.integer({ min: 1, max: 3 }), record: bytes(300) }), { maxLength: 4 }),
     latest: fc.record({
       appliance: fc.string({ maxLength: 100 }),
       knownDigest: fc.constantFrom(new Uint8Array(0), new Uint8Array(32).fill(7)),
       second: fc.boolean()
     }),
-    replicas: fc.record({ image: fc.constant(new Uint8Array(32).fill(9)) })
+    replicas: fc.record({ image: fc.constant(new Uint8Array(32).fill(9)) }),
+    sharers: fc.record({ release: fc.constantFrom(RELEASE, `${RELEASE}.1`), hashes: fc.boolean() })
   },
   { requiredKeys: ['puts'] }
 )
+/** Ascending, each a multiple of 2^-48 in [0, 1). */
+const hashes = fc
+  .uniqueArray(fc.nat(HASH_SPAN - 1), { maxLength: 40 })
+  .map(places => places.toSorted((a, b) => a - b).map(place => place / HASH_SPAN))
 const found = fc.record({ record: bytes(200), verified: fc.boolean(), met: fc.nat(2) })
 const response = fc.record(
   {
@@ -60,7 +73,14 @@ const response = fc.record(
       replicas: fc.array(found, { maxLength: 32 }),
       heldSinceMs: fc.maxSafeNat()
     }),
-    replicas: fc.record({ replicas: fc.array(found, { maxLength: 32 }), heldSinceMs: fc.maxSafeNat() })
+    replicas: fc.record({ replicas: fc.array(found, { maxLength: 32 }), heldSinceMs: fc.maxSafeNat() }),
+    sharers: fc.record({
+      hashes: hashes.map(packHashes),
+      threshold: fc.nat(HASH_SPAN),
+      inUseForMs: fc.nat(90 * 86_400_000),
+      tenureMs: fc.nat(1000 * 86_400_000),
+      all: fc.boolean()
+    })
   },
   { requiredKeys: ['status', 'outcomes'] }
 )
@@ -126,7 +146,7 @@ test('counts beyond their bounds are refused before they cost memory', () => {
   }
   expect(() => decodeResponse(encodeResponse(strange))).toThrow(RowanError)
   expect(() => decodeRequest(new Uint8Array(400_000))).toThrow(RowanError)
-  expect(() => decodeRequest(encodeRequest({ puts: [{ table: 3, record: new Uint8Array(1) }] }))).toThrow(RowanError)
+  expect(() => decodeRequest(encodeRequest({ puts: [{ table: 4, record: new Uint8Array(1) }] }))).toThrow(RowanError)
 })
 
 test('a damaged replica record is RECORD_INVALID or SIGNATURE_INVALID', async () => {
@@ -147,6 +167,62 @@ test('a signed payload of any bytes is a replica record or RECORD_INVALID or SIG
     await expect(openReplica(sealed)).rejects.toMatchObject({ name: 'RowanError' })
   })
   await fc.assert(holds, { seed: SEED, numRuns: 300 })
+})
+
+test('hashes come out of an answer as they went in', () => {
+  const same = fc.property(hashes, values => {
+    const answer = { hashes: packHashes(values), threshold: 0, inUseForMs: 0, tenureMs: 0, all: true }
+    expect(hashesOf(answer)).toEqual(values)
+  })
+  fc.assert(same, { seed: SEED, numRuns: 500 })
+})
+
+test.each([
+  ['more hashes than a holder keeps', { hashes: new Uint8Array((MAX_LEASES_PER_KEY + 1) * HASH_BYTES) }],
+  ['half a hash', { hashes: new Uint8Array(HASH_BYTES + 1) }],
+  ['hashes that come twice', { hashes: new Uint8Array(2 * HASH_BYTES) }],
+  ['a threshold beyond 1', { threshold: HASH_SPAN + 1 }],
+  ['use for ever', { inUseForMs: Number.MAX_SAFE_INTEGER }],
+  ['a tenure since before there were computers', { tenureMs: 2 ** 52 }]
+])('an answer with %s is refused', (_, values) => {
+  const sharers = { hashes: new Uint8Array(0), threshold: 0, inUseForMs: 0, tenureMs: 0, all: true, ...values }
+  expect(() => decodeResponse(encodeResponse({ status: 0, outcomes: [], sharers }))).toThrow(RowanError)
+})
+
+test.each(['', 'grid@v1', RELEASE.split('@')[0]!, `${RELEASE}/x`, `${RELEASE}${'x'.repeat(70)}`])(
+  'a question for %j is refused',
+  release => {
+    const asks = encodeRequest({ puts: [], sharers: { release, hashes: true } })
+    expect(() => decodeRequest(asks)).toThrow(RowanError)
+  }
+)
+
+test('a damaged lease is RECORD_INVALID or SIGNATURE_INVALID', async () => {
+  const holds = fc.asyncProperty(damaged(fc.constant(0).map(() => lease)), async input => {
+    try {
+      await openLease(input)
+      expect(Buffer.compare(input, lease)).toBe(0)
+    } catch (error) {
+      expect(['RECORD_INVALID', 'SIGNATURE_INVALID']).toContain((error as RowanError).code)
+    }
+  })
+  await fc.assert(holds, { seed: SEED, numRuns: 1500 })
+})
+
+test('a signed payload of any bytes is a lease within its bounds, or RECORD_INVALID', async () => {
+  const payload = fc.oneof(
+    bytes(MAX_LEASE_RECORD_BYTES),
+    damaged(fc.constant(0).map(() => lease.subarray(lease.byteLength - 200, lease.byteLength - 66)))
+  )
+  const holds = fc.asyncProperty(payload, async value => {
+    const sealed = await sealRecord('rowan-lease', value, key)
+    try {
+      expect((await openLease(sealed)).release).toMatch(/^[^/]+\/[^/@]+@[^@]+$/)
+    } catch (error) {
+      expect((error as RowanError).code).toBe('RECORD_INVALID')
+    }
+  })
+  await fc.assert(holds, { seed: SEED, numRuns: 500 })
 })
 
 test('any text is an address or none; what is kept is its own shortest form and leads nowhere else', () => {

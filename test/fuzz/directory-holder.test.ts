@@ -2,8 +2,10 @@
 
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import type { HeldLatest } from '../../src/directory/held-latest.ts'
+import type { HeldReplica } from '../../src/directory/held-replicas.ts'
 import { Holder } from '../../src/directory/holder.ts'
-import type { Change, HeldRecord } from '../../src/directory/holder-types.ts'
+import type { Change } from '../../src/directory/holder-types.ts'
 import {
   CLOCK_SKEW_MS,
   MAX_REPLICAS_PER_KEY,
@@ -14,6 +16,8 @@ import {
 } from '../../src/directory/limits.ts'
 import { compareRecords } from '../../src/image/release-order.ts'
 import { imageNumber, latestEntry, NOW, replicaEntry, seeded } from '../unit/directory/support.ts'
+
+type HeldRecord = HeldLatest | HeldReplica
 
 const SEED = 20261121
 const KEYS = 3
@@ -60,7 +64,8 @@ class Mirror {
 
   apply(changes: Change[]): void {
     for (const change of changes) {
-      if (change.kind === 'keep') this.records.set(idOf(change.record), change.record)
+      if (change.kind === 'note') throw new Error('nobody shares in these histories')
+      if (change.kind === 'keep') this.records.set(idOf(change.record), change.record as HeldRecord)
       else expect(this.records.delete(idOf(change))).toBe(true)
     }
   }

@@ -39,10 +39,49 @@ export declare namespace ReplicaPayload {
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<ReplicaPayload>): ReplicaPayload;
     function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<ReplicaPayload>): Generator<ReplicaPayloadImageFieldEvent | ReplicaPayloadPeerFieldEvent | ReplicaPayloadAddressesFieldEvent | ReplicaPayloadCompleteFieldEvent | ReplicaPayloadSequenceFieldEvent | ReplicaPayloadExpiresMsFieldEvent>;
 }
+export interface LeasePayload {
+    release: string;
+    sequence: number;
+    issuedMs: number;
+    runningUntilMs: number;
+    keepUntilMs: number;
+    givenBack: boolean;
+}
+export declare namespace LeasePayload {
+    const codec: () => Codec<LeasePayload>;
+    interface LeasePayloadReleaseFieldEvent {
+        field: '$.release';
+        value: string;
+    }
+    interface LeasePayloadSequenceFieldEvent {
+        field: '$.sequence';
+        value: number;
+    }
+    interface LeasePayloadIssuedMsFieldEvent {
+        field: '$.issuedMs';
+        value: number;
+    }
+    interface LeasePayloadRunningUntilMsFieldEvent {
+        field: '$.runningUntilMs';
+        value: number;
+    }
+    interface LeasePayloadKeepUntilMsFieldEvent {
+        field: '$.keepUntilMs';
+        value: number;
+    }
+    interface LeasePayloadGivenBackFieldEvent {
+        field: '$.givenBack';
+        value: boolean;
+    }
+    function encode(obj: Partial<LeasePayload>): Uint8Array<ArrayBuffer>;
+    function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<LeasePayload>): LeasePayload;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<LeasePayload>): Generator<LeasePayloadReleaseFieldEvent | LeasePayloadSequenceFieldEvent | LeasePayloadIssuedMsFieldEvent | LeasePayloadRunningUntilMsFieldEvent | LeasePayloadKeepUntilMsFieldEvent | LeasePayloadGivenBackFieldEvent>;
+}
 export interface DirectoryRequest {
     puts: PutRecord[];
     latest?: LatestQuery;
     replicas?: ReplicasQuery;
+    sharers?: SharersQuery;
 }
 export declare namespace DirectoryRequest {
     const codec: () => Codec<DirectoryRequest>;
@@ -72,9 +111,17 @@ export declare namespace DirectoryRequest {
         field: '$.replicas.image';
         value: Uint8Array<ArrayBuffer>;
     }
+    interface DirectoryRequestSharersReleaseFieldEvent {
+        field: '$.sharers.release';
+        value: string;
+    }
+    interface DirectoryRequestSharersHashesFieldEvent {
+        field: '$.sharers.hashes';
+        value: boolean;
+    }
     function encode(obj: Partial<DirectoryRequest>): Uint8Array<ArrayBuffer>;
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<DirectoryRequest>): DirectoryRequest;
-    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<DirectoryRequest>): Generator<DirectoryRequestPutsTableFieldEvent | DirectoryRequestPutsRecordFieldEvent | DirectoryRequestLatestApplianceFieldEvent | DirectoryRequestLatestKnownDigestFieldEvent | DirectoryRequestLatestSecondFieldEvent | DirectoryRequestReplicasImageFieldEvent>;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<DirectoryRequest>): Generator<DirectoryRequestPutsTableFieldEvent | DirectoryRequestPutsRecordFieldEvent | DirectoryRequestLatestApplianceFieldEvent | DirectoryRequestLatestKnownDigestFieldEvent | DirectoryRequestLatestSecondFieldEvent | DirectoryRequestReplicasImageFieldEvent | DirectoryRequestSharersReleaseFieldEvent | DirectoryRequestSharersHashesFieldEvent>;
 }
 export interface PutRecord {
     table: number;
@@ -130,11 +177,30 @@ export declare namespace ReplicasQuery {
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<ReplicasQuery>): ReplicasQuery;
     function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<ReplicasQuery>): Generator<ReplicasQueryImageFieldEvent>;
 }
+export interface SharersQuery {
+    release: string;
+    hashes: boolean;
+}
+export declare namespace SharersQuery {
+    const codec: () => Codec<SharersQuery>;
+    interface SharersQueryReleaseFieldEvent {
+        field: '$.release';
+        value: string;
+    }
+    interface SharersQueryHashesFieldEvent {
+        field: '$.hashes';
+        value: boolean;
+    }
+    function encode(obj: Partial<SharersQuery>): Uint8Array<ArrayBuffer>;
+    function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<SharersQuery>): SharersQuery;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<SharersQuery>): Generator<SharersQueryReleaseFieldEvent | SharersQueryHashesFieldEvent>;
+}
 export interface DirectoryResponse {
     status: number;
     outcomes: string[];
     latest?: LatestAnswer;
     replicas?: ReplicasAnswer;
+    sharers?: SharersAnswer;
 }
 export declare namespace DirectoryResponse {
     const codec: () => Codec<DirectoryResponse>;
@@ -197,9 +263,29 @@ export declare namespace DirectoryResponse {
         field: '$.replicas.heldSinceMs';
         value: number;
     }
+    interface DirectoryResponseSharersHashesFieldEvent {
+        field: '$.sharers.hashes';
+        value: Uint8Array<ArrayBuffer>;
+    }
+    interface DirectoryResponseSharersThresholdFieldEvent {
+        field: '$.sharers.threshold';
+        value: number;
+    }
+    interface DirectoryResponseSharersInUseForMsFieldEvent {
+        field: '$.sharers.inUseForMs';
+        value: number;
+    }
+    interface DirectoryResponseSharersTenureMsFieldEvent {
+        field: '$.sharers.tenureMs';
+        value: number;
+    }
+    interface DirectoryResponseSharersAllFieldEvent {
+        field: '$.sharers.all';
+        value: boolean;
+    }
     function encode(obj: Partial<DirectoryResponse>): Uint8Array<ArrayBuffer>;
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<DirectoryResponse>): DirectoryResponse;
-    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<DirectoryResponse>): Generator<DirectoryResponseStatusFieldEvent | DirectoryResponseOutcomesFieldEvent | DirectoryResponseLatestRecordFieldEvent | DirectoryResponseLatestSameFieldEvent | DirectoryResponseLatestConflictFieldEvent | DirectoryResponseLatestReplicasRecordFieldEvent | DirectoryResponseLatestReplicasVerifiedFieldEvent | DirectoryResponseLatestReplicasMetFieldEvent | DirectoryResponseLatestHeldSinceMsFieldEvent | DirectoryResponseReplicasReplicasRecordFieldEvent | DirectoryResponseReplicasReplicasVerifiedFieldEvent | DirectoryResponseReplicasReplicasMetFieldEvent | DirectoryResponseReplicasHeldSinceMsFieldEvent>;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<DirectoryResponse>): Generator<DirectoryResponseStatusFieldEvent | DirectoryResponseOutcomesFieldEvent | DirectoryResponseLatestRecordFieldEvent | DirectoryResponseLatestSameFieldEvent | DirectoryResponseLatestConflictFieldEvent | DirectoryResponseLatestReplicasRecordFieldEvent | DirectoryResponseLatestReplicasVerifiedFieldEvent | DirectoryResponseLatestReplicasMetFieldEvent | DirectoryResponseLatestHeldSinceMsFieldEvent | DirectoryResponseReplicasReplicasRecordFieldEvent | DirectoryResponseReplicasReplicasVerifiedFieldEvent | DirectoryResponseReplicasReplicasMetFieldEvent | DirectoryResponseReplicasHeldSinceMsFieldEvent | DirectoryResponseSharersHashesFieldEvent | DirectoryResponseSharersThresholdFieldEvent | DirectoryResponseSharersInUseForMsFieldEvent | DirectoryResponseSharersTenureMsFieldEvent | DirectoryResponseSharersAllFieldEvent>;
 }
 export interface LatestAnswer {
     record: Uint8Array<ArrayBuffer>;
@@ -273,6 +359,39 @@ export declare namespace ReplicasAnswer {
     function encode(obj: Partial<ReplicasAnswer>): Uint8Array<ArrayBuffer>;
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<ReplicasAnswer>): ReplicasAnswer;
     function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<ReplicasAnswer>): Generator<ReplicasAnswerReplicasRecordFieldEvent | ReplicasAnswerReplicasVerifiedFieldEvent | ReplicasAnswerReplicasMetFieldEvent | ReplicasAnswerHeldSinceMsFieldEvent>;
+}
+export interface SharersAnswer {
+    hashes: Uint8Array<ArrayBuffer>;
+    threshold: number;
+    inUseForMs: number;
+    tenureMs: number;
+    all: boolean;
+}
+export declare namespace SharersAnswer {
+    const codec: () => Codec<SharersAnswer>;
+    interface SharersAnswerHashesFieldEvent {
+        field: '$.hashes';
+        value: Uint8Array<ArrayBuffer>;
+    }
+    interface SharersAnswerThresholdFieldEvent {
+        field: '$.threshold';
+        value: number;
+    }
+    interface SharersAnswerInUseForMsFieldEvent {
+        field: '$.inUseForMs';
+        value: number;
+    }
+    interface SharersAnswerTenureMsFieldEvent {
+        field: '$.tenureMs';
+        value: number;
+    }
+    interface SharersAnswerAllFieldEvent {
+        field: '$.all';
+        value: boolean;
+    }
+    function encode(obj: Partial<SharersAnswer>): Uint8Array<ArrayBuffer>;
+    function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<SharersAnswer>): SharersAnswer;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<SharersAnswer>): Generator<SharersAnswerHashesFieldEvent | SharersAnswerThresholdFieldEvent | SharersAnswerInUseForMsFieldEvent | SharersAnswerTenureMsFieldEvent | SharersAnswerAllFieldEvent>;
 }
 export interface ReplicaFound {
     record: Uint8Array<ArrayBuffer>;
@@ -375,6 +494,39 @@ export declare namespace HeldRecord {
     function encode(obj: Partial<HeldRecord>): Uint8Array<ArrayBuffer>;
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<HeldRecord>): HeldRecord;
     function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<HeldRecord>): Generator<HeldRecordTableFieldEvent | HeldRecordKeyFieldEvent | HeldRecordSignerFieldEvent | HeldRecordSequenceFieldEvent | HeldRecordExpiresMsFieldEvent | HeldRecordDigestFieldEvent | HeldRecordBytesFieldEvent | HeldRecordHeldSinceMsFieldEvent | HeldRecordDelegationSequenceFieldEvent | HeldRecordImagesFieldEvent | HeldRecordConflictingFieldEvent | HeldRecordCompleteFieldEvent | HeldRecordVerifiedFieldEvent | HeldRecordMetFieldEvent>;
+}
+export interface StoredLease {
+    hash: number;
+    sequence: number;
+    runningUntilMs: number;
+    keepUntilMs: number;
+    givenBack: boolean;
+}
+export declare namespace StoredLease {
+    const codec: () => Codec<StoredLease>;
+    interface StoredLeaseHashFieldEvent {
+        field: '$.hash';
+        value: number;
+    }
+    interface StoredLeaseSequenceFieldEvent {
+        field: '$.sequence';
+        value: number;
+    }
+    interface StoredLeaseRunningUntilMsFieldEvent {
+        field: '$.runningUntilMs';
+        value: number;
+    }
+    interface StoredLeaseKeepUntilMsFieldEvent {
+        field: '$.keepUntilMs';
+        value: number;
+    }
+    interface StoredLeaseGivenBackFieldEvent {
+        field: '$.givenBack';
+        value: boolean;
+    }
+    function encode(obj: Partial<StoredLease>): Uint8Array<ArrayBuffer>;
+    function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<StoredLease>): StoredLease;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<StoredLease>): Generator<StoredLeaseHashFieldEvent | StoredLeaseSequenceFieldEvent | StoredLeaseRunningUntilMsFieldEvent | StoredLeaseKeepUntilMsFieldEvent | StoredLeaseGivenBackFieldEvent>;
 }
 export interface RememberedAppliance {
     sequence: number;

@@ -163,6 +163,156 @@ export var ReplicaPayload;
     }
     ReplicaPayload.stream = stream;
 })(ReplicaPayload || (ReplicaPayload = {}));
+export var LeasePayload;
+(function (LeasePayload) {
+    let _codec;
+    LeasePayload.codec = () => {
+        if (_codec == null) {
+            _codec = message((obj, w, opts = {}) => {
+                if (opts.lengthDelimited !== false) {
+                    w.fork();
+                }
+                if ((obj.release != null && obj.release !== '')) {
+                    w.uint32(10);
+                    w.string(obj.release);
+                }
+                if ((obj.sequence != null && obj.sequence !== 0)) {
+                    w.uint32(16);
+                    w.uint64Number(obj.sequence);
+                }
+                if ((obj.issuedMs != null && obj.issuedMs !== 0)) {
+                    w.uint32(24);
+                    w.uint64Number(obj.issuedMs);
+                }
+                if ((obj.runningUntilMs != null && obj.runningUntilMs !== 0)) {
+                    w.uint32(32);
+                    w.uint64Number(obj.runningUntilMs);
+                }
+                if ((obj.keepUntilMs != null && obj.keepUntilMs !== 0)) {
+                    w.uint32(40);
+                    w.uint64Number(obj.keepUntilMs);
+                }
+                if ((obj.givenBack != null && obj.givenBack !== false)) {
+                    w.uint32(48);
+                    w.bool(obj.givenBack);
+                }
+                if (opts.lengthDelimited !== false) {
+                    w.ldelim();
+                }
+            }, (reader, length, opts = {}) => {
+                const obj = {
+                    release: '',
+                    sequence: 0,
+                    issuedMs: 0,
+                    runningUntilMs: 0,
+                    keepUntilMs: 0,
+                    givenBack: false
+                };
+                const end = length == null ? reader.len : reader.pos + length;
+                while (reader.pos < end) {
+                    const tag = reader.uint32();
+                    switch (tag >>> 3) {
+                        case 1: {
+                            obj.release = reader.string();
+                            break;
+                        }
+                        case 2: {
+                            obj.sequence = reader.uint64Number();
+                            break;
+                        }
+                        case 3: {
+                            obj.issuedMs = reader.uint64Number();
+                            break;
+                        }
+                        case 4: {
+                            obj.runningUntilMs = reader.uint64Number();
+                            break;
+                        }
+                        case 5: {
+                            obj.keepUntilMs = reader.uint64Number();
+                            break;
+                        }
+                        case 6: {
+                            obj.givenBack = reader.bool();
+                            break;
+                        }
+                        default: {
+                            reader.skipType(tag & 7);
+                            break;
+                        }
+                    }
+                }
+                return obj;
+            }, function* (reader, length, prefix, opts = {}) {
+                const end = length == null ? reader.len : reader.pos + length;
+                while (reader.pos < end) {
+                    const tag = reader.uint32();
+                    switch (tag >>> 3) {
+                        case 1: {
+                            yield {
+                                field: `${prefix}.release`,
+                                value: reader.string()
+                            };
+                            break;
+                        }
+                        case 2: {
+                            yield {
+                                field: `${prefix}.sequence`,
+                                value: reader.uint64Number()
+                            };
+                            break;
+                        }
+                        case 3: {
+                            yield {
+                                field: `${prefix}.issuedMs`,
+                                value: reader.uint64Number()
+                            };
+                            break;
+                        }
+                        case 4: {
+                            yield {
+                                field: `${prefix}.runningUntilMs`,
+                                value: reader.uint64Number()
+                            };
+                            break;
+                        }
+                        case 5: {
+                            yield {
+                                field: `${prefix}.keepUntilMs`,
+                                value: reader.uint64Number()
+                            };
+                            break;
+                        }
+                        case 6: {
+                            yield {
+                                field: `${prefix}.givenBack`,
+                                value: reader.bool()
+                            };
+                            break;
+                        }
+                        default: {
+                            reader.skipType(tag & 7);
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+        return _codec;
+    };
+    function encode(obj) {
+        return encodeMessage(obj, LeasePayload.codec());
+    }
+    LeasePayload.encode = encode;
+    function decode(buf, opts) {
+        return decodeMessage(buf, LeasePayload.codec(), opts);
+    }
+    LeasePayload.decode = decode;
+    function stream(buf, opts) {
+        return streamMessage(buf, LeasePayload.codec(), opts);
+    }
+    LeasePayload.stream = stream;
+})(LeasePayload || (LeasePayload = {}));
 export var DirectoryRequest;
 (function (DirectoryRequest) {
     let _codec;
@@ -185,6 +335,10 @@ export var DirectoryRequest;
                 if (obj.replicas != null) {
                     w.uint32(26);
                     ReplicasQuery.codec().encode(obj.replicas, w);
+                }
+                if (obj.sharers != null) {
+                    w.uint32(34);
+                    SharersQuery.codec().encode(obj.sharers, w);
                 }
                 if (opts.lengthDelimited !== false) {
                     w.ldelim();
@@ -215,6 +369,12 @@ export var DirectoryRequest;
                         case 3: {
                             obj.replicas = ReplicasQuery.codec().decode(reader, reader.uint32(), {
                                 limits: opts.limits?.replicas
+                            });
+                            break;
+                        }
+                        case 4: {
+                            obj.sharers = SharersQuery.codec().decode(reader, reader.uint32(), {
+                                limits: opts.limits?.sharers
                             });
                             break;
                         }
@@ -257,6 +417,12 @@ export var DirectoryRequest;
                         case 3: {
                             yield* ReplicasQuery.codec().stream(reader, reader.uint32(), `${prefix}.replicas`, {
                                 limits: opts.limits?.replicas
+                            });
+                            break;
+                        }
+                        case 4: {
+                            yield* SharersQuery.codec().stream(reader, reader.uint32(), `${prefix}.sharers`, {
+                                limits: opts.limits?.sharers
                             });
                             break;
                         }
@@ -541,6 +707,92 @@ export var ReplicasQuery;
     }
     ReplicasQuery.stream = stream;
 })(ReplicasQuery || (ReplicasQuery = {}));
+export var SharersQuery;
+(function (SharersQuery) {
+    let _codec;
+    SharersQuery.codec = () => {
+        if (_codec == null) {
+            _codec = message((obj, w, opts = {}) => {
+                if (opts.lengthDelimited !== false) {
+                    w.fork();
+                }
+                if ((obj.release != null && obj.release !== '')) {
+                    w.uint32(10);
+                    w.string(obj.release);
+                }
+                if ((obj.hashes != null && obj.hashes !== false)) {
+                    w.uint32(16);
+                    w.bool(obj.hashes);
+                }
+                if (opts.lengthDelimited !== false) {
+                    w.ldelim();
+                }
+            }, (reader, length, opts = {}) => {
+                const obj = {
+                    release: '',
+                    hashes: false
+                };
+                const end = length == null ? reader.len : reader.pos + length;
+                while (reader.pos < end) {
+                    const tag = reader.uint32();
+                    switch (tag >>> 3) {
+                        case 1: {
+                            obj.release = reader.string();
+                            break;
+                        }
+                        case 2: {
+                            obj.hashes = reader.bool();
+                            break;
+                        }
+                        default: {
+                            reader.skipType(tag & 7);
+                            break;
+                        }
+                    }
+                }
+                return obj;
+            }, function* (reader, length, prefix, opts = {}) {
+                const end = length == null ? reader.len : reader.pos + length;
+                while (reader.pos < end) {
+                    const tag = reader.uint32();
+                    switch (tag >>> 3) {
+                        case 1: {
+                            yield {
+                                field: `${prefix}.release`,
+                                value: reader.string()
+                            };
+                            break;
+                        }
+                        case 2: {
+                            yield {
+                                field: `${prefix}.hashes`,
+                                value: reader.bool()
+                            };
+                            break;
+                        }
+                        default: {
+                            reader.skipType(tag & 7);
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+        return _codec;
+    };
+    function encode(obj) {
+        return encodeMessage(obj, SharersQuery.codec());
+    }
+    SharersQuery.encode = encode;
+    function decode(buf, opts) {
+        return decodeMessage(buf, SharersQuery.codec(), opts);
+    }
+    SharersQuery.decode = decode;
+    function stream(buf, opts) {
+        return streamMessage(buf, SharersQuery.codec(), opts);
+    }
+    SharersQuery.stream = stream;
+})(SharersQuery || (SharersQuery = {}));
 export var DirectoryResponse;
 (function (DirectoryResponse) {
     let _codec;
@@ -567,6 +819,10 @@ export var DirectoryResponse;
                 if (obj.replicas != null) {
                     w.uint32(34);
                     ReplicasAnswer.codec().encode(obj.replicas, w);
+                }
+                if (obj.sharers != null) {
+                    w.uint32(42);
+                    SharersAnswer.codec().encode(obj.sharers, w);
                 }
                 if (opts.lengthDelimited !== false) {
                     w.ldelim();
@@ -600,6 +856,12 @@ export var DirectoryResponse;
                         case 4: {
                             obj.replicas = ReplicasAnswer.codec().decode(reader, reader.uint32(), {
                                 limits: opts.limits?.replicas
+                            });
+                            break;
+                        }
+                        case 5: {
+                            obj.sharers = SharersAnswer.codec().decode(reader, reader.uint32(), {
+                                limits: opts.limits?.sharers
                             });
                             break;
                         }
@@ -646,6 +908,12 @@ export var DirectoryResponse;
                         case 4: {
                             yield* ReplicasAnswer.codec().stream(reader, reader.uint32(), `${prefix}.replicas`, {
                                 limits: opts.limits?.replicas
+                            });
+                            break;
+                        }
+                        case 5: {
+                            yield* SharersAnswer.codec().stream(reader, reader.uint32(), `${prefix}.sharers`, {
+                                limits: opts.limits?.sharers
                             });
                             break;
                         }
@@ -928,6 +1196,140 @@ export var ReplicasAnswer;
     }
     ReplicasAnswer.stream = stream;
 })(ReplicasAnswer || (ReplicasAnswer = {}));
+export var SharersAnswer;
+(function (SharersAnswer) {
+    let _codec;
+    SharersAnswer.codec = () => {
+        if (_codec == null) {
+            _codec = message((obj, w, opts = {}) => {
+                if (opts.lengthDelimited !== false) {
+                    w.fork();
+                }
+                if ((obj.hashes != null && obj.hashes.byteLength > 0)) {
+                    w.uint32(10);
+                    w.bytes(obj.hashes);
+                }
+                if ((obj.threshold != null && obj.threshold !== 0)) {
+                    w.uint32(16);
+                    w.uint64Number(obj.threshold);
+                }
+                if ((obj.inUseForMs != null && obj.inUseForMs !== 0)) {
+                    w.uint32(24);
+                    w.uint64Number(obj.inUseForMs);
+                }
+                if ((obj.tenureMs != null && obj.tenureMs !== 0)) {
+                    w.uint32(32);
+                    w.uint64Number(obj.tenureMs);
+                }
+                if ((obj.all != null && obj.all !== false)) {
+                    w.uint32(40);
+                    w.bool(obj.all);
+                }
+                if (opts.lengthDelimited !== false) {
+                    w.ldelim();
+                }
+            }, (reader, length, opts = {}) => {
+                const obj = {
+                    hashes: uint8ArrayAlloc(0),
+                    threshold: 0,
+                    inUseForMs: 0,
+                    tenureMs: 0,
+                    all: false
+                };
+                const end = length == null ? reader.len : reader.pos + length;
+                while (reader.pos < end) {
+                    const tag = reader.uint32();
+                    switch (tag >>> 3) {
+                        case 1: {
+                            obj.hashes = reader.bytes();
+                            break;
+                        }
+                        case 2: {
+                            obj.threshold = reader.uint64Number();
+                            break;
+                        }
+                        case 3: {
+                            obj.inUseForMs = reader.uint64Number();
+                            break;
+                        }
+                        case 4: {
+                            obj.tenureMs = reader.uint64Number();
+                            break;
+                        }
+                        case 5: {
+                            obj.all = reader.bool();
+                            break;
+                        }
+                        default: {
+                            reader.skipType(tag & 7);
+                            break;
+                        }
+                    }
+                }
+                return obj;
+            }, function* (reader, length, prefix, opts = {}) {
+                const end = length == null ? reader.len : reader.pos + length;
+                while (reader.pos < end) {
+                    const tag = reader.uint32();
+                    switch (tag >>> 3) {
+                        case 1: {
+                            yield {
+                                field: `${prefix}.hashes`,
+                                value: reader.bytes()
+                            };
+                            break;
+                        }
+                        case 2: {
+                            yield {
+                                field: `${prefix}.threshold`,
+                                value: reader.uint64Number()
+                            };
+                            break;
+                        }
+                        case 3: {
+                            yield {
+                                field: `${prefix}.inUseForMs`,
+                                value: reader.uint64Number()
+                            };
+                            break;
+                        }
+                        case 4: {
+                            yield {
+                                field: `${prefix}.tenureMs`,
+                                value: reader.uint64Number()
+                            };
+                            break;
+                        }
+                        case 5: {
+                            yield {
+                                field: `${prefix}.all`,
+                                value: reader.bool()
+                            };
+                            break;
+                        }
+                        default: {
+                            reader.skipType(tag & 7);
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+        return _codec;
+    };
+    function encode(obj) {
+        return encodeMessage(obj, SharersAnswer.codec());
+    }
+    SharersAnswer.encode = encode;
+    function decode(buf, opts) {
+        return decodeMessage(buf, SharersAnswer.codec(), opts);
+    }
+    SharersAnswer.decode = decode;
+    function stream(buf, opts) {
+        return streamMessage(buf, SharersAnswer.codec(), opts);
+    }
+    SharersAnswer.stream = stream;
+})(SharersAnswer || (SharersAnswer = {}));
 export var ReplicaFound;
 (function (ReplicaFound) {
     let _codec;
@@ -1321,6 +1723,140 @@ export var HeldRecord;
     }
     HeldRecord.stream = stream;
 })(HeldRecord || (HeldRecord = {}));
+export var StoredLease;
+(function (StoredLease) {
+    let _codec;
+    StoredLease.codec = () => {
+        if (_codec == null) {
+            _codec = message((obj, w, opts = {}) => {
+                if (opts.lengthDelimited !== false) {
+                    w.fork();
+                }
+                if ((obj.hash != null && obj.hash !== 0)) {
+                    w.uint32(9);
+                    w.double(obj.hash);
+                }
+                if ((obj.sequence != null && obj.sequence !== 0)) {
+                    w.uint32(16);
+                    w.uint64Number(obj.sequence);
+                }
+                if ((obj.runningUntilMs != null && obj.runningUntilMs !== 0)) {
+                    w.uint32(24);
+                    w.uint64Number(obj.runningUntilMs);
+                }
+                if ((obj.keepUntilMs != null && obj.keepUntilMs !== 0)) {
+                    w.uint32(32);
+                    w.uint64Number(obj.keepUntilMs);
+                }
+                if ((obj.givenBack != null && obj.givenBack !== false)) {
+                    w.uint32(40);
+                    w.bool(obj.givenBack);
+                }
+                if (opts.lengthDelimited !== false) {
+                    w.ldelim();
+                }
+            }, (reader, length, opts = {}) => {
+                const obj = {
+                    hash: 0,
+                    sequence: 0,
+                    runningUntilMs: 0,
+                    keepUntilMs: 0,
+                    givenBack: false
+                };
+                const end = length == null ? reader.len : reader.pos + length;
+                while (reader.pos < end) {
+                    const tag = reader.uint32();
+                    switch (tag >>> 3) {
+                        case 1: {
+                            obj.hash = reader.double();
+                            break;
+                        }
+                        case 2: {
+                            obj.sequence = reader.uint64Number();
+                            break;
+                        }
+                        case 3: {
+                            obj.runningUntilMs = reader.uint64Number();
+                            break;
+                        }
+                        case 4: {
+                            obj.keepUntilMs = reader.uint64Number();
+                            break;
+                        }
+                        case 5: {
+                            obj.givenBack = reader.bool();
+                            break;
+                        }
+                        default: {
+                            reader.skipType(tag & 7);
+                            break;
+                        }
+                    }
+                }
+                return obj;
+            }, function* (reader, length, prefix, opts = {}) {
+                const end = length == null ? reader.len : reader.pos + length;
+                while (reader.pos < end) {
+                    const tag = reader.uint32();
+                    switch (tag >>> 3) {
+                        case 1: {
+                            yield {
+                                field: `${prefix}.hash`,
+                                value: reader.double()
+                            };
+                            break;
+                        }
+                        case 2: {
+                            yield {
+                                field: `${prefix}.sequence`,
+                                value: reader.uint64Number()
+                            };
+                            break;
+                        }
+                        case 3: {
+                            yield {
+                                field: `${prefix}.runningUntilMs`,
+                                value: reader.uint64Number()
+                            };
+                            break;
+                        }
+                        case 4: {
+                            yield {
+                                field: `${prefix}.keepUntilMs`,
+                                value: reader.uint64Number()
+                            };
+                            break;
+                        }
+                        case 5: {
+                            yield {
+                                field: `${prefix}.givenBack`,
+                                value: reader.bool()
+                            };
+                            break;
+                        }
+                        default: {
+                            reader.skipType(tag & 7);
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+        return _codec;
+    };
+    function encode(obj) {
+        return encodeMessage(obj, StoredLease.codec());
+    }
+    StoredLease.encode = encode;
+    function decode(buf, opts) {
+        return decodeMessage(buf, StoredLease.codec(), opts);
+    }
+    StoredLease.decode = decode;
+    function stream(buf, opts) {
+        return streamMessage(buf, StoredLease.codec(), opts);
+    }
+    StoredLease.stream = stream;
+})(StoredLease || (StoredLease = {}));
 export var RememberedAppliance;
 (function (RememberedAppliance) {
     let _codec;

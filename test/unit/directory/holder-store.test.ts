@@ -3,13 +3,25 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { LatestRecord } from '../../../src/directory/held-latest.ts'
+import type { LeaseEntry } from '../../../src/directory/held-leases.ts'
 import type { ReplicaEntry } from '../../../src/directory/held-replicas.ts'
 import { Holder } from '../../../src/directory/holder.ts'
 import { HolderStore } from '../../../src/directory/holder-store.ts'
-import { TENURE_GAP_MS } from '../../../src/directory/limits.ts'
+import { MAX_LEASES_PER_KEY, TENURE_GAP_MS } from '../../../src/directory/limits.ts'
 import { RowanError } from '../../../src/errors.ts'
 import { bytesCodec, Catalog } from '../../../src/store/catalog.ts'
-import { DAY_MS, HOUR_MS, imageNumber, latestEntry, NOW, recordingLog, replicaEntry, seeded } from './support.ts'
+import {
+  DAY_MS,
+  HOUR_MS,
+  imageNumber,
+  latestEntry,
+  leaseEntry,
+  NOW,
+  RELEASE,
+  recordingLog,
+  replicaEntry,
+  seeded
+} from './support.ts'
 
 let folder: string
 let catalog: Catalog
@@ -31,7 +43,7 @@ async function startHolder(now: number) {
   const holder = new Holder({ random: seeded(1) }, { quotaBytes: 1_000_000 })
   const store = new HolderStore({ catalog, log })
   const count = await store.load(holder, now)
-  const put = async (record: LatestRecord | ReplicaEntry, at: number) => {
+  const put = async (record: LatestRecord | ReplicaEntry | LeaseEntry, at: number) => {
     const { outcome, changes } = holder.put(record, at)
     await store.apply(changes)
     return outcome
@@ -40,6 +52,44 @@ async function startHolder(now: number) {
 }
 
 describe('a holder that was restarted', () => {
+  test('still knows who uses what, what it did not keep, what was given back, and its tenure', async () => {
+    const first = await startHolder(NOW)
+    const ask = async (holder: Holder, now: number) => holder.getSharers(RELEASE, now).found
+    await first.put(leaseEntry({ keepUntilMs: NOW + DAY_MS, sequence: 5 }), NOW)
+    await first.put(leaseEntry({ signer: 'gone', hash: 0.25 }), NOW)
+    await first.put(leaseEntry({ signer: 'gone', hash: 0.25, sequence: 2, givenBack: true }), NOW + 1)
+    for (let i = 0; i < MAX_LEASES_PER_KEY; i++) {
+      await first.put(leaseEntry({ signer: `s${i}`, hash: i / 1e6, runningUntilMs: NOW + HOUR_MS }), NOW + 2)
+    }
+    const before = await ask(first.holder, NOW + 10)
+    expect(before).toMatchObject({ all: false, inUseUntilMs: NOW + DAY_MS, tenureMs: 10 })
+    await first.store.awake(NOW + 10)
+
+    const second = await startHolder(NOW + 20)
+    expect(await ask(second.holder, NOW + 20)).toEqual({ ...before, tenureMs: 20 })
+    expect(await second.put(leaseEntry({ signer: 'gone', hash: 0.25 }), NOW + 21)).toBe('older')
+    await second.store.awake(NOW + 21)
+
+    // After a long sleep it knows what it knew, and does not vouch for the time between.
+    const late = NOW + 22 + TENURE_GAP_MS
+    const third = await startHolder(late)
+    expect(await ask(third.holder, late)).toMatchObject({ inUseUntilMs: NOW + DAY_MS, tenureMs: 0 })
+    // What has expired meanwhile is gone from the disk too.
+    const last = await startHolder(NOW + 2 * DAY_MS)
+    expect(last.count).toBe(0)
+    expect(await ask(last.holder, NOW + 2 * DAY_MS)).toMatchObject({ hashes: [], all: true, inUseUntilMs: 0 })
+  })
+
+  test('drops leases that cannot be read', async () => {
+    const first = await startHolder(NOW)
+    await first.put(leaseEntry(), NOW)
+    const row = `${RELEASE}/${leaseEntry().signer}`
+    await catalog.table('holder-leases', bytesCodec).put(row, new Uint8Array([255, 255]))
+    const second = await startHolder(NOW + 1)
+    expect(second.count).toBe(0)
+    expect(second.holder.getSharers(RELEASE, NOW + 1).found.hashes).toEqual([])
+  })
+
   test('still has what it held, with conflicts, marks and tenure', async () => {
     const first = await startHolder(NOW)
     await first.put(latestEntry({ sequence: 3, digest: 'a', delegationSequence: 2 }), NOW)

@@ -7,7 +7,8 @@ import {
   MAX_REPLICA_TTL_MS,
   MAX_REPLICAS_PER_KEY,
   MAX_UNVERIFIED_PER_KEY,
-  REPLICAS_PER_ANSWER
+  REPLICAS_PER_ANSWER,
+  TABLE_SHARE
 } from '../../../src/directory/limits.ts'
 import { HOUR_MS, imageNumber, latestEntry, NOW, replicaEntry, seeded } from './support.ts'
 
@@ -249,7 +250,7 @@ describe('the bounds of a holder', () => {
   })
 
   test('the room of unverified records comes back when they go', () => {
-    const holder = newHolder(100_000)
+    const holder = newHolder(50_000 / TABLE_SHARE.replicas)
     const fill = (now: number) => {
       let count = 0
       const next = () =>
@@ -273,12 +274,12 @@ describe('the bounds of a holder', () => {
   })
 
   test('when bytes run out, records that nobody has reached go first', () => {
-    const holder = newHolder(100_000)
+    const holder = newHolder(50_000 / TABLE_SHARE.replicas)
     let unverified = 0
     const put = (signer: string, verified: boolean) =>
       holder.put(replicaEntry({ key: imageNumber(unverified), signer, verified, sizeBytes: 1000 }), NOW).outcome
     while (put(`u${unverified}`, false) === 'kept') unverified++
-    // A quarter of the table's half.
+    // A quarter of the table's share.
     expect(unverified).toBe(12)
     let verified = 0
     while (put(`v${verified}`, true) === 'kept') verified++

@@ -77,6 +77,38 @@ describe('the closest peers', () => {
   })
 })
 
+describe('a census', () => {
+  const census = async (routing_: KadRouting, gone: string[] = []) => {
+    const options = { signal: new AbortController().signal, isGone: (peer: string) => gone.includes(peer) }
+    return (await routing_.census(KEY, options)).map(({ peer }) => peer)
+  }
+  const failed = (from: string) => ({ name: 'QUERY_ERROR', from, error: new Error('gone') })
+
+  test('counts those that do not answer, if two say that they are there', async () => {
+    const [self, a, b, dead, invented] = sorted as [string, string, string, string, string]
+    const events = [response(a, [b, dead, invented]), response(b, [a, dead]), failed(dead), failed(invented)]
+    expect(await find(routing(events, self))).toEqual([self, a, b])
+    expect(await census(routing(events, self))).toEqual([self, a, b, dead])
+    expect(await census(routing(events, self), [dead])).toEqual([self, a, b])
+    // Whoever answers is there, whatever was known.
+    expect(await census(routing(events, self), [a])).toEqual([self, a, b, dead])
+  })
+
+  test('of a peer that reaches nobody has all that it knew', async () => {
+    const [self, a, b] = sorted as [string, string, string]
+    expect(await census(routing([failed(a), failed(b)], self))).toEqual([self, a, b])
+    expect(await census(routing([response(a, [self]), failed(b)], self))).toEqual([self, a, b])
+  })
+
+  test('takes a place among the closest from nobody for one that is gone', async () => {
+    const self = sorted[29]!
+    const [dead, ...alive] = sorted.slice(0, 22) as [string, ...string[]]
+    const events = [...alive.map(id => response(id, [dead])), failed(dead)]
+    expect(await census(routing(events, self))).toEqual(sorted.slice(0, HOLDERS_PER_KEY))
+    expect(await census(routing(events, self), [dead])).toEqual(sorted.slice(1, HOLDERS_PER_KEY + 1))
+  })
+})
+
 test('tables do not share keys', () => {
   const keys = (['latest', 'replicas', 'sharers'] as const).map(table =>
     Buffer.from(kadKey(table, 'x')).toString('hex')

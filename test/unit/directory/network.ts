@@ -16,6 +16,7 @@ import { PROTOCOL } from '../../../src/cluster.ts'
 import { ApplianceMemory } from '../../../src/directory/appliance-memory.ts'
 import { Directory, type DirectorySettings } from '../../../src/directory/directory.ts'
 import { KadRouting } from '../../../src/directory/kad-routing.ts'
+import { Pseudonyms } from '../../../src/directory/pseudonyms.ts'
 import type { Clock } from '../../../src/environment.ts'
 import { Catalog } from '../../../src/store/catalog.ts'
 import { recordingLog, seeded } from './support.ts'
@@ -86,9 +87,10 @@ export class Participant {
         random: seeded(1),
         log,
         privateKey,
-        addresses: own
+        addresses: own,
+        pseudonyms: new Pseudonyms(await generateKeyPair('Ed25519'))
       },
-      { replicaTtlMs: 3_600_000, serve: true, ...settings }
+      { replicaTtlMs: 3_600_000, sharerTtlMs: 1_800_000, keepTtlMs: 86_400_000, serve: true, ...settings }
     )
     await directory.start()
     return new Participant({ peer, directory, memory, routing, log, catalog, folder })

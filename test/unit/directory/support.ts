@@ -3,6 +3,7 @@
 import { generateKeyPair } from '@libp2p/crypto/keys'
 import type { PrivateKey } from '@libp2p/interface'
 import type { LatestRecord } from '../../../src/directory/held-latest.ts'
+import type { LeaseEntry } from '../../../src/directory/held-leases.ts'
 import type { ReplicaEntry } from '../../../src/directory/held-replicas.ts'
 import type { Clock, Log, Random, Timer } from '../../../src/environment.ts'
 import {
@@ -206,4 +207,22 @@ export function latestEntry(values: Partial<LatestRecord> & { sizeBytes?: number
     ...rest
   }
   return { ...entry, digest: values.digest ?? `${entry.key}/${entry.sequence}` }
+}
+
+export const RELEASE = '12D3KooWSxi87aiqEM5hCxqK55utTw6HZUErvPcvnDLXAeJFEKRW/grid@v1'
+
+/** A lease as the holder gets it: of a machine that runs, for half an hour. */
+export function leaseEntry(values: Partial<LeaseEntry> = {}): LeaseEntry {
+  return {
+    table: 'sharers',
+    key: RELEASE,
+    signer: 'sharer-1',
+    hash: 0.5,
+    sequence: 1,
+    issuedMs: NOW,
+    runningUntilMs: NOW + HOUR_MS / 2,
+    keepUntilMs: 0,
+    givenBack: false,
+    ...values
+  }
 }

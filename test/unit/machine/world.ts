@@ -5,6 +5,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
+import type { Share } from '../../../src/directory/directory.ts'
 import { RowanError } from '../../../src/errors.ts'
 import { isZero } from '../../../src/image/block.ts'
 import { sha256 } from '../../../src/image/hash.ts'
@@ -70,6 +71,8 @@ export class World {
   readonly releases = { v1: new Published(diskBytes(10)), v2: new Published(diskBytes(50)) }
   stable: keyof World['releases'] = 'v1'
   readonly asked: string[] = []
+  /** The releases in use, as the directory was told last. */
+  shared: Share[] | undefined
   readonly announced: { image: string; appliance: string | undefined; complete: boolean }[] = []
 }
 
@@ -107,7 +110,10 @@ export class Peer {
         pool,
         swarm: swarmOf(world, images, pool),
         directory: {
-          announceReplica: (image, appliance, complete) => world.announced.push({ image, appliance, complete })
+          announceReplica: (image, appliance, complete) => world.announced.push({ image, appliance, complete }),
+          shareReleases: shares => {
+            world.shared = [...shares]
+          }
         },
         clock: systemClock,
         random: systemRandom,

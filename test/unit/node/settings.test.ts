@@ -27,7 +27,8 @@ test('the defaults that scripts rely on, in the units of the code', () => {
     latestTtlMs: 7 * dayMs,
     replicaTtlMs: 3_600_000,
     sharerTtlMs: 1_800_000,
-    keepTtlMs: 60 * dayMs
+    keepTtlMs: 60 * dayMs,
+    memoryBytes: 64 * 1024 * 1024
   })
   expect(gc.graceMs).toBe(7 * dayMs)
   expect(pool.quotaBytes).toBe(50e9)

@@ -31,7 +31,9 @@ const nobody = () => undefined
 
 test('this peer counts as a replica too', async () => {
   const ownReplica = (image: string) => (image === imageOf('v3') ? { complete: false } : undefined)
-  const list = await listReleases(latest, { findReplicas: async image => [replica(image, 'a', true)], ownReplica, log })
+  const findReplicas = async (image: string) => [replica(image, 'a', true)]
+  const countSharers = async () => ({ count: 0, exact: true })
+  const list = await listReleases(latest, { findReplicas, ownReplica, countSharers, log })
   expect(list.map(({ replicas, complete }) => [replicas, complete])).toEqual([
     [2, 1],
     [1, 1],
@@ -42,7 +44,14 @@ test('this peer counts as a replica too', async () => {
 test('versions are listed newest first, with channels and replicas', async () => {
   const findReplicas = async (image: string) =>
     image === imageOf('v2') ? [replica(image, 'a', true), replica(image, 'b', false)] : []
-  const list = await listReleases(latest, { findReplicas, ownReplica: nobody, log })
+  const asked: Record<string, string[]> = {}
+  const countSharers = async (release: string, { replicas }: { replicas: ReplicaRecord[] }) => {
+    asked[release] = replicas.map(({ peer }) => peer)
+    if (release.endsWith('@v1')) return { count: 1_043_217, exact: false, error: 0.03126 }
+    return { count: 3, exact: true }
+  }
+  const list = await listReleases(latest, { findReplicas, ownReplica: nobody, countSharers, log })
+  expect(asked[`${latest.appliance}@v2`]).toEqual(['a', 'b'])
   expect(list.map(({ version }) => version)).toEqual(['v3', 'v2', 'v1'])
   expect(list[1]).toEqual({
     appliance: latest.appliance,
@@ -55,29 +64,32 @@ test('versions are listed newest first, with channels and replicas', async () =>
     rollout: { stable: 30 },
     published: '2026-11-01T00:00:00.001Z',
     labels: {},
-    sharers: { count: null, exact: false },
+    sharers: { count: 3, exact: true },
     replicas: 2,
     complete: 1
   })
   expect(list[2]).toMatchObject({ channels: [], replicas: 0 })
+  expect(list[2]!.sharers).toEqual({ count: 1_040_000, exact: false, error: 0.03 })
 })
 
 test('a search that fails is said in the log, and the list comes all the same', async () => {
   const findReplicas = async () => {
     throw new Error('nobody')
   }
-  expect(await listReleases(latest, { findReplicas, ownReplica: nobody, log })).toMatchObject([
-    { replicas: 0 },
-    { replicas: 0 },
-    { replicas: 0 }
-  ])
+  const unknown = { replicas: 0, sharers: { count: null, exact: false } }
+  expect(
+    await listReleases(latest, { findReplicas, ownReplica: nobody, countSharers: findReplicas, log })
+  ).toMatchObject([unknown, unknown, unknown])
   expect(log.warnings.join()).toContain('nobody')
 })
 
 test('being called off', async () => {
   const findReplicas = async () => []
+  const countSharers = async () => ({ count: 0, exact: true })
   const options = { signal: AbortSignal.abort() }
-  await expect(listReleases(latest, { findReplicas, ownReplica: nobody, log }, options)).rejects.toMatchObject({
+  await expect(
+    listReleases(latest, { findReplicas, ownReplica: nobody, countSharers, log }, options)
+  ).rejects.toMatchObject({
     code: 'ABORTED'
   })
 })
