@@ -3,6 +3,7 @@
  */
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { asRowanError } from '../../src/errors.ts'
 import type { StartDaemon } from '../../src/node/daemon-api.ts'
 import { makeHome } from '../../src/node/home.ts'
 import { loadSettings, type Settings } from '../../src/node/settings.ts'
@@ -47,6 +48,11 @@ async function up(session: Session, options: UpOptions): Promise<void> {
   const home = makeHome(session.home.directory)
   const log = lineLog(settings.log.level)
   const stopAsked = firstSignal()
+  // A promise that a library forgot must not take the disks away from running guests.
+  process.on('unhandledRejection', error => {
+    const { code, message, stack } = asRowanError(error)
+    log.warn('a failure that nobody handled', { code, message, stack })
+  })
   const { startDaemon }: { startDaemon: StartDaemon } = await import('../../src/node/daemon.ts')
   const { stop, ...daemon } = await startDaemon({ home, settings, log, version: session.version })
   const { peer, publisher, addresses, control } = daemon

@@ -41,6 +41,17 @@ test('the peer outlives whoever reads its messages', async () => {
   expect(await peer.stop('SIGTERM')).toEqual({ status: 0, signal: null })
 }, 90_000)
 
+test('the peer outlives a promise that a library forgot, and says so', async () => {
+  const home = await temporaryFolder()
+  const forget = 'process.on("SIGUSR2",()=>{Promise.reject(new(Error)("forgotten"))})'
+  const env = { ...process.env, NODE_OPTIONS: `--import=data:text/javascript,${forget.replaceAll('"', '%22')}` }
+  const peer = start(ROWAN, ['up', '--json', '--home', home, '--listen', '/ip4/127.0.0.1/tcp/0'], { env })
+  await peer.waitForOutput(/^\{.*\}$/m, { timeoutMs: 60_000 })
+  peer.kill('SIGUSR2')
+  await peer.waitForOutput(/nobody handled.*INTERNAL.*forgotten/, { timeoutMs: 20_000, from: 'stderr' })
+  expect(await peer.stop('SIGTERM')).toEqual({ status: 0, signal: null })
+}, 90_000)
+
 describe('the answer', () => {
   test('with --json is one JSON value on stdout and nothing else; progress goes to stderr', async () => {
     const { rowan } = bound(
