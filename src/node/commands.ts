@@ -16,6 +16,7 @@ import type { Swarm, Transferred } from '../swarm/swarm.ts'
 import type { DoctorRow, Handlers, MachineStatus, StatusResult } from './daemon-api.ts'
 import { keyResult } from './key-result.ts'
 import type { RowanPeer } from './peer.ts'
+import type { QuotaKeeper } from './quota-keeper.ts'
 
 export interface Rooms {
   peer: RowanPeer
@@ -32,6 +33,7 @@ export interface Rooms {
   addresses: () => string[]
   doctor: () => Promise<DoctorRow[]>
   quotaBytes: number
+  quota: QuotaKeeper
 }
 
 export function commands(rooms: Rooms): Handlers {
@@ -83,6 +85,7 @@ export function commands(rooms: Rooms): Handlers {
 
     async remove({ machine, force = false }) {
       await machines.remove(checkName(machine, 'machine'), { force })
+      rooms.quota.reconsider()
       return { machine }
     },
 
@@ -156,7 +159,11 @@ async function status(rooms: Rooms): Promise<StatusResult> {
       local,
       ...(problem === undefined ? {} : { error: { code: problem.code, message: problem.message } })
     })),
-    pool: { ...pool.usage, quotaBytes: Number.isFinite(quotaBytes) ? quotaBytes : null }
+    pool: {
+      ...pool.usage,
+      pinnedBytes: await rooms.quota.pinnedBytes(),
+      quotaBytes: Number.isFinite(quotaBytes) ? quotaBytes : null
+    }
   }
 }
 

@@ -33,6 +33,7 @@ import { LatestExchange } from './latest-exchange.ts'
 import { type RowanPeer, startPeer } from './peer.ts'
 import { checkPeer } from './peer-checks.ts'
 import { loadPeerKey } from './peer-key.ts'
+import { QuotaKeeper } from './quota-keeper.ts'
 import { type ServeSituation, servesAtStart, serveWhenReachable } from './reachability.ts'
 import { systemClock, systemRandom } from './system.ts'
 
@@ -92,6 +93,8 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const images = new Images({ catalog, pool, log })
   started.add('the images', () => images.close())
   const memory = await ApplianceMemory.open({ catalog, log })
+  const quota = new QuotaKeeper({ pool, images, memory, clock, log })
+  started.add('the eviction', () => quota.stop())
   const keys = await PublisherKeys.open(home.keys, { clock, log })
   const privateKey = await loadPeerKey(home.keys)
 
@@ -167,11 +170,13 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   started.add('the publisher', () => publisher.stop())
   replication.start()
   started.add('the replication', () => replication.stop())
+  quota.start({ machines, replication, publisher, directory })
 
   const rooms = {
     ...{ peer, pool, directory, swarm, keys, publisher, appliances, replication, machines, clock, log, addresses },
     doctor: async () => checkPeer({ peer, pool, quotaBytes, listens: listen.length > 0 }),
-    quotaBytes
+    quotaBytes,
+    quota
   }
   const control = new ControlServer(
     { commands: commandTable(commands(rooms)), log },

@@ -109,10 +109,14 @@ export class BlockServer {
   noteStored(image: string, block: number): void {
     if (this.#sessions.size === 0) return
     for (const session of this.#sessions.keys()) session.noteStored(image, block)
-    this.#newsTimer ??= this.#components.clock.after(HAVE_INTERVAL_MS, () => {
-      this.#newsTimer = undefined
-      for (const session of this.#sessions.keys()) session.tellNews()
-    })
+    this.#tellSoon()
+  }
+
+  /** Blocks of these pages of an image are not here any more; told like those that come. */
+  noteLost(image: string, pages: readonly number[]): void {
+    if (this.#sessions.size === 0) return
+    for (const session of this.#sessions.keys()) session.noteLost(image, pages)
+    this.#tellSoon()
   }
 
   /** Those who are served, and what they got. */
@@ -124,6 +128,13 @@ export class BlockServer {
       queued: this.#queue.count(session),
       unsentBytes: session.unsentBytes
     }))
+  }
+
+  #tellSoon(): void {
+    this.#newsTimer ??= this.#components.clock.after(HAVE_INTERVAL_MS, () => {
+      this.#newsTimer = undefined
+      for (const session of this.#sessions.keys()) session.tellNews()
+    })
   }
 
   #accept(stream: Stream, connection: Connection): void {
