@@ -150,6 +150,7 @@ export class Evictor implements RoomMaker {
     let freed = 0
     try {
       const { standings } = survey
+      survey.leaveHeld()
       for (const action of this.#policy.event({ type: 'surveyed', standings, ...this.#level() }, this.#nowMs())) {
         if (action.type !== 'drop') continue
         const planned = action.slots.map(slot => standings[slot]!)
@@ -158,7 +159,9 @@ export class Evictor implements RoomMaker {
           const batch = action.slots
             .slice(first, first + BLOCKS_PER_BATCH)
             .filter((slot, index) => standings[slot] === planned[first + index])
-          freed += await pool.evict(batch)
+          const went = await pool.evict(batch)
+          freed += went
+          if (went < batch.length) return { freed, cutShort: true }
         }
       }
       return { freed, cutShort: false }

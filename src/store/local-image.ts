@@ -84,9 +84,8 @@ export class LocalImage {
    */
   locate(block: number): number {
     const page = block >>> 10
+    this.#use(page)
     const slot = this.#pages[page]?.[block & 1023]
-    const { minutes, clock } = this.#uses
-    if (minutes[page]! < clock.minute) minutes[page] = clock.minute
     return slot !== undefined && slot >= ZERO ? slot : this.#locateSlowly(block)
   }
 
@@ -134,6 +133,7 @@ export class LocalImage {
     if (page === undefined || before === undefined || before === ZERO) {
       throw new RowanError('INTERNAL', `block ${block} of the image ${this.id} cannot have been verified`)
     }
+    this.#use(block >>> 10)
     // Between its put and this call it may have been evicted, and the slot hold another block by now.
     const hash = this.hashOf(block)
     if (hash !== undefined && this.#pool.find(hash) === slot) this.#found(page, block, slot)
@@ -227,14 +227,12 @@ export class LocalImage {
   }
 
   /**
-   * The pool has dropped these blocks.
-   *
-   * @returns the pages that lost some; `isStale` if some were counted without a slot page, so that they may have lost
-   *   some: they are to be counted again
+   * The pool has dropped these blocks. Returns the pages that lost some, and whether pages that were counted without a
+   * slot page may have, and are to be counted again.
    */
   blocksDropped(dropped: DroppedBlocks): { pages: number[]; isStale: boolean } {
     const pages: number[] = []
-    const hashes = new Set<string>()
+    const hashes = new Set([...dropped.values()].map(hashKey))
     for (const page of this.#made) {
       const slots = this.#pages[page]!
       let lost = 0
@@ -246,10 +244,7 @@ export class LocalImage {
         this.forget(page * INDEX_FANOUT + index)
         lost++
       }
-      if (hasUnchecked) {
-        if (hashes.size === 0) for (const hash of dropped.values()) hashes.add(hashKey(hash))
-        lost += this.#forgetUnchecked(page, slots, hashes)
-      }
+      if (hasUnchecked) lost += this.#forgetUnchecked(page, slots, hashes)
       if (lost > 0) pages.push(page)
     }
     let isStale = false
@@ -283,6 +278,11 @@ export class LocalImage {
     }
     this.#found(page, block, slot)
     return slot
+  }
+
+  #use(page: number): void {
+    const { minutes, clock } = this.#uses
+    if (minutes[page]! < clock.minute) minutes[page] = clock.minute
   }
 
   #found(page: Int32Array, block: number, slot: number): void {
@@ -380,8 +380,8 @@ export class LocalImage {
   #forgetUnchecked(page: number, slots: Int32Array, hashes: ReadonlySet<string>): number {
     const node = this.#tree.node(0, page)
     let lost = 0
-    for (let index = slots.indexOf(UNCHECKED); index !== -1; index = slots.indexOf(UNCHECKED, index + 1)) {
-      const own = typeof node === 'string' ? undefined : node.hashAt(index)
+    for (const [index, slot] of slots.entries()) {
+      const own = slot === UNCHECKED && typeof node !== 'string' ? node.hashAt(index) : undefined
       if (own === undefined || !hashes.has(hashKey(own))) continue
       this.forget(page * INDEX_FANOUT + index)
       lost++

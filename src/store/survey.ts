@@ -27,7 +27,7 @@ export interface StayReasons {
 }
 
 export interface SurveyComponents {
-  pool: Pick<Pool, 'find' | 'hashOf' | 'slotLimit' | 'onDropped'>
+  pool: Pick<Pool, 'find' | 'hashOf' | 'isHeld' | 'slotLimit' | 'onDropped'>
   images: Pick<Images, 'list' | 'index' | 'onPage'> & { uses: Pick<PageUses, 'read' | 'clock'> }
   stay: StayReasons
 }
@@ -79,6 +79,14 @@ export class Survey {
     let pinned = 0
     for (const standing of this.standings) if (reasonIn(standing) === REASON.pinned) pinned++
     return pinned
+  }
+
+  /** From now on blocks that are held by a publisher are not judged. */
+  leaveHeld(): void {
+    const { pool } = this.#components
+    for (const [slot, standing] of this.standings.entries()) {
+      if (standing > 0 && pool.isHeld(slot)) this.standings[slot] = 0
+    }
   }
 
   close(): void {
