@@ -14,7 +14,7 @@ import { waitUntil } from '../tools/wait.ts'
 const BLOCK_BYTES = 64 * 1024
 const QUOTA_BYTES = 20_000_000
 const SMALLER_QUOTA_BYTES = 13_000_000
-/** Of each appliance, 16 MiB with a quarter of zeros: two do not fit into the quota. */
+/** Of each appliance, 16 MiB with a quarter of zeros, none shared: two do not fit into the quota. */
 const DATA_BLOCKS = 192
 
 describe('a volunteer with a small quota', () => {
@@ -27,7 +27,7 @@ describe('a volunteer with a small quota', () => {
     folder = await temporaryFolder()
     publisher = await Peer.start()
     for (const [index, name] of ['one', 'two', 'three'].entries()) {
-      await makeTinyAppliance(join(folder, `${name}.raw`), { seed: index + 1 })
+      await makeTinyAppliance(join(folder, `${name}.raw`), { seed: index + 1, version: `v${index + 1}` })
       await publisher.json(['publish', join(folder, `${name}.raw`), `${name}@v1`])
     }
     volunteer = await Peer.start({ bootstrap: [publisher], config: `[pool]\nquota = "${QUOTA_BYTES / 1e6}MB"\n` })
