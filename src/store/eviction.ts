@@ -128,10 +128,7 @@ export class EvictionPolicy {
 export function chooseVictims(standings: Uint32Array, level: PoolLevel, marks: Watermarks): number[] {
   const total = level.takenBlocks + level.wantedBlocks
   if (total <= marks.highBlocks) return []
-  const counts = new Map<number, number>()
-  for (const standing of standings) {
-    if (standing !== 0 && reasonIn(standing) < REASON.pinned) counts.set(standing, (counts.get(standing) ?? 0) + 1)
-  }
+  const counts = countsOf(standings)
   let left = total
   /** How many of each standing go. */
   const quotas = new Map<number, number>()
@@ -145,12 +142,28 @@ export function chooseVictims(standings: Uint32Array, level: PoolLevel, marks: W
   return slotsOf(standings, quotas)
 }
 
+/** How many blocks that may go have each standing. Neighbours mostly share theirs, so the Map is asked once for a run. */
+function countsOf(standings: Uint32Array): Map<number, number> {
+  const counts = new Map<number, number>()
+  for (let slot = 0; slot < standings.length; ) {
+    const standing = standings[slot]!
+    const first = slot
+    while (slot < standings.length && standings[slot] === standing) slot++
+    if (standing === 0 || reasonIn(standing) === REASON.pinned) continue
+    counts.set(standing, (counts.get(standing) ?? 0) + slot - first)
+  }
+  return counts
+}
+
 function slotsOf(standings: Uint32Array, quotas: ReadonlyMap<number, number>): number[] {
   const chosen = new Map<number, number[]>([...quotas.keys()].map(standing => [standing, []]))
-  for (let slot = standings.length - 1; slot >= 0; slot--) {
+  for (let slot = standings.length - 1; slot >= 0; ) {
     const standing = standings[slot]!
     const slots = chosen.get(standing)
-    if (slots !== undefined && slots.length < quotas.get(standing)!) slots.push(slot)
+    const quota = quotas.get(standing) ?? 0
+    for (; slot >= 0 && standings[slot] === standing; slot--) {
+      if (slots !== undefined && slots.length < quota) slots.push(slot)
+    }
   }
   return [...chosen.values()].flat()
 }

@@ -130,6 +130,11 @@ export class Pool {
     return this.#table.find(hash)
   }
 
+  /** Whether there is a block in `slot`. */
+  has(slot: number): boolean {
+    return this.#table.has(slot)
+  }
+
   /** The hash of the block in `slot`, undefined if there is none. */
   hashOf(slot: number): Hash | undefined {
     return this.#table.hashOf(slot)

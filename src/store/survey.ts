@@ -27,7 +27,7 @@ export interface StayReasons {
 }
 
 export interface SurveyComponents {
-  pool: Pick<Pool, 'find' | 'hashOf' | 'isHeld' | 'slotLimit' | 'onDropped'>
+  pool: Pick<Pool, 'find' | 'has' | 'isHeld' | 'slotLimit' | 'onDropped'>
   images: Pick<Images, 'list' | 'index' | 'onPage'> & { uses: Pick<PageUses, 'read' | 'clock'> }
   stay: StayReasons
 }
@@ -44,7 +44,7 @@ export class Survey {
     const { pool, images } = components
     this.standings = new Uint32Array(pool.slotLimit)
     for (let slot = 0; slot < this.standings.length; slot++) {
-      if (pool.hashOf(slot) !== undefined) this.standings[slot] = standingOf(REASON.none, 0)
+      if (pool.has(slot)) this.standings[slot] = standingOf(REASON.none, 0)
     }
     this.#endings.push(
       pool.onDropped(dropped => {
@@ -84,8 +84,8 @@ export class Survey {
   /** From now on blocks that are held by a publisher are not judged. */
   leaveHeld(): void {
     const { pool } = this.#components
-    for (const [slot, standing] of this.standings.entries()) {
-      if (standing > 0 && pool.isHeld(slot)) this.standings[slot] = 0
+    for (let slot = 0; slot < this.standings.length; slot++) {
+      if (this.standings[slot]! > 0 && pool.isHeld(slot)) this.standings[slot] = 0
     }
   }
 
