@@ -67,7 +67,7 @@ export function watermarks(maxBlocks: number): Watermarks {
   }
 }
 
-/** How full the pool is: slots that are taken, and those that somebody waits for. */
+/** How full the pool is: slots that are taken and are not about to be free, and those that somebody waits for. */
 export interface PoolLevel {
   takenBlocks: number
   wantedBlocks: number
@@ -77,8 +77,8 @@ export type EvictionEvent =
   | ({ type: 'level' } & PoolLevel)
   /** `standings[slot]`, 0 where there is nothing to judge. */
   | ({ type: 'surveyed'; standings: Uint32Array } & PoolLevel)
-  /** The round is over. `cut short`: what is pinned changed on the way, so that the survey was out of date. */
-  | ({ type: 'ended'; cutShort: boolean } & PoolLevel)
+  /** The round is over. Cut short: what is pinned changed on the way, so that the survey was out of date. */
+  | { type: 'ended'; outcome: 'done' | 'cut short' | 'failed' }
 
 export type EvictionAction =
   | { type: 'survey' }
@@ -88,6 +88,8 @@ export type EvictionAction =
 export class EvictionPolicy {
   readonly #marks: Watermarks
   #isRunning = false
+  /** Everything that can go was chosen, and it is not enough. */
+  #isExhaustive = false
   #barrenUntilMs = Number.NEGATIVE_INFINITY
 
   constructor(marks: Watermarks) {
@@ -101,12 +103,16 @@ export class EvictionPolicy {
         if (this.#isRunning || nowMs < this.#barrenUntilMs || !this.#isHigh(event)) return []
         this.#isRunning = true
         return [{ type: 'survey' }]
-      case 'surveyed':
-        return [{ type: 'drop', slots: chooseVictims(event.standings, event, this.#marks) }]
+      case 'surveyed': {
+        const slots = chooseVictims(event.standings, event, this.#marks)
+        this.#isExhaustive = event.takenBlocks + event.wantedBlocks - slots.length > this.#marks.highBlocks
+        return [{ type: 'drop', slots }]
+      }
       case 'ended':
         this.#isRunning = false
-        // Whatever could go is gone.
-        if (this.#isHigh(event) && !event.cutShort) this.#barrenUntilMs = nowMs + BARREN_MS
+        if (event.outcome === 'failed' || (this.#isExhaustive && event.outcome === 'done')) {
+          this.#barrenUntilMs = nowMs + BARREN_MS
+        }
         return []
     }
   }

@@ -127,27 +127,27 @@ export class Evictor implements RoomMaker {
   async #run(): Promise<number> {
     const { log, pool } = this.#components
     let freed = 0
-    let cutShort = true
+    let outcome: 'done' | 'cut short' | 'failed' = 'cut short'
     try {
-      for (let round = 0; cutShort && this.#isStarted && round < MAX_ROUNDS; round++) {
-        const outcome = await this.#evict()
-        freed += outcome.freed
-        cutShort = outcome.cutShort
+      for (let round = 0; outcome === 'cut short' && this.#isStarted && round < MAX_ROUNDS; round++) {
+        const { went, cutShort } = await this.#evict()
+        freed += went
+        if (!cutShort) outcome = 'done'
       }
     } catch (error) {
-      cutShort = false
+      outcome = 'failed'
       log.warn('blocks could not be evicted', { error: asRowanError(error, 'STORE_IO') })
     }
     if (freed > 0)
       log.info('blocks were evicted', { blocks: freed, left: pool.usage.blocks, quota: pool.level.maxBlocks })
-    this.#policy.event({ type: 'ended', cutShort, ...this.#level() }, this.#nowMs())
+    this.#policy.event({ type: 'ended', outcome }, this.#nowMs())
     return freed
   }
 
-  async #evict(): Promise<{ freed: number; cutShort: boolean }> {
+  async #evict(): Promise<{ went: number; cutShort: boolean }> {
     const { pool } = this.#components
     const survey = await Survey.make(this.#components)
-    let freed = 0
+    let went = 0
     try {
       const { standings } = survey
       survey.leaveHeld()
@@ -155,23 +155,24 @@ export class Evictor implements RoomMaker {
         if (action.type !== 'drop') continue
         const planned = action.slots.map(slot => standings[slot]!)
         for (let first = 0; first < action.slots.length; first += BLOCKS_PER_BATCH) {
-          if (survey.isOutdated || !this.#isStarted) return { freed, cutShort: true }
+          if (survey.isOutdated || !this.#isStarted) return { went, cutShort: true }
           const batch = action.slots
             .slice(first, first + BLOCKS_PER_BATCH)
             .filter((slot, index) => standings[slot] === planned[first + index])
-          const went = await pool.evict(batch)
-          freed += went
-          if (went < batch.length) return { freed, cutShort: true }
+          const gone = await pool.evict(batch)
+          went += gone
+          if (gone < batch.length) return { went, cutShort: true }
         }
       }
-      return { freed, cutShort: false }
+      return { went, cutShort: false }
     } finally {
       survey.close()
     }
   }
 
   #level(): { takenBlocks: number; wantedBlocks: number } {
-    return { takenBlocks: this.#components.pool.level.takenBlocks, wantedBlocks: this.#wantedBlocks }
+    const { takenBlocks, retiredBlocks } = this.#components.pool.level
+    return { takenBlocks: takenBlocks - retiredBlocks, wantedBlocks: this.#wantedBlocks }
   }
 
   #nowMs(): number {

@@ -26,9 +26,8 @@ import type { Pool } from './pool.ts'
 import { hashKey } from './pool-blocks.ts'
 import type { DroppedBlocks } from './pool-types.ts'
 
-/** Answers of `locate` that are not a slot. */
+/** Answers of `locate` that are not a slot: all zero; not here. */
 export const ZERO = -1
-/** Not here. */
 export const ABSENT = -2
 /** Its index page is not here, so nobody can say. */
 export const UNKNOWN = -3

@@ -39,6 +39,8 @@ export type { DroppedBlocks, PoolComponents, PoolSettings, RoomMaker } from './p
 
 /** Blocks whose puts are under way: 1 GiB of the callers' memory. */
 export const MAX_PENDING_BLOCKS = 16_384
+/** Rounds of eviction that one put waits for. */
+const MAX_ROOM_TRIES = 16
 /** Left free on the disk for the catalog, and for what machines write. */
 export const DEFAULT_MIN_FREE_BYTES = 64 * 1024 * 1024
 
@@ -92,8 +94,8 @@ export class Pool {
     this.#allocator = loaded.allocator
     this.#suspects = loaded.suspects
     const { allocator, segments } = loaded
-    this.#emptySegments = new EmptySegments({ files, allocator, readers: this.readers, log: components.log })
-    this.#emptySegments.freed([...segments].map(segment => segment * SLOTS_PER_SEGMENT))
+    this.#emptySegments = new EmptySegments({ files, allocator, readers: this.readers, log: this.#log })
+    this.#emptySegments.freed(segments.map(segment => segment * SLOTS_PER_SEGMENT))
     this.#freeSpace = new FreeSpace(components.directory, settings.minFreeBytes ?? DEFAULT_MIN_FREE_BYTES)
     this.#maxBlocks = Math.floor(settings.quotaBytes / BLOCK_SIZE_BYTES)
   }
@@ -103,9 +105,10 @@ export class Pool {
     return { blocks: this.#table.size, bytes: this.#table.size * BLOCK_SIZE_BYTES }
   }
 
-  /** Slots that are taken, those among them that are on their way in or out; and how many the quota allows. */
-  get level(): { takenBlocks: number; maxBlocks: number } {
-    return { takenBlocks: this.#table.size + this.#pending.size + this.#retired, maxBlocks: this.#maxBlocks }
+  /** Slots that are taken, with those on their way in, and those retired; and how many the quota allows. */
+  get level(): { takenBlocks: number; retiredBlocks: number; maxBlocks: number } {
+    const takenBlocks = this.#table.size + this.#pending.size + this.#retired
+    return { takenBlocks, retiredBlocks: this.#retired, maxBlocks: this.#maxBlocks }
   }
 
   /** All slots in use are below this. */
@@ -113,7 +116,7 @@ export class Pool {
     return this.#allocator.limit
   }
 
-  /** From now on this one makes room when blocks do not fit. */
+  /** This one makes room from now on. */
   useRoomMaker(roomMaker: RoomMaker): void {
     this.#roomMaker = roomMaker
   }
@@ -130,7 +133,6 @@ export class Pool {
     return this.#table.find(hash)
   }
 
-  /** Whether there is a block in `slot`. */
   has(slot: number): boolean {
     return this.#table.has(slot)
   }
@@ -164,7 +166,9 @@ export class Pool {
     const jobs = new Set<Promise<void>>()
     const keys = entries.map(entry => keyOf(entry))
     let fresh = this.#freshOf(entries, keys)
-    if (fresh.size > this.#room && (await this.#roomMaker?.makeRoom(fresh.size)) === true) {
+    // Others that waited too may have been faster.
+    for (let tries = 0; fresh.size > this.#room && tries < MAX_ROOM_TRIES; tries++) {
+      if ((await this.#roomMaker?.makeRoom(fresh.size)) !== true) break
       this.#mustTakeWrites()
       fresh = this.#freshOf(entries, keys)
     }
@@ -207,24 +211,18 @@ export class Pool {
   confirm(slot: number, hash: Hash): boolean {
     try {
       this.#files.readSync(slot, 0, this.#scratch)
+      if (sameHash(sha256(this.#scratch), hash)) {
+        if (this.#holds(slot, hash)) this.#suspects.clear(slot)
+        return true
+      }
     } catch (error) {
       this.#log.warn('a block cannot be read', { slot, error: asRowanError(error).message })
-      this.#dropRotten(slot, hash)
-      return false
-    }
-    if (sameHash(sha256(this.#scratch), hash)) {
-      if (this.#holds(slot, hash)) this.#suspects.clear(slot)
-      return true
     }
     this.#dropRotten(slot, hash)
     return false
   }
 
-  /**
-   * Forgets a block. Its slot is retired: call `reclaim` once nobody uses its number any more.
-   *
-   * @returns the slot that it was in, or -1 if it was not here
-   */
+  /** Forgets a block; its slot, or -1. Call `reclaim` once nobody uses that number any more. */
   async drop(hash: Hash): Promise<number> {
     const slot = this.#table.find(hash)
     if (slot === -1) return slot
@@ -234,9 +232,8 @@ export class Pool {
   }
 
   /**
-   * Forgets blocks, except those that are held; their slots are given out again once every reader has let go.
-   *
-   * @returns how many went. Throws STORE_IO or DISK_FULL; they are gone all the same
+   * Forgets blocks, except those that are held; their slots are given out again once every reader has let go. Returns
+   * how many went. Throws STORE_IO or DISK_FULL; they are gone all the same.
    */
   async evict(slots: readonly number[]): Promise<number> {
     const dropped = new Map<number, Hash>()
@@ -244,18 +241,7 @@ export class Pool {
       const hash = this.#table.hashOf(slot)
       if (hash !== undefined && !this.isHeld(slot)) dropped.set(slot, hash)
     }
-    if (dropped.size === 0) return 0
-    this.#retire(dropped)
-    try {
-      await this.#write(this.#entries.remove(dropped.keys()))
-    } finally {
-      const gone = [...dropped.keys()]
-      this.readers.retire({ slots: gone }, () => {
-        for (const slot of gone) this.#allocator.free(slot)
-        this.#retired -= gone.length
-        this.#emptySegments.freed(gone)
-      })
-    }
+    if (dropped.size > 0) await this.#forget(dropped)
     return dropped.size
   }
 
@@ -264,7 +250,7 @@ export class Pool {
     return false
   }
 
-  /** `slot`, which was dropped, may hold another block from now on. */
+  /** `slot`, which was dropped, may hold another block. */
   reclaim(slot: number): void {
     if (this.#table.hashOf(slot) !== undefined || !this.#allocator.isTaken(slot)) return
     for (const pending of this.#pending.values()) if (pending.slot === slot) return
@@ -292,8 +278,8 @@ export class Pool {
     this.#isClosed = true
     try {
       await this.sync()
-      if (this.#uncleanBecause === undefined)
-        await this.#catalog.write(closingOperations(this.#catalog, this.#suspects), { sync: true })
+      const operations = closingOperations(this.#catalog, this.#suspects)
+      if (this.#uncleanBecause === undefined) await this.#catalog.write(operations, { sync: true })
       else this.#log.warn('the pool is not marked as closed', { because: this.#uncleanBecause.message })
     } finally {
       await this.#files.close()
@@ -373,8 +359,7 @@ export class Pool {
     // Another block may be in the slot by now, or the block have been dropped already.
     if (!this.#holds(slot, hash)) return
     this.#log.warn('a block has rotted, and is dropped', { slot, hash: toHex(hash) })
-    this.#retire(new Map([[slot, hash]]))
-    this.#write(this.#entries.remove([slot])).catch((error: unknown) => {
+    this.#forget(new Map([[slot, hash]])).catch((error: unknown) => {
       this.#log.warn('a rotten block could not be forgotten', { slot, error: asRowanError(error).message })
     })
   }
@@ -386,6 +371,21 @@ export class Pool {
     } catch (error) {
       this.#uncleanBecause ??= asRowanError(error, 'STORE_IO')
       throw error
+    }
+  }
+
+  /** Drops blocks whose slots are free once every reader has let go of them, and no entry leads there any more. */
+  async #forget(dropped: DroppedBlocks): Promise<void> {
+    this.#retire(dropped)
+    const slots = [...dropped.keys()]
+    try {
+      await this.#write(this.#entries.remove(slots))
+    } finally {
+      this.readers.retire({ slots }, () => {
+        for (const slot of slots) this.#allocator.free(slot)
+        this.#retired -= slots.length
+        this.#emptySegments.freed(slots)
+      })
     }
   }
 

@@ -118,4 +118,15 @@ describe('a volunteer with a small quota', () => {
     const text = (await volunteer.run(['status'])).stdout
     expect(text).toMatch(/pool .* of 13 MB, 12\.\d MB pinned/)
   })
+
+  test('publishing makes room, and what it makes is whole', async () => {
+    await volunteer.json(['remove', 'two', '--yes'])
+    const published = await volunteer.json(['publish', join(folder, 'three.raw'), 'three@v1'])
+    expect(published.newBlocks).toBeGreaterThan(0)
+    const { uri } = await volunteer.json(['attach', 'three', '--as', 'own'])
+    uris.set('three', uri)
+    await expectWhole('three')
+    expect((await pool()).bytes).toBeLessThanOrEqual(SMALLER_QUOTA_BYTES)
+    expect((await machine('own')).local).toEqual({ blocks: DATA_BLOCKS, of: DATA_BLOCKS })
+  })
 })

@@ -88,7 +88,7 @@ test('where nothing can go, nothing is looked for until some time has passed, or
     const asked = policy.event({ type: 'level', ...full }, nowMs)
     if (asked.length === 0) return 'not looked'
     const [action] = policy.event({ type: 'surveyed', standings: pinned, ...full }, nowMs)
-    policy.event({ type: 'ended', cutShort: false, ...full }, nowMs)
+    policy.event({ type: 'ended', outcome: 'done' }, nowMs)
     return action
   }
   expect(round(0)).toEqual({ type: 'drop', slots: [] })
@@ -96,6 +96,17 @@ test('where nothing can go, nothing is looked for until some time has passed, or
   expect(round(BARREN_MS)).toEqual({ type: 'drop', slots: [] })
   policy.reconsider()
   expect(round(BARREN_MS + 1)).toEqual({ type: 'drop', slots: [] })
+})
+
+test('after a round that failed nothing is tried for a while; after one that was cut short, at once', () => {
+  const policy = new EvictionPolicy(watermarks(100))
+  const full = { type: 'level', takenBlocks: 99, wantedBlocks: 0 } as const
+  policy.event(full, 0)
+  policy.event({ type: 'ended', outcome: 'cut short' }, 0)
+  expect(policy.event(full, 0)).toEqual([{ type: 'survey' }])
+  policy.event({ type: 'ended', outcome: 'failed' }, 0)
+  expect(policy.event(full, BARREN_MS - 1)).toEqual([])
+  expect(policy.event(full, BARREN_MS)).toEqual([{ type: 'survey' }])
 })
 
 test('one round at a time', () => {
@@ -204,7 +215,7 @@ test('over random histories nothing protected goes, all else does when needed, a
       if (action.slots.some(slot => reasonIn(standings[slot]!) === REASON.lastReplica)) {
         expect(total).toBeGreaterThanOrEqual(marks.maxBlocks)
       }
-      policy.event({ type: 'ended', cutShort: false, ...level() }, nowMs)
+      policy.event({ type: 'ended', outcome: 'done' }, nowMs)
     }
 
     for (const action of steps) {

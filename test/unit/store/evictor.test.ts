@@ -191,6 +191,17 @@ test('what a publisher holds stays, though no image has it yet', async () => {
   expect(here(opened, [3, ...numbers(50, 100)])).toBeLessThan(51)
 })
 
+test('many that put at once all get room, as long as there is something that can go', async () => {
+  const opened = await world()
+  const { pool } = opened.store
+  await bring(opened, numbers(95))
+  opened.clock.pass(MINUTE_MS)
+  const holds = [pool.hold(), pool.hold(), pool.hold(), pool.hold()]
+  await Promise.all(holds.map((hold, index) => hold.putMany(numbers(24, 1000 * (index + 1)).map(entryOf))))
+  expect(holds.map((_, index) => here(opened, numbers(24, 1000 * (index + 1))))).toEqual([24, 24, 24, 24])
+  for (const hold of holds) hold.release()
+})
+
 test('an image that is pinned in the middle of a round loses nothing more', async () => {
   const opened = await world({ blocks: 4000, start: false })
   const { store, reasons, evictor } = opened
