@@ -25,7 +25,7 @@ Examples:
 }
 
 export function statusText(status: StatusResult): string {
-  const { blocks, bytes, quotaBytes } = status.pool
+  const { blocks, bytes, quotaBytes, pinnedBytes } = status.pool
   const quota = quotaBytes === null ? '' : ` of ${formatSize(quotaBytes)}`
   const parts = [
     facts([
@@ -33,7 +33,7 @@ export function statusText(status: StatusResult): string {
       ['publisher', status.publisher],
       ['addresses', status.addresses],
       ['connected', counted(status.peers, 'peer')],
-      ['pool', `${counted(blocks, 'block')}, ${formatSize(bytes)}${quota}`]
+      ['pool', `${counted(blocks, 'block')}, ${formatSize(bytes)}${quota}, ${formatSize(pinnedBytes)} pinned`]
     ])
   ]
   if (status.machines.length > 0) parts.push(machineTable(status.machines))

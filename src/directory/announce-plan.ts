@@ -55,6 +55,11 @@ export class AnnouncePlan {
     for (const item of this.#items.get(image)?.values() ?? []) this.#addOne({ ...item.announcement, complete }, now)
   }
 
+  /** Whether this image is kept announced. */
+  has(image: string): boolean {
+    return this.#items.has(image)
+  }
+
   /** No longer. Returns under what it was announced. */
   remove(image: string): Announcement[] {
     const removed = [...(this.#items.get(image)?.values() ?? [])]

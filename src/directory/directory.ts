@@ -290,6 +290,16 @@ export class Directory {
     return countSharers(release, { circle: this.#circle, missing: this.#missing, clock, self: this.#self }, options)
   }
 
+  /**
+   * What is here of an image has changed: all of it, a part, or nothing any more. If it is announced, its holders are told
+   * now; if it is not, it stays so.
+   */
+  amendReplica(image: string, here: 'all' | 'part' | 'nothing'): void {
+    if (!this.#plan.has(image)) return
+    if (here === 'nothing') this.withdrawReplica(image)
+    else this.announceReplica(image, undefined, here === 'all')
+  }
+
   /** This peer's addresses have changed: everything is announced again. */
   addressesChanged(): void {
     this.#plan.renewAll(this.#components.clock.monotonicMs())

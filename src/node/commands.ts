@@ -17,6 +17,7 @@ import type { Swarm, Transferred } from '../swarm/swarm.ts'
 import type { DoctorRow, Handlers, MachineStatus, StatusResult } from './daemon-api.ts'
 import { keyResult } from './key-result.ts'
 import type { RowanPeer } from './peer.ts'
+import type { QuotaKeeper } from './quota-keeper.ts'
 
 export interface Rooms {
   peer: RowanPeer
@@ -34,6 +35,7 @@ export interface Rooms {
   addresses: () => string[]
   doctor: () => Promise<DoctorRow[]>
   quotaBytes: number
+  quota: QuotaKeeper
 }
 
 export function commands(rooms: Rooms): Handlers {
@@ -85,6 +87,7 @@ export function commands(rooms: Rooms): Handlers {
 
     async remove({ machine, force = false }) {
       await machines.remove(checkName(machine, 'machine'), { force })
+      rooms.quota.reconsider()
       return { machine }
     },
 
@@ -160,7 +163,11 @@ async function status(rooms: Rooms): Promise<StatusResult> {
       local,
       ...(problem === undefined ? {} : { error: { code: problem.code, message: problem.message } })
     })),
-    pool: { ...pool.usage, quotaBytes: Number.isFinite(quotaBytes) ? quotaBytes : null }
+    pool: {
+      ...pool.usage,
+      pinnedBytes: await rooms.quota.pinnedBytes(),
+      quotaBytes: Number.isFinite(quotaBytes) ? quotaBytes : null
+    }
   }
 }
 

@@ -170,7 +170,8 @@ export interface StatusResult {
   /** What was fetched of each image since the daemon started. */
   transfers: ({ image: string } & Transfer)[]
   replicating: ReplicationStatus[]
-  pool: { blocks: number; bytes: number; quotaBytes: number | null }
+  /** `pinnedBytes` of it are never evicted: of images of local machines, replicated ones, and own releases. */
+  pool: { blocks: number; bytes: number; pinnedBytes: number; quotaBytes: number | null }
 }
 
 export interface FollowResult {

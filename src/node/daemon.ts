@@ -33,6 +33,7 @@ import { Neighbourhood } from './neighbourhood.ts'
 import { startPeer } from './peer.ts'
 import { checkPeer } from './peer-checks.ts'
 import { loadPeerKey } from './peer-key.ts'
+import { QuotaKeeper } from './quota-keeper.ts'
 import { type ServeSituation, servesAtStart, serveWhenReachable } from './reachability.ts'
 import { readBootId, systemClock, systemRandom } from './system.ts'
 
@@ -92,6 +93,8 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const images = new Images({ catalog, pool, log })
   started.add('the images', () => images.close())
   const memory = await ApplianceMemory.open({ catalog, log })
+  const quota = new QuotaKeeper({ pool, images, memory, clock, log })
+  started.add('the eviction', () => quota.stop())
   const keys = await PublisherKeys.open(home.keys, { clock, log })
   const privateKey = await loadPeerKey(home.keys)
   const pseudonyms = new Pseudonyms(await loadPeerKey(home.keys, 'sharer'))
@@ -178,6 +181,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   started.add('the publisher', () => publisher.stop())
   replication.start()
   started.add('the replication', () => replication.stop())
+  quota.start({ machines, replication, publisher, directory })
 
   const rooms = {
     ...{
@@ -196,7 +200,8 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       addresses
     },
     doctor: async () => checkPeer({ peer, pool, quotaBytes, listens: listen.length > 0 }),
-    quotaBytes
+    quotaBytes,
+    quota
   }
   const control = new ControlServer(
     { commands: commandTable(commands(rooms)), log },

@@ -104,7 +104,11 @@ export const DEFAULTS = {
       kind: 'size',
       default: '50GB',
       meaning: 'The most that verified blocks may take on this disk.',
-      caveat: 'Layers of machines do not count. When it is full, a guest still gets its blocks, but they are not kept.'
+      caveat:
+        'Layers of machines do not count. When it is nearly full, blocks that are neither pinned (of local machines, ' +
+        'replicated images, own releases) nor of a current release go first, the longest unused before others. A smaller ' +
+        'quota evicts down to it at the next start. Where pinned blocks fill it, a guest still gets its blocks, but they ' +
+        'are not kept. Files shrink in steps of 256 MiB, when a whole one is empty.'
     }
   },
   swarm: {

@@ -33,7 +33,8 @@ export interface ImageStore extends KnownImages {
 export interface PublisherComponents {
   keys: Pick<PublisherKeys, 'publisher' | 'signing'>
   catalog: Catalog
-  pool: BlockStore
+  /** Gives a view of the pool whose blocks stay until it is released. */
+  pool: { hold(): BlockStore & { release(): void } }
   images: ImageStore
   directory: LatestPlace
   memory: LatestMemory
@@ -189,15 +190,23 @@ export class Publisher {
     const search = new AbortController()
     const searching = this.#issuer.learnNewest(appliance, AbortSignal.any([search.signal, ...(signal ? [signal] : [])]))
     let image: HashedImage
+    let released: { latest: VerifiedLatest; isNew: boolean }
+    // Until it is released nothing else says that these blocks are needed.
+    const hold = this.#components.pool.hold()
     try {
-      image = await this.#store(appliance, request)
-    } catch (error) {
-      search.abort()
-      throw error
+      try {
+        image = await this.#store(appliance, request, hold)
+      } catch (error) {
+        search.abort()
+        throw error
+      } finally {
+        await searching
+      }
+      released = await this.#release(appliance, image, request)
     } finally {
-      await searching
+      hold.release()
     }
-    const { latest, isNew } = await this.#release(appliance, image, request)
+    const { latest, isNew } = released
     onProgress?.({ phase: 'announce', done: 0, of: 1 })
     const announced = await this.#issuer.put(latest, signal)
     this.#announce(latest)
@@ -217,8 +226,9 @@ export class Publisher {
   }
 
   /** Puts the image into the store: durable, but not yet part of any release. */
-  async #store(appliance: string, { path, version, signal, onProgress }: PublishRequest): Promise<HashedImage> {
-    const { pool, images, log } = this.#components
+  async #store(appliance: string, request: PublishRequest, pool: BlockStore): Promise<HashedImage> {
+    const { path, version, signal, onProgress } = request
+    const { images, log } = this.#components
     const { temporaryFolder, qemuImg } = this.#settings
     const onConverted = (fraction: number) => onProgress?.({ phase: 'convert', done: fraction, of: 1 })
     const input = await openImage(path, { temporaryFolder, qemuImg, signal, onConverted })

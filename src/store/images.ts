@@ -6,12 +6,15 @@
 import { BLOCK_SIZE_BYTES, EAGER_INDEX_IMAGE_BYTES } from '../cluster.ts'
 import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
+import { nodeCount } from '../image/geometry.ts'
 import { type Hash, toHex } from '../image/hash.ts'
 import { decodeImageRoot, imageIdOf } from '../image/image-root.ts'
 import { bytesCodec, type Catalog, type Operation, type Table } from './catalog.ts'
 import { IndexTree } from './index-tree.ts'
 import { LocalImage } from './local-image.ts'
+import { PageUses } from './page-uses.ts'
 import type { Pool } from './pool.ts'
+import type { DroppedBlocks } from './pool-types.ts'
 
 export type { NodeRef } from './index-tree.ts'
 export { ABSENT, LocalImage, UNKNOWN, ZERO } from './local-image.ts'
@@ -22,12 +25,16 @@ export const MAX_OPEN_IMAGES = 1024
 const NODES_PER_WRITE = 256
 
 export class Images {
+  /** When the pages of images were last used. */
+  readonly uses: PageUses
   readonly #catalog: Catalog
   readonly #pool: Pool
   readonly #log: Log
   readonly #roots: Table<Uint8Array>
   readonly #nodes: Table<Uint8Array>
   readonly #open = new Map<string, LocalImage>()
+  readonly #lostListeners = new Set<(image: LocalImage, pages: readonly number[]) => void>()
+  readonly #pageListeners = new Set<(image: LocalImage, page: number) => void>()
   readonly #stopListening: () => void
 
   constructor({ catalog, pool, log }: { catalog: Catalog; pool: Pool; log: Log }) {
@@ -36,11 +43,20 @@ export class Images {
     this.#log = log
     this.#roots = catalog.table('images', bytesCodec)
     this.#nodes = catalog.table('nodes', bytesCodec)
-    this.#stopListening = pool.onDropped((slot, hash) => {
-      for (const image of this.#open.values()) {
-        if (image.slotDropped(slot, hash)) this.#recount(image)
-      }
-    })
+    this.uses = new PageUses(catalog)
+    this.#stopListening = pool.onDropped(dropped => this.#dropped(dropped))
+  }
+
+  /** Called, synchronously, for an open image that lost blocks, with the pages where. Returns how to end that. */
+  onLost(listener: (image: LocalImage, pages: readonly number[]) => void): () => void {
+    this.#lostListeners.add(listener)
+    return () => this.#lostListeners.delete(listener)
+  }
+
+  /** Called, synchronously, for a page of the index of an image that has just come. Returns how to end that. */
+  onPage(listener: (image: LocalImage, page: number) => void): () => void {
+    this.#pageListeners.add(listener)
+    return () => this.#pageListeners.delete(listener)
   }
 
   /** Keeps a root, and opens its image. Known ones are just opened. Throws INDEX_INVALID, DISK_FULL, STORE_IO. */
@@ -58,12 +74,14 @@ export class Images {
   async open(id: string): Promise<LocalImage | undefined> {
     const open = this.#open.get(id)
     if (open !== undefined) return open
-    const rootBytes = await this.#roots.get(id)
-    if (rootBytes === undefined) return undefined
-    if (imageIdOf(rootBytes) !== id) {
-      throw new RowanError('CATALOG_CORRUPT', `the root of the image ${id} in the table images has another hash`)
-    }
-    return this.#opened(id, rootBytes)
+    const rootBytes = await this.#root(id)
+    return rootBytes === undefined ? undefined : this.#opened(id, rootBytes)
+  }
+
+  /** The index of an image, to walk through without opening it; undefined if its root is not here. */
+  async index(id: string): Promise<IndexTree | undefined> {
+    const rootBytes = this.#open.get(id)?.rootBytes ?? (await this.#root(id))
+    return rootBytes === undefined ? undefined : new IndexTree(decodeImageRoot(rootBytes), this.#nodes, this.#log)
   }
 
   /** The ids of all images whose root is here. */
@@ -103,6 +121,20 @@ export class Images {
     this.#open.clear()
   }
 
+  async #root(id: string): Promise<Uint8Array | undefined> {
+    const rootBytes = await this.#roots.get(id)
+    if (rootBytes === undefined || imageIdOf(rootBytes) === id) return rootBytes
+    throw new RowanError('CATALOG_CORRUPT', `the root of the image ${id} in the table images has another hash`)
+  }
+
+  #dropped(dropped: DroppedBlocks): void {
+    for (const image of this.#open.values()) {
+      const { pages, isStale } = image.blocksDropped(dropped)
+      if (isStale) this.#recount(image)
+      if (pages.length > 0) for (const listener of this.#lostListeners) listener(image, pages)
+    }
+  }
+
   /** Synchronous, so that two callers never get two objects. */
   #opened(id: string, rootBytes: Uint8Array): LocalImage {
     const open = this.#open.get(id)
@@ -111,7 +143,11 @@ export class Images {
       throw new RowanError('LIMIT_EXCEEDED', `more than ${MAX_OPEN_IMAGES} images would be open`)
     }
     const tree = new IndexTree(decodeImageRoot(rootBytes), this.#nodes, this.#log)
-    const image = new LocalImage({ id, rootBytes, tree, pool: this.#pool })
+    const uses = { minutes: this.uses.open(id, nodeCount(0, tree.root.blocks)), clock: this.uses.clock }
+    const onPage = (image: LocalImage, page: number) => {
+      for (const listener of this.#pageListeners) listener(image, page)
+    }
+    const image = new LocalImage({ id, rootBytes, tree, pool: this.#pool, uses, onPage })
     this.#open.set(id, image)
     if (image.root.blocks * BLOCK_SIZE_BYTES <= EAGER_INDEX_IMAGE_BYTES) image.countNow()
     else this.#recount(image)

@@ -21,11 +21,13 @@ import type { ImageRoot } from '../image/image-root.ts'
 import type { PackedNode } from '../image/index-node.ts'
 import type { IndexTree, NodeRef } from './index-tree.ts'
 import { PageCounts } from './page-counts.ts'
+import type { UseClock } from './page-uses.ts'
 import type { Pool } from './pool.ts'
+import { hashKey } from './pool-blocks.ts'
+import type { DroppedBlocks } from './pool-types.ts'
 
-/** Answers of `locate` that are not a slot. */
+/** Answers of `locate` that are not a slot: all zero; not here. */
 export const ZERO = -1
-/** Not here. */
 export const ABSENT = -2
 /** Its index page is not here, so nobody can say. */
 export const UNKNOWN = -3
@@ -42,6 +44,10 @@ export interface LocalImageComponents {
   rootBytes: Uint8Array
   tree: IndexTree
   pool: Pool
+  /** When each page was last used, and what minute it is. */
+  uses: { minutes: Uint32Array; clock: UseClock }
+  /** A page of its index came. */
+  onPage: (image: LocalImage, page: number) => void
 }
 
 export class LocalImage {
@@ -54,9 +60,11 @@ export class LocalImage {
   /** Slot pages in the order in which they were made, shared zero pages not among them. */
   readonly #made = new Set<number>()
   readonly #counts: PageCounts
+  readonly #uses: LocalImageComponents['uses']
+  readonly #onPage: (image: LocalImage, page: number) => void
   #isClosed = false
 
-  constructor({ id, rootBytes, tree, pool }: LocalImageComponents) {
+  constructor({ id, rootBytes, tree, pool, uses, onPage }: LocalImageComponents) {
     this.id = id
     this.root = tree.root
     this.rootBytes = rootBytes
@@ -65,14 +73,18 @@ export class LocalImage {
     const pages = nodeCount(0, this.root.blocks)
     this.#pages = Array.from<undefined>({ length: pages })
     this.#counts = new PageCounts(pages)
+    this.#uses = uses
+    this.#onPage = onPage
   }
 
   /**
    * Where `block` is: a slot of the pool (0 or more), ZERO, ABSENT or UNKNOWN. Throws OUT_OF_RANGE for a block that the
-   * image does not have, STORE_IO or CATALOG_CORRUPT when the store fails.
+   * image does not have, STORE_IO or CATALOG_CORRUPT when the store fails. Counts as a use of the block's page.
    */
   locate(block: number): number {
-    const slot = this.#pages[block >>> 10]?.[block & 1023]
+    const page = block >>> 10
+    this.#use(page)
+    const slot = this.#pages[page]?.[block & 1023]
     return slot !== undefined && slot >= ZERO ? slot : this.#locateSlowly(block)
   }
 
@@ -106,8 +118,10 @@ export class LocalImage {
    */
   async addNode(level: number, position: number, bytes: Uint8Array): Promise<void> {
     const taken = this.#tree.take(level, position, bytes)
-    if (level === 0) this.#page(position)
-    else this.#countZeros(level, position, taken.node)
+    if (level === 0) {
+      this.#page(position)
+      this.#onPage(this, position)
+    } else this.#countZeros(level, position, taken.node)
     try {
       await this.#tree.save(taken)
     } catch (error) {
@@ -121,15 +135,17 @@ export class LocalImage {
     return this.#tree.nodeBytes(level, position)
   }
 
-  /** A verified block of this image is in the pool at `slot`. */
+  /** A verified block of this image is in the pool at `slot`; if it has been dropped since, nothing happens. */
   stored(block: number, slot: number): void {
     const page = this.#pageOf(block)
     const before = page?.[block & 1023]
     if (page === undefined || before === undefined || before === ZERO) {
       throw new RowanError('INTERNAL', `block ${block} of the image ${this.id} cannot have been verified`)
     }
-    page[block & 1023] = slot
-    if (before === ABSENT) this.#counts.change(block >>> 10, 1)
+    this.#use(block >>> 10)
+    // Between its put and this call it may have been evicted, and the slot hold another block by now.
+    const hash = this.hashOf(block)
+    if (hash !== undefined && this.#pool.find(hash) === slot) this.#found(page, block, slot)
   }
 
   /** A block of this image is not in the pool any more. */
@@ -220,24 +236,34 @@ export class LocalImage {
   }
 
   /**
-   * The pool has dropped the block that was in `slot`. Pages that were counted without a slot page may have had it, and
-   * are to be counted again: true if there are such.
+   * The pool has dropped these blocks. Returns the pages that lost some, and whether pages that were counted without a
+   * slot page may have, and are to be counted again.
    */
-  slotDropped(slot: number, hash: Hash): boolean {
+  blocksDropped(dropped: DroppedBlocks): { pages: number[]; isStale: boolean } {
+    const pages: number[] = []
+    const hashes = new Set([...dropped.values()].map(hashKey))
     for (const page of this.#made) {
       const slots = this.#pages[page]!
-      for (let index = slots.indexOf(slot); index !== -1; index = slots.indexOf(slot, index + 1)) {
+      let lost = 0
+      let hasUnchecked = false
+      for (let index = 0; index < slots.length; index++) {
+        const slot = slots[index]!
+        if (slot === UNCHECKED) hasUnchecked = true
+        if (slot < 0 || !dropped.has(slot)) continue
         this.forget(page * INDEX_FANOUT + index)
+        lost++
       }
-      if (slots.includes(UNCHECKED)) this.#forgetUnchecked(page, slots, hash)
+      if (hasUnchecked) lost += this.#forgetUnchecked(page, slots, hashes)
+      if (lost > 0) pages.push(page)
     }
     let isStale = false
     for (const page of this.#pages.keys()) {
       if (this.#pages[page] !== undefined || this.#counts.isEmpty(page)) continue
       this.#counts.unset(page)
+      pages.push(page)
       isStale = true
     }
-    return isStale
+    return { pages, isStale }
   }
 
   /** Ends what runs in the background. */
@@ -259,8 +285,18 @@ export class LocalImage {
       this.forget(block)
       return ABSENT
     }
-    this.stored(block, slot)
+    this.#found(page, block, slot)
     return slot
+  }
+
+  #use(page: number): void {
+    const { minutes, clock } = this.#uses
+    if (minutes[page]! < clock.minute) minutes[page] = clock.minute
+  }
+
+  #found(page: Int32Array, block: number, slot: number): void {
+    if (page[block & 1023] === ABSENT) this.#counts.change(block >>> 10, 1)
+    page[block & 1023] = slot
   }
 
   #pageOf(block: number): Int32Array | undefined {
@@ -349,13 +385,17 @@ export class LocalImage {
     this.#counts.unset(page)
   }
 
-  #forgetUnchecked(page: number, slots: Int32Array, hash: Hash): void {
+  /** @returns how many */
+  #forgetUnchecked(page: number, slots: Int32Array, hashes: ReadonlySet<string>): number {
     const node = this.#tree.node(0, page)
-    if (typeof node === 'string') return
-    for (let index = slots.indexOf(UNCHECKED); index !== -1; index = slots.indexOf(UNCHECKED, index + 1)) {
-      const own = node.hashAt(index)
-      if (own !== undefined && Buffer.compare(own, hash) === 0) this.forget(page * INDEX_FANOUT + index)
+    let lost = 0
+    for (const [index, slot] of slots.entries()) {
+      const own = slot === UNCHECKED && typeof node !== 'string' ? node.hashAt(index) : undefined
+      if (own === undefined || !hashes.has(hashKey(own))) continue
+      this.forget(page * INDEX_FANOUT + index)
+      lost++
     }
+    return lost
   }
 
   #mustHave(block: number): void {

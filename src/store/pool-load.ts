@@ -29,6 +29,8 @@ export interface LoadedPool {
   entries: SlotEntries
   allocator: SlotAllocator
   suspects: Suspects
+  /** The segments that have a file. */
+  segments: number[]
 }
 
 /** Throws CATALOG_CORRUPT, DISK_FULL or STORE_IO. Leaves the pool marked as open. */
@@ -39,7 +41,13 @@ export async function loadPool(files: SegmentFiles, catalog: Catalog, log: Log):
   const mark = await marks.get(POOL_MARK)
   const table = new SlotTable()
   const entries = new SlotEntries(catalog, table)
-  const pool: LoadedPool = { table, entries, allocator: new SlotAllocator(), suspects: new Suspects() }
+  const pool: LoadedPool = {
+    table,
+    entries,
+    allocator: new SlotAllocator(),
+    suspects: new Suspects(),
+    segments: [...segments.keys()]
+  }
 
   const operations: Operation[] = []
   if (mark === undefined && segments.size > 0) {
@@ -114,4 +122,12 @@ async function rebuild(
     await catalog.write(entries.operations(found))
   }
   log.info('the table of the pool was made again', { blocks: table.size })
+}
+
+/** What is written when a pool is closed after everything in it was synced. */
+export function closingOperations(catalog: Catalog, suspects: Suspects): Operation[] {
+  const marks = catalog.table(MARKS_TABLE, jsonCodec<PoolMark>())
+  const pages = catalog.table(SUSPECTS_TABLE, bytesCodec)
+  const operations = [...suspects.pages()].map(([page, bits]) => pages.putOp(String(page), bits))
+  return [...operations, marks.putOp(POOL_MARK, { state: 'closed' })]
 }

@@ -11,52 +11,42 @@
  * suspect when the pool closes is written down too.
  *
  * A slot that was dropped is *retired*, not free: a disk may still know its number. It is given out again only after
- * `reclaim`, or at the next opening.
+ * every reader has let go of it (slot-readers.ts), and a segment file that has become empty is unlinked then.
  *
- * Owns: the segment files, the tables `pool` and `pool-suspects`, and its mark. Does not own: which blocks are wanted.
+ * Owns: the segment files, the tables `pool` and `pool-suspects`, and its mark. Does not own: which blocks are wanted,
+ * and which go when it is full (evictor.ts, which makes room when asked).
  */
-import { BLOCK_SIZE_BYTES, HASH_SIZE_BYTES } from '../cluster.ts'
+import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { type Hash, sameHash, sha256, toHex } from '../image/hash.ts'
-import { bytesCodec, type Catalog, jsonCodec, MARKS_TABLE, type Operation } from './catalog.ts'
+import type { Catalog } from './catalog.ts'
+import { EmptySegments } from './empty-segments.ts'
 import { FreeSpace } from './free-space.ts'
-import { type LoadedPool, loadPool, POOL_MARK, type PoolMark, SUSPECTS_TABLE } from './pool-load.ts'
-import { SegmentFiles } from './segment-files.ts'
+import { type HashedBlock, keyOf, type PendingBlock, runsOf } from './pool-blocks.ts'
+import { closingOperations, type LoadedPool, loadPool } from './pool-load.ts'
+import type { DroppedBlocks, PoolComponents, PoolSettings, RoomMaker } from './pool-types.ts'
+import { SegmentFiles, SLOTS_PER_SEGMENT } from './segment-files.ts'
 import type { SlotAllocator } from './slot-allocator.ts'
 import type { SlotEntries } from './slot-entries.ts'
+import { SlotHold } from './slot-hold.ts'
+import { SlotReaders } from './slot-readers.ts'
 import type { SlotTable } from './slot-table.ts'
 import type { Suspects } from './suspects.ts'
 
+export type { HashedBlock } from './pool-blocks.ts'
+export type { DroppedBlocks, PoolComponents, PoolSettings, RoomMaker } from './pool-types.ts'
+
 /** Blocks whose puts are under way: 1 GiB of the callers' memory. */
 export const MAX_PENDING_BLOCKS = 16_384
+/** Rounds of eviction that one put waits for. */
+const MAX_ROOM_TRIES = 16
 /** Left free on the disk for the catalog, and for what machines write. */
 export const DEFAULT_MIN_FREE_BYTES = 64 * 1024 * 1024
 
-export interface PoolComponents {
-  /** Folder of the segment files. */
-  directory: string
-  catalog: Catalog
-  log: Log
-}
-
-export interface PoolSettings {
-  quotaBytes: number
-  minFreeBytes?: number
-}
-
-/** A block as its hash and its 64 KiB. */
-export interface HashedBlock {
-  hash: Hash
-  block: Uint8Array
-}
-
-interface PendingBlock extends HashedBlock {
-  key: string
-  slot: number
-}
-
 export class Pool {
+  /** Where disks that are served by other threads join. */
+  readonly readers = new SlotReaders()
   readonly #catalog: Catalog
   readonly #log: Log
   readonly #entries: SlotEntries
@@ -69,7 +59,10 @@ export class Pool {
   /** Blocks on their way in, by the text of their hash: a second put of one waits for the first. */
   readonly #pending = new Map<string, { slot: number; job: Promise<void> }>()
   readonly #jobs = new Set<Promise<void>>()
-  readonly #dropListeners = new Set<(slot: number, hash: Hash) => void>()
+  readonly #dropListeners = new Set<(dropped: DroppedBlocks) => void>()
+  readonly #slotHolds = new Set<SlotHold>()
+  readonly #emptySegments: EmptySegments
+  #roomMaker: RoomMaker | undefined
   readonly #scratch = Buffer.allocUnsafeSlow(BLOCK_SIZE_BYTES)
   #retired = 0
   #isClosed = false
@@ -100,6 +93,9 @@ export class Pool {
     this.#table = loaded.table
     this.#allocator = loaded.allocator
     this.#suspects = loaded.suspects
+    const { allocator, segments } = loaded
+    this.#emptySegments = new EmptySegments({ files, allocator, readers: this.readers, log: this.#log })
+    this.#emptySegments.freed(segments.map(segment => segment * SLOTS_PER_SEGMENT))
     this.#freeSpace = new FreeSpace(components.directory, settings.minFreeBytes ?? DEFAULT_MIN_FREE_BYTES)
     this.#maxBlocks = Math.floor(settings.quotaBytes / BLOCK_SIZE_BYTES)
   }
@@ -109,9 +105,36 @@ export class Pool {
     return { blocks: this.#table.size, bytes: this.#table.size * BLOCK_SIZE_BYTES }
   }
 
+  /** Slots that are taken, with those on their way in, and those retired; and how many the quota allows. */
+  get level(): { takenBlocks: number; retiredBlocks: number; maxBlocks: number } {
+    const takenBlocks = this.#table.size + this.#pending.size + this.#retired
+    return { takenBlocks, retiredBlocks: this.#retired, maxBlocks: this.#maxBlocks }
+  }
+
+  /** All slots in use are below this. */
+  get slotLimit(): number {
+    return this.#allocator.limit
+  }
+
+  /** This one makes room from now on. */
+  useRoomMaker(roomMaker: RoomMaker): void {
+    this.#roomMaker = roomMaker
+  }
+
+  /** A view of this pool whose blocks are not evicted before it is released. */
+  hold(): SlotHold {
+    const hold = new SlotHold(this, ended => this.#slotHolds.delete(ended))
+    this.#slotHolds.add(hold)
+    return hold
+  }
+
   /** The slot of the block with this hash, or -1. */
   find(hash: Hash): number {
     return this.#table.find(hash)
+  }
+
+  has(slot: number): boolean {
+    return this.#table.has(slot)
   }
 
   /** The hash of the block in `slot`, undefined if there is none. */
@@ -132,15 +155,22 @@ export class Pool {
    *
    * Throws POOL_FULL, DISK_FULL, STORE_IO, BLOCK_INVALID (not 64 KiB) or LIMIT_EXCEEDED; then none of the blocks that
    * were new is kept, their slots are free, and the call can be repeated.
+   *
+   * A slot may be dropped again before its caller looks at it: `find` tells.
+   *
+   * @param slotsKnown - called with the slots as soon as they are reserved, before anything is written
    */
-  async putMany(entries: readonly HashedBlock[]): Promise<number[]> {
+  async putMany(entries: readonly HashedBlock[], slotsKnown?: (slots: readonly number[]) => void): Promise<number[]> {
     this.#mustTakeWrites()
     const slots: number[] = []
     const jobs = new Set<Promise<void>>()
-    const fresh = new Map<string, HashedBlock>()
     const keys = entries.map(entry => keyOf(entry))
-    for (const [index, entry] of entries.entries()) {
-      if (this.#table.find(entry.hash) === -1 && !this.#pending.has(keys[index]!)) fresh.set(keys[index]!, entry)
+    let fresh = this.#freshOf(entries, keys)
+    // Others that waited too may have been faster.
+    for (let tries = 0; fresh.size > this.#room && tries < MAX_ROOM_TRIES; tries++) {
+      if ((await this.#roomMaker?.makeRoom(fresh.size)) !== true) break
+      this.#mustTakeWrites()
+      fresh = this.#freshOf(entries, keys)
     }
     if (fresh.size > 0) this.#begin(fresh)
     for (const [index, entry] of entries.entries()) {
@@ -148,6 +178,7 @@ export class Pool {
       if (pending !== undefined) jobs.add(pending.job)
       slots.push(pending?.slot ?? this.#table.find(entry.hash))
     }
+    slotsKnown?.(slots)
     await Promise.all(jobs)
     return slots
   }
@@ -180,33 +211,46 @@ export class Pool {
   confirm(slot: number, hash: Hash): boolean {
     try {
       this.#files.readSync(slot, 0, this.#scratch)
+      if (sameHash(sha256(this.#scratch), hash)) {
+        if (this.#holds(slot, hash)) this.#suspects.clear(slot)
+        return true
+      }
     } catch (error) {
       this.#log.warn('a block cannot be read', { slot, error: asRowanError(error).message })
-      this.#dropRotten(slot, hash)
-      return false
-    }
-    if (sameHash(sha256(this.#scratch), hash)) {
-      if (this.#holds(slot, hash)) this.#suspects.clear(slot)
-      return true
     }
     this.#dropRotten(slot, hash)
     return false
   }
 
-  /**
-   * Forgets a block. Its slot is retired: call `reclaim` once nobody uses its number any more.
-   *
-   * @returns the slot that it was in, or -1 if it was not here
-   */
+  /** Forgets a block; its slot, or -1. Call `reclaim` once nobody uses that number any more. */
   async drop(hash: Hash): Promise<number> {
     const slot = this.#table.find(hash)
     if (slot === -1) return slot
-    this.#retire(slot, hash)
-    await this.#write(this.#entries.remove(slot))
+    this.#retire(new Map([[slot, hash]]))
+    await this.#write(this.#entries.remove([slot]))
     return slot
   }
 
-  /** `slot`, which was dropped, may hold another block from now on. */
+  /**
+   * Forgets blocks, except those that are held; their slots are given out again once every reader has let go. Returns
+   * how many went. Throws STORE_IO or DISK_FULL; they are gone all the same.
+   */
+  async evict(slots: readonly number[]): Promise<number> {
+    const dropped = new Map<number, Hash>()
+    for (const slot of slots) {
+      const hash = this.#table.hashOf(slot)
+      if (hash !== undefined && !this.isHeld(slot)) dropped.set(slot, hash)
+    }
+    if (dropped.size > 0) await this.#forget(dropped)
+    return dropped.size
+  }
+
+  isHeld(slot: number): boolean {
+    for (const hold of this.#slotHolds) if (hold.has(slot)) return true
+    return false
+  }
+
+  /** `slot`, which was dropped, may hold another block. */
   reclaim(slot: number): void {
     if (this.#table.hashOf(slot) !== undefined || !this.#allocator.isTaken(slot)) return
     for (const pending of this.#pending.values()) if (pending.slot === slot) return
@@ -214,8 +258,8 @@ export class Pool {
     this.#retired--
   }
 
-  /** Called, synchronously, for each block that is dropped. Returns how to end that. */
-  onDropped(listener: (slot: number, hash: Hash) => void): () => void {
+  /** Called, synchronously, for blocks that are dropped. Returns how to end that. */
+  onDropped(listener: (dropped: DroppedBlocks) => void): () => void {
     this.#dropListeners.add(listener)
     return () => this.#dropListeners.delete(listener)
   }
@@ -234,20 +278,34 @@ export class Pool {
     this.#isClosed = true
     try {
       await this.sync()
-      if (this.#uncleanBecause === undefined) await this.#catalog.write(this.#closingOperations(), { sync: true })
+      const operations = closingOperations(this.#catalog, this.#suspects)
+      if (this.#uncleanBecause === undefined) await this.#catalog.write(operations, { sync: true })
       else this.#log.warn('the pool is not marked as closed', { because: this.#uncleanBecause.message })
     } finally {
       await this.#files.close()
     }
   }
 
+  /** Slots that the quota still allows. */
+  get #room(): number {
+    return this.#maxBlocks - this.level.takenBlocks
+  }
+
+  /** What is neither here nor on its way in. */
+  #freshOf(entries: readonly HashedBlock[], keys: readonly string[]): Map<string, HashedBlock> {
+    const fresh = new Map<string, HashedBlock>()
+    for (const [index, entry] of entries.entries()) {
+      if (this.#table.find(entry.hash) === -1 && !this.#pending.has(keys[index]!)) fresh.set(keys[index]!, entry)
+    }
+    return fresh
+  }
+
   /** Reserves slots and starts to store. Throws POOL_FULL or LIMIT_EXCEEDED before anything has changed. */
   #begin(fresh: ReadonlyMap<string, HashedBlock>): void {
-    const taken = this.#table.size + this.#pending.size + this.#retired
-    if (taken + fresh.size > this.#maxBlocks) {
+    if (fresh.size > this.#room) {
       throw new RowanError(
         'POOL_FULL',
-        `${fresh.size} more blocks do not fit: ${taken} of the ${this.#maxBlocks} of 64 KiB in its quota are taken`
+        `${fresh.size} more blocks do not fit: ${this.level.takenBlocks} of the ${this.#maxBlocks} of 64 KiB in its quota are taken`
       )
     }
     if (this.#pending.size + fresh.size > MAX_PENDING_BLOCKS) {
@@ -267,6 +325,7 @@ export class Pool {
       this.#jobs.delete(job)
     }
     job.then(ended, ended)
+    this.#roomMaker?.slotsTaken()
   }
 
   async #store(blocks: readonly PendingBlock[]): Promise<void> {
@@ -300,8 +359,7 @@ export class Pool {
     // Another block may be in the slot by now, or the block have been dropped already.
     if (!this.#holds(slot, hash)) return
     this.#log.warn('a block has rotted, and is dropped', { slot, hash: toHex(hash) })
-    this.#retire(slot, hash)
-    this.#write(this.#entries.remove(slot)).catch((error: unknown) => {
+    this.#forget(new Map([[slot, hash]])).catch((error: unknown) => {
       this.#log.warn('a rotten block could not be forgotten', { slot, error: asRowanError(error).message })
     })
   }
@@ -316,38 +374,27 @@ export class Pool {
     }
   }
 
-  #retire(slot: number, hash: Hash): void {
-    this.#table.delete(slot)
-    this.#suspects.clear(slot)
-    this.#retired++
-    for (const listener of this.#dropListeners) listener(slot, hash)
-  }
-
-  #closingOperations(): Operation[] {
-    const marks = this.#catalog.table(MARKS_TABLE, jsonCodec<PoolMark>())
-    const suspects = this.#catalog.table(SUSPECTS_TABLE, bytesCodec)
-    const operations = [...this.#suspects.pages()].map(([page, bits]) => suspects.putOp(String(page), bits))
-    return [...operations, marks.putOp(POOL_MARK, { state: 'closed' })]
-  }
-}
-
-/** The text of a hash, as a key of a Map. Throws BLOCK_INVALID for what cannot be a block. */
-function keyOf({ hash, block }: HashedBlock): string {
-  if (hash.byteLength !== HASH_SIZE_BYTES || block.byteLength !== BLOCK_SIZE_BYTES) {
-    throw new RowanError('BLOCK_INVALID', `a block of ${block.byteLength} bytes with a hash of ${hash.byteLength}`)
-  }
-  return Buffer.from(hash.buffer, hash.byteOffset, hash.byteLength).toString('latin1')
-}
-
-/** Blocks whose slots follow each other, to be written in one go. */
-function* runsOf(blocks: readonly PendingBlock[]): Iterable<PendingBlock[]> {
-  let run: PendingBlock[] = []
-  for (const block of blocks) {
-    if (run.length > 0 && run.at(-1)!.slot + 1 !== block.slot) {
-      yield run
-      run = []
+  /** Drops blocks whose slots are free once every reader has let go of them, and no entry leads there any more. */
+  async #forget(dropped: DroppedBlocks): Promise<void> {
+    this.#retire(dropped)
+    const slots = [...dropped.keys()]
+    try {
+      await this.#write(this.#entries.remove(slots))
+    } finally {
+      this.readers.retire({ slots }, () => {
+        for (const slot of slots) this.#allocator.free(slot)
+        this.#retired -= slots.length
+        this.#emptySegments.freed(slots)
+      })
     }
-    run.push(block)
   }
-  if (run.length > 0) yield run
+
+  #retire(dropped: DroppedBlocks): void {
+    for (const slot of dropped.keys()) {
+      this.#table.delete(slot)
+      this.#suspects.clear(slot)
+    }
+    this.#retired += dropped.size
+    for (const listener of this.#dropListeners) listener(dropped)
+  }
 }

@@ -20,6 +20,7 @@ import {
   readdirSync,
   readSync,
   statSync,
+  unlinkSync,
   writev
 } from 'node:fs'
 import { join } from 'node:path'
@@ -54,6 +55,8 @@ export class SegmentFiles {
   readonly #open = new Map<number, OpenSegment>()
   /** Bytes written to a segment since its last fdatasync began. */
   readonly #unsynced = new Map<number, number>()
+  /** Calls of fdatasync that wait or are under way, by segment. */
+  readonly #syncing = new Map<number, number>()
   #folderChanged = false
   #syncs: Promise<void> = Promise.resolve()
   #earlySyncs = 0
@@ -151,6 +154,28 @@ export class SegmentFiles {
     if (this.#failure !== undefined) throw this.#failure
   }
 
+  /**
+   * Removes the file of a segment that holds nothing any more. False while a call still uses it: try again later.
+   *
+   * Throws STORE_IO.
+   */
+  unlink(segment: number): boolean {
+    const file = this.#open.get(segment)
+    if ((file !== undefined && file.users > 0) || this.#syncing.has(segment)) return false
+    this.#unsynced.delete(segment)
+    this.#open.delete(segment)
+    try {
+      if (file !== undefined) closeSync(file.fd)
+      unlinkSync(this.#path(segment))
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) {
+        throw this.#failed(error, segment, 'unlink')
+      }
+    }
+    this.#folderChanged = true
+    return true
+  }
+
   /** No call may be under way. */
   async close(): Promise<void> {
     await this.#syncs
@@ -172,12 +197,16 @@ export class SegmentFiles {
   /** Puts an fdatasync behind those under way. Never rejects: a failure is kept for sync() and write() to throw. */
   #startSync(segment: number): void {
     this.#unsynced.delete(segment)
+    this.#syncing.set(segment, (this.#syncing.get(segment) ?? 0) + 1)
     this.#syncs = this.#syncs.then(async () => {
-      if (this.#failure !== undefined) return
       try {
-        await this.#use(segment, 'sync', fdatasyncAsync)
+        if (this.#failure === undefined) await this.#use(segment, 'sync', fdatasyncAsync)
       } catch (error) {
         this.#failure = asRowanError(error, 'STORE_IO')
+      } finally {
+        const others = this.#syncing.get(segment)! - 1
+        if (others === 0) this.#syncing.delete(segment)
+        else this.#syncing.set(segment, others)
       }
     })
   }

@@ -16,6 +16,16 @@ export class SlotAllocator {
     return this.#taken
   }
 
+  /** No slot from this on is taken. */
+  get limit(): number {
+    return this.#words.length * BITS
+  }
+
+  /** Whether none of `count` slots from `first` on is taken; both are multiples of 32. */
+  isFree(first: number, count: number): boolean {
+    return this.#words.subarray(first / BITS, (first + count) / BITS).every(word => word === 0)
+  }
+
   isTaken(slot: number): boolean {
     return ((this.#words[Math.floor(slot / BITS)] ?? 0) & (1 << (slot % BITS))) !== 0
   }

@@ -65,9 +65,9 @@ export class SlotEntries {
     }
   }
 
-  /** Writes down that `slot`, which is not in the table any more, is free. */
-  async remove(slot: number): Promise<void> {
-    await this.#catalog.write(this.operations([slot]))
+  /** Writes down that these slots, which are not in the table any more, are free. */
+  async remove(slots: Iterable<number>): Promise<void> {
+    await this.#catalog.write(this.operations(slots))
   }
 
   /** Deletes every entry, whatever it is. */

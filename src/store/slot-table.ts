@@ -37,6 +37,11 @@ export class SlotTable {
     }
   }
 
+  /** Whether `slot` holds a block. */
+  has(slot: number): boolean {
+    return this.#chunks[Math.floor(slot / SLOTS_PER_CHUNK)]?.filled[slot % SLOTS_PER_CHUNK] === 1
+  }
+
   /** A copy of the hash of the block in `slot`, undefined if it is free. */
   hashOf(slot: number): Hash | undefined {
     const chunk = this.#chunks[Math.floor(slot / SLOTS_PER_CHUNK)]

@@ -29,7 +29,10 @@ export class Availability {
     return bitmap !== undefined && ((bitmap[bit >> 3] ?? 0) & (1 << (bit & 7))) !== 0
   }
 
-  /** What the replica says it has now: newer pages replace older ones of the same number, and clear what was lacking in them. */
+  /**
+   * What the replica says it has now: newer pages replace older ones of the same number, and clear what was lacking in them. One that
+   * was complete and is not any more says what is left.
+   */
   learn(complete: boolean, pages: HavePage[]): void {
     if (complete) {
       if (!this.#complete) this.#lacking.clear()
@@ -37,6 +40,7 @@ export class Availability {
       this.#pages.clear()
       return
     }
+    this.#complete = false
     const told = new Set<number>()
     for (const { page, bitmap } of pages) {
       if (this.#pages.size >= MAX_HAVE_PAGES && !this.#pages.has(page)) continue

@@ -120,10 +120,14 @@ export class BlockServer {
   noteStored(image: string, block: number): void {
     if (this.#requesters.size === 0) return
     for (const requester of this.#requesters.keys()) requester.noteStored(image, block)
-    this.#newsTimer ??= this.#components.clock.after(HAVE_INTERVAL_MS, () => {
-      this.#newsTimer = undefined
-      for (const requester of this.#requesters.keys()) requester.tellNews()
-    })
+    this.#tellSoon()
+  }
+
+  /** Blocks of these pages of an image are not here any more; told like those that come. */
+  noteLost(image: string, pages: readonly number[]): void {
+    if (this.#requesters.size === 0) return
+    for (const requester of this.#requesters.keys()) requester.noteLost(image, pages)
+    this.#tellSoon()
   }
 
   /** Those who are served, and what they got. */
@@ -135,6 +139,13 @@ export class BlockServer {
       queued: this.#queue.count(requester),
       unsentBytes: requester.unsentBytes
     }))
+  }
+
+  #tellSoon(): void {
+    this.#newsTimer ??= this.#components.clock.after(HAVE_INTERVAL_MS, () => {
+      this.#newsTimer = undefined
+      for (const requester of this.#requesters.keys()) requester.tellNews()
+    })
   }
 
   #accept(stream: Stream, connection: Connection): void {

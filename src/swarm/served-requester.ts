@@ -56,8 +56,10 @@ export interface RequesterComponents {
 interface OpenImage {
   image: LocalImage
   toldComplete: boolean
-  /** Pages with blocks that came since the requester was told. */
+  /** Pages with blocks that came, or went, since the requester was told. */
   news: Set<number>
+  /** It was told that all is here, and now some of it is not: everything is told again. */
+  tellAll: boolean
 }
 
 /** The index of an image that is small enough follows its root before anything but demand. */
@@ -160,12 +162,24 @@ export class ServedRequester {
     }
   }
 
-  /** Tells what came since the last time. */
+  /** Blocks of this image are not here any more. */
+  noteLost(id: string, pages: readonly number[]): void {
+    for (const open of this.#images.values()) {
+      if (open.image.id !== id) continue
+      open.tellAll ||= open.toldComplete
+      open.toldComplete = false
+      for (const page of pages) if (open.news.size < MAX_HAVE_PAGES) open.news.add(page)
+    }
+  }
+
+  /** Tells what came, and what went, since the last time. */
   tellNews(): void {
     for (const [handle, open] of this.#images) {
       if (open.toldComplete) continue
-      if (open.news.size > 0 || open.image.complete) this.#tellHave(handle, open, [...open.news])
+      const pages = open.tellAll ? pagesHere(open.image) : [...open.news]
+      if (open.tellAll || pages.length > 0 || open.image.complete) this.#tellHave(handle, open, pages)
       open.news.clear()
+      open.tellAll = false
     }
   }
 
@@ -226,7 +240,7 @@ export class ServedRequester {
       this.#frames.send(imageFrame(handle, { root: NOTHING, top: NOTHING, complete: false, follow: 0 }))
       return
     }
-    const open: OpenImage = { image, toldComplete: image.complete, news: new Set() }
+    const open: OpenImage = { image, toldComplete: image.complete, news: new Set(), tellAll: false }
     this.#images.set(handle, open)
     const nodes = index === OPEN_INDEX.all ? eagerNodes(image) : []
     const top = image.nodeBytes(image.root.height, 0) ?? NOTHING

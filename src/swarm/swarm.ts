@@ -91,6 +91,7 @@ export class Swarm implements BlockSource {
   readonly #store: BlockStore
   readonly #links: ReplicaLinks
   readonly #server: BlockServer
+  readonly #stopListening: () => void
   #stopped: RowanError | undefined
 
   constructor(components: SwarmComponents, settings: SwarmSettings) {
@@ -126,6 +127,7 @@ export class Swarm implements BlockSource {
       },
       settings
     )
+    this.#stopListening = images.onLost(({ id }, pages) => this.#server.noteLost(id, pages))
   }
 
   /** Serves from now on. Fetching works before, too. */
@@ -138,6 +140,7 @@ export class Swarm implements BlockSource {
   async stop(): Promise<void> {
     if (this.#stopped !== undefined) return
     this.#stopped = new RowanError('DISK_CLOSED', 'the swarm stops')
+    this.#stopListening()
     for (const image of this.#images.values()) image.stop(this.#stopped)
     this.#links.stop()
     this.#engine.stop()

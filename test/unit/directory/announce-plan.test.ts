@@ -108,6 +108,18 @@ describe('the plan of announcements', () => {
     expect(plan.size).toBe(0)
   })
 
+  test('an image that lost some of its blocks is due at once, as partial, under all that it was announced under', () => {
+    const plan = newPlan()
+    plan.add(IMAGE, APPLIANCE, true, 0)
+    for (const what of plan.due(0, 9)) plan.done(what, FULL, 0)
+    expect([plan.has(IMAGE), plan.has(imageNumber(2))]).toEqual([true, false])
+    plan.add(IMAGE, undefined, false, 500)
+    expect(plan.due(500, 9)).toEqual([
+      { image: IMAGE, complete: false },
+      { image: IMAGE, appliance: APPLIANCE, complete: false }
+    ])
+  })
+
   test('has a limit, and goes on within it', () => {
     const plan = newPlan()
     for (let i = 0; i < MAX_ANNOUNCEMENTS; i++) plan.add(imageNumber(i), undefined, true, 0)

@@ -317,6 +317,18 @@ test('a block that cannot be read any more is forgotten when it is checked again
   expect(pool.find(hashOf(1))).toBe(-1)
 })
 
+test('a block that was evicted between its put and its note is not here, whatever its slot holds by now', async () => {
+  const opened = await store()
+  const image = imageOf([hashOf(1), hashOf(2)])
+  const local = await opened.images.keep(image.rootBytes, image.nodes)
+  const slot = await opened.pool.put(hashOf(1), blockOf(1))
+  await opened.pool.evict([slot])
+  expect(await opened.pool.put(hashOf(50), blockOf(50))).toBe(slot)
+  local.stored(0, slot)
+  expect(local.locate(0)).toBe(ABSENT)
+  expect(local.local).toEqual({ blocks: 0, of: 2 })
+})
+
 test('after a crash a block is hashed when it is first located, and absent when it is rotten', async () => {
   const crashed = await store()
   await put(crashed, 0, 1, 2, 3)

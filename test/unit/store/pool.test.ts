@@ -235,7 +235,7 @@ test('a rotten block is dropped, said so, and stays dropped', async () => {
   await rot(second.folder, 3)
   await rot(second.folder, 4)
   const dropped: number[] = []
-  second.pool.onDropped(slot => dropped.push(slot))
+  second.pool.onDropped(slots => dropped.push(...slots.keys()))
   expect(second.pool.confirm(3, hashOf(3))).toBe(false)
   expect(await second.pool.readVerified(4, hashOf(4))).toBeUndefined()
   expect(dropped).toEqual([3, 4])

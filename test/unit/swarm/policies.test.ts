@@ -107,6 +107,16 @@ describe('availability', () => {
     expect(availability.complete).toBe(false)
   })
 
+  test('one that was complete has what it says is left', () => {
+    const availability = new Availability()
+    availability.learn(true, [])
+    const bitmap = new Uint8Array(128)
+    bitmap[0] = 0b10
+    availability.learn(false, [{ page: 0, bitmap }])
+    expect(availability.complete).toBe(false)
+    expect([0, 1, 1024].map(block => availability.has(block))).toEqual([false, true, false])
+  })
+
   test('remembers a bounded number of pages', () => {
     const availability = new Availability()
     const bitmap = new Uint8Array(128).fill(255)

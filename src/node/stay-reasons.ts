@@ -1,0 +1,66 @@
+/**
+ * Why images stay in the pool of this peer, from what each room knows.
+ *
+ * Pinned are images of local machines, running or not, replicated ones, and all releases of one's own that are still
+ * listed. Current are the releases that the channels of known appliances point at, with those that a rollout leaves
+ * some peers on.
+ */
+import type { Latest } from '../image/release.ts'
+import { REASON, type Reason } from '../store/eviction.ts'
+
+export interface StayRooms {
+  machines: { images(): ReadonlySet<string> }
+  replication: { list(): readonly { image: string }[] }
+  publisher: { own(): readonly Latest[] }
+}
+
+export interface KnownAppliances {
+  all(): readonly { latest: Latest }[]
+}
+
+export function pinnedImages({ machines, replication, publisher }: StayRooms): Set<string> {
+  const pinned = new Set(machines.images())
+  for (const { image } of replication.list()) pinned.add(image)
+  for (const { releases } of publisher.own()) for (const { image } of releases) pinned.add(image)
+  return pinned
+}
+
+/** Images of all releases that are listed, without the pinned ones. */
+export function listedImages(rooms: StayRooms, memory: KnownAppliances): Set<string> {
+  const pinned = pinnedImages(rooms)
+  const listed = new Set<string>()
+  for (const { latest } of memory.all()) {
+    for (const { image } of latest.releases) if (!pinned.has(image)) listed.add(image)
+  }
+  return listed
+}
+
+/** For each image that has one, the best reason to stay. */
+export function stayReasons(
+  rooms: StayRooms,
+  memory: KnownAppliances,
+  isLast: (image: string) => boolean
+): Map<string, Reason> {
+  const reasons = new Map<string, Reason>()
+  const raise = (image: string, reason: Reason) => {
+    if (reason > (reasons.get(image) ?? REASON.none)) reasons.set(image, reason)
+  }
+  for (const { latest } of memory.all()) {
+    const current = currentVersions(latest)
+    for (const { image, version } of latest.releases) {
+      if (current.has(version)) raise(image, REASON.current)
+      if (isLast(image)) raise(image, REASON.lastReplica)
+    }
+  }
+  for (const image of pinnedImages(rooms)) raise(image, REASON.pinned)
+  return reasons
+}
+
+function currentVersions({ channels }: Latest): Set<string> {
+  const current = new Set<string>()
+  for (const { version, previous, rolloutPercent } of channels) {
+    current.add(version)
+    if (previous !== undefined && rolloutPercent < 100) current.add(previous)
+  }
+  return current
+}

@@ -1,0 +1,64 @@
+/**
+ * A thread that reads blocks as a disk would: looks a slot up in shared memory, reads it from the segment file, checks
+ * that it is the block it looked for. Between two reads, never in one, it lets go of what it is told of.
+ */
+import { closeSync, openSync, readSync } from 'node:fs'
+import { join } from 'node:path'
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
+import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
+import { SLOTS_PER_SEGMENT } from '../../../src/store/segment-files.ts'
+import type { RetiredBatch } from '../../../src/store/slot-readers.ts'
+
+export interface ThreadInput {
+  /** Folder of the segments. */
+  folder: string
+  /** Of each block number its slot, or -1. */
+  slots: SharedArrayBuffer
+  /** [reads, wrong reads, stop] */
+  counts: SharedArrayBuffer
+  /** Answers before the read under way is done: what must not be. */
+  hasty: boolean
+}
+
+const { folder, slots: slotsBuffer, counts: countsBuffer, hasty } = workerData as ThreadInput
+const slots = new Int32Array(slotsBuffer)
+const counts = new Int32Array(countsBuffer)
+const files = new Map<number, number>()
+const half = Buffer.alloc(8)
+
+function letGo(): void {
+  for (let got = receiveMessageOnPort(parentPort!); got !== undefined; got = receiveMessageOnPort(parentPort!)) {
+    const { epoch, segment } = got.message as RetiredBatch
+    const fd = segment === undefined ? undefined : files.get(segment)
+    if (fd !== undefined) {
+      closeSync(fd)
+      files.delete(segment!)
+    }
+    parentPort!.postMessage(epoch)
+  }
+}
+
+function fileOf(segment: number): number {
+  const fd = files.get(segment) ?? openSync(join(folder, `${String(segment).padStart(5, '0')}.seg`), 'r')
+  files.set(segment, fd)
+  return fd
+}
+
+for (let number = 0; Atomics.load(counts, 2) === 0; number = (number + 7) % slots.length) {
+  letGo()
+  const slot = Atomics.load(slots, number)
+  if (slot < 0) continue
+  const fd = fileOf(Math.floor(slot / SLOTS_PER_SEGMENT))
+  const at = (slot % SLOTS_PER_SEGMENT) * BLOCK_SIZE_BYTES
+  let right = true
+  // A read takes a while: both ends of the block, and something in between.
+  for (const place of [0, BLOCK_SIZE_BYTES - 8]) {
+    const until = performance.now() + 0.5
+    while (performance.now() < until) if (hasty) letGo()
+    readSync(fd, half, 0, 8, at + place)
+    right &&= half.readDoubleLE(0) === number + 0.5
+  }
+  Atomics.add(counts, 0, 1)
+  if (!right) Atomics.add(counts, 1, 1)
+}
+parentPort!.close()
