@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { generateKeyPair } from '@libp2p/crypto/keys'
 import type { Ed25519PrivateKey } from '@libp2p/interface'
-import { createKeyFile, readKeyFile } from '../release/key-file.ts'
+import { readKeyFile, writeKeyFile } from '../release/key-file.ts'
 
 /**
  * One of the peer's keys from the folder of keys, made at the first start: `peer` is its identity among peers, `sharer`
@@ -15,6 +15,6 @@ export async function loadPeerKey(keysFolder: string, purpose: 'peer' | 'sharer'
   const known = await readKeyFile(path, purpose)
   if (known !== undefined) return known
   const key = await generateKeyPair('Ed25519')
-  await createKeyFile(path, purpose, key)
+  await writeKeyFile(path, purpose, key)
   return key
 }

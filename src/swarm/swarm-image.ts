@@ -73,13 +73,15 @@ export class SwarmImage implements SoughtImage {
     const changed = this.#changed.promise
     const over = Promise.withResolvers<void>()
     const timer = clock.after(ms, over.resolve)
-    signal?.addEventListener('abort', () => over.resolve(), { once: true })
+    const stop = () => over.resolve()
+    signal?.addEventListener('abort', stop, { once: true })
     this.#openers++
     try {
       await Promise.race([changed, over.promise])
     } finally {
       this.#openers--
       timer.cancel()
+      signal?.removeEventListener('abort', stop)
     }
   }
 
