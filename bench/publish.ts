@@ -13,7 +13,7 @@ import { randomFillSync } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdtemp, open, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { BLOCK_SIZE_BYTES } from '../src/cluster.ts'
 import { ApplianceMemory } from '../src/directory/appliance-memory.ts'
@@ -66,7 +66,12 @@ async function main(): Promise<void> {
     const rows = rounds[0]!.map((_, index) => middle(rounds.map(round => round[index]!)))
     console.log(table([HEAD, ...rows.map(cells)]))
     const { size } = await stat(first)
-    await saveResults('publish', { machine, image: { path: first, sizeBytes: size }, rounds: rounds.length, rows })
+    await saveResults('publish', {
+      machine,
+      image: { file: basename(first), sizeBytes: size },
+      rounds: rounds.length,
+      rows
+    })
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
