@@ -29,7 +29,6 @@ import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 
 export const SLOTS_PER_SEGMENT = 4096
-export const SEGMENT_BYTES = SLOTS_PER_SEGMENT * BLOCK_SIZE_BYTES
 /** Files kept open: 64 GiB of the pool. Beyond, the one not used for longest is closed. */
 export const MAX_OPEN_SEGMENTS = 256
 /** Blocks in one writev. Linux takes 1,024 buffers; 4 MiB are enough to be fast and short enough to share the disk. */
