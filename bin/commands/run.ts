@@ -9,6 +9,7 @@ import { parseApplianceRef } from '../../src/image/names.ts'
 import { kvmIsFaster } from '../../src/machine/accelerator.ts'
 import { kvmUsable, runGuest } from '../../src/machine/guest.ts'
 import { type GuestNetwork, startGuestNetwork } from '../../src/machine/guest-network.ts'
+import { socketOfUri } from '../../src/machine/machine-socket.ts'
 import { choosesAccelerator, openings, type QemuNetwork, qemuCommand, shellLine } from '../../src/machine/qemu.ts'
 import type { AttachResult } from '../../src/node/daemon-api.ts'
 import { lineLog, readBootId, systemClock } from '../../src/node/system.ts'
@@ -63,7 +64,7 @@ async function run(session: Session, target: string, extra: string[], options: R
     const probe = { file: session.home.accelerator, bootId: readBootId() }
     const command = qemuCommand({
       machine: attached.machine,
-      socketPath: session.home.nbdSocket,
+      socketPath: socketOfUri(attached.uri),
       readOnly: attached.readOnly,
       network: relay === undefined ? { mode: options.net as 'none' } : { mode: 'user', socketPath: relay.socketPath },
       kvm: !choosesAccelerator(extra) && kvmUsable() && (await kvmIsFaster({ clock: systemClock, log }, probe)),

@@ -43,8 +43,8 @@ export interface MachineComponents {
 export interface MachineSettings {
   /** HOME/machines. */
   folder: string
-  /** The NBD server's socket, for the machines' addresses. */
-  nbdSocket: string
+  /** Of the sockets at which disks are served: HOME/nbd, which must exist and be its owner's alone. */
+  socketFolder: string
   /** Tells whether the kernel's page cache is still that of the daemon before. */
   bootId: string
 }

@@ -1,28 +1,28 @@
 /**
  * One machine: its description, and its disk while it is attached.
  *
- * Owns: the machine's folder and its open disk. Whoever calls sees to it that only one operation runs at a time
- * (machines.ts). Does not own: the image, the connections of NBD clients.
+ * Owns: the machine's folder and its served disk. Whoever calls sees to it that only one operation runs at a time
+ * (machines.ts). Does not own: the image.
  */
 import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { RowanDisk } from '../disk/rowan-disk.ts'
 import { RowanError } from '../errors.ts'
 import type { LocalImage } from '../store/images.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, writeDescription } from './description.ts'
+import { machineSocket } from './machine-socket.ts'
 import { addStats, type MachineStats, noStats, readStats, writeStats } from './machine-stats.ts'
+import { type DiskReport, ServedDisk } from './served-disk.ts'
 
 type Components = Pick<MachineComponents, 'swarm' | 'pool' | 'directory' | 'images' | 'clock' | 'log'>
 
 export class Machine {
   readonly folder: string
   readonly #components: Components
-  readonly #bootId: string
+  readonly #settings: MachineSettings
   #description: MachineDescription
   #image: LocalImage | undefined
-  #disk: RowanDisk | undefined
-  #hidden = false
+  #disk: ServedDisk | undefined
   /** Of all sessions before this one. */
   #earlier: MachineStats
   /** What the swarm had transferred of the image when the disk was opened. */
@@ -30,35 +30,26 @@ export class Machine {
   #savedStats = ''
   #announcedComplete: boolean | undefined
 
-  constructor(
-    components: Components,
-    settings: Pick<MachineSettings, 'bootId'> & { folder: string },
-    description: MachineDescription
-  ) {
+  constructor(components: Components, settings: MachineSettings, description: MachineDescription) {
     this.#components = components
-    this.#bootId = settings.bootId
-    this.folder = settings.folder
+    this.#settings = settings
+    this.folder = join(settings.folder, description.name)
     this.#description = description
-    this.#earlier = readStats(settings.folder, components.log)
+    this.#earlier = readStats(this.folder, components.log)
   }
 
   get description(): MachineDescription {
     return this.#description
   }
 
-  /** The disk while it is open. */
-  get disk(): RowanDisk | undefined {
+  /** The disk while it is served. */
+  get disk(): ServedDisk | undefined {
     return this.#disk
   }
 
-  /** The disk as long as new clients may have it. */
-  get served(): RowanDisk | undefined {
-    return this.#hidden ? undefined : this.#disk
-  }
-
-  /** From now on no new client finds the disk; those who have it go on until it is closed. */
-  hide(): void {
-    this.#hidden = true
+  /** Where it is served while it is. */
+  get socketPath(): string {
+    return machineSocket(this.#settings.socketFolder, this.#description.name)
   }
 
   get layersFolder(): string {
@@ -66,12 +57,12 @@ export class Machine {
   }
 
   /**
-   * Opens the disk over `image`; from now on the machine counts as attached, also after a restart.
+   * Serves the disk over `image`; from now on the machine counts as attached, also after a restart.
    *
-   * @throws RowanError LAYER_CORRUPT, DISK_FULL, STORE_IO; MACHINE_CORRUPT when the image is not the machine's
+   * @throws RowanError LAYER_CORRUPT, DISK_FULL, STORE_IO, LISTEN_FAILED; MACHINE_CORRUPT when the image is not the machine's
    */
   async open(image: LocalImage, readOnly: boolean): Promise<void> {
-    const { name, id, sizeBytes } = this.#description
+    const { name, id, sizeBytes, appliance, version } = this.#description
     if (image.id !== this.#description.image || image.root.sizeBytes !== sizeBytes) {
       const says = `${name} is of an image of ${sizeBytes} bytes, and its image has ${image.root.sizeBytes}`
       throw new RowanError('MACHINE_CORRUPT', says)
@@ -80,37 +71,43 @@ export class Machine {
     if (!hasLayer) rmSync(this.layersFolder, { recursive: true, force: true })
     const { swarm, pool, clock, log } = this.#components
     this.#transferredBefore = { ...swarm.transfers(image.id) }
-    const disk = await RowanDisk.open(
-      { image, pool, source: swarm, clock, log, bootId: this.#bootId },
-      { folder: this.layersFolder, machine: id, readOnly, create: !hasLayer && !readOnly }
+    const { socketPath } = this
+    const disk = await ServedDisk.open(
+      { image, pool, source: swarm, clock, log, bootId: this.#settings.bootId },
+      {
+        disk: { folder: this.layersFolder, machine: id, readOnly, create: !hasLayer && !readOnly },
+        ...{ socketPath, name, description: `${appliance}@${version}` }
+      }
     )
     try {
+      // Before any client can write: without `hasLayer` the layer would be taken for what a crash has left.
       await this.#describe({ readOnly, attached: true, hasLayer: hasLayer || !readOnly })
+      await disk.serve()
     } catch (error) {
       await disk.close()
       throw error
     }
     this.#image = image
     this.#disk = disk
-    this.#hidden = false
     this.announce()
   }
 
   /**
-   * Flushes and closes the disk.
+   * Serves the disk no more: nobody new finds it while those who have it finish; then it is flushed and closed.
    *
    * @param options - `stayAttached`: the daemon stops, and will serve the machine again
    * @throws RowanError when the last flush failed; the disk is closed and the machine detached all the same
    */
   async close(options: { stayAttached: boolean }): Promise<void> {
-    this.saveStats()
     const disk = this.#disk
-    this.#earlier = this.stats
-    this.#disk = undefined
-    this.#transferredBefore = noStats().fetched
+    let last = await disk?.report()
     try {
-      await disk?.close()
+      last = await disk?.close()
     } finally {
+      this.#earlier = this.#statsWith(last)
+      this.#disk = undefined
+      this.#transferredBefore = noStats().fetched
+      await this.saveStats()
       if (!options.stayAttached) await this.#describe({ attached: false })
     }
   }
@@ -123,10 +120,19 @@ export class Machine {
     this.#components.directory.announceReplica(image.id, this.#description.appliance, image.complete)
   }
 
+  /** NBD connections to its disk. */
+  async clients(): Promise<number> {
+    return (await this.#disk?.report())?.clients ?? 0
+  }
+
   /** Since the machine was created. Of two machines with one image each counts what was fetched for either. */
-  get stats(): MachineStats {
-    if (this.#disk === undefined) return this.#earlier
-    const { waitedMs, longestWaitMs, waitedReads } = this.#disk.stats
+  async stats(): Promise<MachineStats> {
+    return this.#statsWith(await this.#disk?.report())
+  }
+
+  #statsWith(report: DiskReport | undefined): MachineStats {
+    if (report === undefined) return this.#earlier
+    const { waitedMs, longestWaitMs, waitedReads } = report
     const now = this.#components.swarm.transfers(this.#description.image)
     const before = this.#transferredBefore
     return addStats(this.#earlier, {
@@ -140,8 +146,8 @@ export class Machine {
   }
 
   /** Keeps the numbers so far; what cannot be written is logged, for they are only advice. */
-  saveStats(): void {
-    const stats = this.stats
+  async saveStats(): Promise<void> {
+    const stats = await this.stats()
     const text = JSON.stringify(stats)
     if (text === this.#savedStats) return
     try {

@@ -8,19 +8,19 @@
  * Whatever changes, the directory is told which releases are in use (shares.ts); it says so to the network in its own time.
  *
  * `attach` of a machine that exists needs no network, and neither does `restore`, which serves again what was attached
- * when the daemon stopped. NBD clients find the disks through `list` and `open`.
+ * when the daemon stopped. Each machine's disk has a socket of its own (machine-socket.ts).
  */
 import { join } from 'node:path'
 import type { Timer } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { toHex } from '../image/hash.ts'
 import { checkName, parseApplianceRef } from '../image/names.ts'
-import type { Export, Exports } from '../nbd/export.ts'
 import type { LocalImage } from '../store/images.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, readDescription } from './description.ts'
 import { Machine } from './machine.ts'
 import { deleteFolder, findMachines, makeMachineFolder, putMachineFolderAside } from './machine-folders.ts'
+import { nbdUri, sweepSockets } from './machine-socket.ts'
 import { type MachineStats, noStats } from './machine-stats.ts'
 import { sharesOf } from './shares.ts'
 import { Turns } from './turns.ts'
@@ -64,35 +64,23 @@ export interface MachineState extends MachineStats {
   error?: RowanError
 }
 
-/** The NBD server, as far as machines steer it. */
-interface Connections {
-  clients(name: string): number
-  close(name: string): Promise<void>
-}
-
 interface Entry {
   machine: Machine | undefined
   /** Why it cannot be used, or could not be served again. */
   error: RowanError | undefined
 }
 
-export class Machines implements Exports {
+export class Machines {
   readonly #components: MachineComponents
   readonly #settings: MachineSettings
   readonly #entries = new Map<string, Entry>()
   readonly #turns = new Turns()
-  #connections: Connections = { clients: () => 0, close: async () => {} }
   #timer: Timer | undefined
   #stopped = false
 
   constructor(components: MachineComponents, settings: MachineSettings) {
     this.#components = components
     this.#settings = settings
-  }
-
-  /** Tells who serves the disks; before that, no machine has clients. */
-  servedBy(connections: Connections): void {
-    this.#connections = connections
   }
 
   /**
@@ -102,6 +90,7 @@ export class Machines implements Exports {
    */
   async restore(): Promise<void> {
     const { names, removed } = findMachines(this.#settings.folder)
+    sweepSockets(this.#settings.socketFolder)
     for (const name of names) await this.#turns.run(name, () => this.#restoreOne(name))
     for (const path of removed) {
       deleteFolder(path).catch(error => this.#components.log.warn('a removed machine is not all gone', { path, error }))
@@ -139,7 +128,7 @@ export class Machines implements Exports {
     return this.#turns.run(name, async () => {
       const { machine } = this.#known(name)
       try {
-        if (machine !== undefined) await this.#close(name, machine)
+        await machine?.close({ stayAttached: false })
       } finally {
         this.#tellShares()
       }
@@ -154,12 +143,12 @@ export class Machines implements Exports {
   async remove(name: string, options: { force?: boolean } = {}): Promise<void> {
     const aside = await this.#turns.run(name, async () => {
       const { machine } = this.#known(name)
-      const clients = this.#connections.clients(name)
+      const clients = (await machine?.clients()) ?? 0
       if (clients > 0 && options.force !== true) {
         throw new RowanError('MACHINE_RUNNING', `${name} is in use by ${clients} NBD client${clients > 1 ? 's' : ''}`)
       }
       try {
-        if (machine?.disk !== undefined) await this.#close(name, machine)
+        if (machine?.disk !== undefined) await machine.close({ stayAttached: false })
       } catch (error) {
         this.#components.log.warn('a machine that is being removed did not close well', { name, error })
       }
@@ -173,17 +162,8 @@ export class Machines implements Exports {
   }
 
   /** Names of the machines that are served. */
-  list(): string[] {
-    return [...this.#entries].filter(([, { machine }]) => machine?.served !== undefined).map(([name]) => name)
-  }
-
-  /** The disk of a machine that is served; '' means the only one. */
-  open(name: string): Export | undefined {
-    const served = name === '' ? this.list() : [name]
-    const disk = served.length === 1 ? this.#entries.get(served[0]!)?.machine?.served : undefined
-    if (disk === undefined) return undefined
-    const { appliance, version } = this.#entries.get(served[0]!)!.machine!.description
-    return { device: disk, name: served[0]!, description: `${appliance}@${version}` }
+  served(): string[] {
+    return [...this.#entries].filter(([, { machine }]) => machine?.disk !== undefined).map(([name]) => name)
   }
 
   /** The machine's description, if there is a machine that can be used. */
@@ -207,15 +187,15 @@ export class Machines implements Exports {
     this.#timer?.cancel()
     await this.#turns.idle()
     let failure: unknown
-    for (const [name, { machine }] of this.#entries) {
-      if (machine?.disk === undefined) continue
+    const closing = [...this.#entries].map(async ([name, { machine }]) => {
       try {
-        await this.#close(name, machine, { stayAttached: true })
+        if (machine?.disk !== undefined) await machine.close({ stayAttached: true })
       } catch (error) {
         this.#components.log.warn('a machine did not close well', { name, error })
         failure ??= error
       }
-    }
+    })
+    await Promise.all(closing)
     if (failure !== undefined) throw failure
   }
 
@@ -224,7 +204,7 @@ export class Machines implements Exports {
     const entry: Entry = { machine: undefined, error: undefined }
     this.#entries.set(name, entry)
     try {
-      entry.machine = this.#machine(name, readDescription(join(this.#settings.folder, name), name))
+      entry.machine = this.#machine(readDescription(join(this.#settings.folder, name), name))
       const { attached, readOnly, image: id } = entry.machine.description
       const image = await images.open(id)
       if (image !== undefined && attached) await entry.machine.open(image, readOnly)
@@ -268,7 +248,7 @@ export class Machines implements Exports {
       hasLayer: false
     }
     await makeMachineFolder(this.#settings.folder, description)
-    const machine = this.#machine(name, description)
+    const machine = this.#machine(description)
     try {
       await machine.open(image, readOnly)
     } catch (error) {
@@ -282,17 +262,17 @@ export class Machines implements Exports {
   async #attachKnown(entry: Entry, request: AttachRequest): Promise<AttachAnswer> {
     const { name } = request
     // It may have been brought back from a copy meanwhile.
-    entry.machine ??= this.#machine(name, readDescription(join(this.#settings.folder, name), name))
+    entry.machine ??= this.#machine(readDescription(join(this.#settings.folder, name), name))
     const { machine } = entry
     const { description } = machine
     if (request.ref !== undefined) this.#checkSame(description, request.ref)
     const readOnly = request.readOnly ?? description.readOnly
     if (machine.disk !== undefined && machine.disk.readOnly !== readOnly) {
-      if (this.#connections.clients(name) > 0) {
+      if ((await machine.clients()) > 0) {
         const mode = description.readOnly ? 'read-only' : 'read-write'
         throw new RowanError('MACHINE_RUNNING', `${name} is in use, attached ${mode}`)
       }
-      await this.#close(name, machine)
+      await machine.close({ stayAttached: false })
     }
     if (machine.disk === undefined) {
       await machine.open(await this.#imageOf(description, request), readOnly)
@@ -333,24 +313,13 @@ export class Machines implements Exports {
     }
   }
 
-  /** Nobody new finds the disk while those who have it finish. */
-  async #close(name: string, machine: Machine, options = { stayAttached: false }): Promise<void> {
-    machine.hide()
-    try {
-      await this.#connections.close(name)
-    } finally {
-      await machine.close(options)
-    }
+  #machine(description: MachineDescription): Machine {
+    return new Machine(this.#components, this.#settings, description)
   }
 
-  #machine(name: string, description: MachineDescription): Machine {
-    const folder = join(this.#settings.folder, name)
-    return new Machine(this.#components, { folder, bootId: this.#settings.bootId }, description)
-  }
-
-  #answer({ description, disk }: Machine, created: boolean): AttachAnswer {
+  #answer({ description, disk, socketPath }: Machine, created: boolean): AttachAnswer {
     const { name, appliance, version, image, sizeBytes } = description
-    const uri = `nbd+unix:///${name}?socket=${encodeURI(this.#settings.nbdSocket).replace(/[?#&+]/g, encodeURIComponent)}`
+    const uri = nbdUri(name, socketPath)
     return { machine: name, appliance, version, image, size: sizeBytes, uri, readOnly: disk!.readOnly, created }
   }
 
@@ -364,7 +333,7 @@ export class Machines implements Exports {
     this.#timer = this.#components.clock.after(HOUSEKEEPING_MS, () => {
       for (const { machine } of this.#entries.values()) {
         if (machine?.disk === undefined) continue
-        machine.saveStats()
+        void machine.saveStats()
         machine.announce()
       }
       this.#keepHouse()
@@ -374,13 +343,14 @@ export class Machines implements Exports {
   async #stateOf(name: string, { machine, error }: Entry): Promise<MachineState> {
     const failed = error === undefined ? {} : { error }
     const description = machine?.description
-    const base = { name, description, attached: machine?.disk !== undefined, clients: this.#connections.clients(name) }
+    const base = { name, description, attached: machine?.disk !== undefined }
     const nothing = { layers: 0, local: { blocks: 0, of: 0 } }
-    if (machine === undefined) return { ...base, ...nothing, ...noStats(), ...failed }
+    if (machine === undefined) return { ...base, clients: 0, ...nothing, ...noStats(), ...failed }
+    const known = { ...base, clients: await machine.clients(), ...(await machine.stats()) }
     try {
-      return { ...base, layers: machine.layers, local: await machine.local(), ...machine.stats, ...failed }
+      return { ...known, layers: machine.layers, local: await machine.local(), ...failed }
     } catch (problem) {
-      return { ...base, ...nothing, ...machine.stats, error: error ?? asRowanError(problem, 'STORE_IO', name) }
+      return { ...known, ...nothing, error: error ?? asRowanError(problem, 'STORE_IO', name) }
     }
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The NBD server: exports behind one Unix socket, for clients of this host.
  *
- * Only its owner may connect to the socket (mode 0600). A socket file that a dead process left behind is replaced; one
+ * Only its owner may connect to the socket (mode 0600, in a folder of its owner's alone). A socket file that a dead process left behind is replaced; one
  * that somebody listens on never is.
  *
  * Owns: the socket file, the connections, the buffers that they share. Does not own: the disks behind the exports.
@@ -18,6 +18,7 @@ import { NBD_LIMITS, type NbdLimits } from './limits.ts'
 import { StallWatch } from './stall-watch.ts'
 
 export interface NbdServerSettings extends Partial<NbdLimits> {
+  /** In a folder that is its owner's alone. */
   socketPath: string
 }
 
@@ -153,20 +154,15 @@ export class NbdServer {
 }
 
 /**
- * Listens on `path`; the socket file is never open to others, not even before its mode is set: it is made under a
- * narrow umask, which is a matter of the moment because `listen` binds a local path before it returns.
+ * Listens on `path`. Between this and the change of its mode the socket is as open as the umask makes it, so the folder
+ * that it lies in must be its owner's alone. (A narrow umask for the moment is not to be had in a worker thread.)
  */
 async function listen(server: Server, path: string): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       reject(new RowanError('LISTEN_FAILED', `cannot listen on ${path}: ${error.message}`, { cause: error }))
     })
-    const before = process.umask(0o077)
-    try {
-      server.listen(path, resolve)
-    } finally {
-      process.umask(before)
-    }
+    server.listen(path, resolve)
   })
   server.removeAllListeners('error')
 }

@@ -13,7 +13,6 @@ import { KadRouting } from '../directory/kad-routing.ts'
 import { Pseudonyms } from '../directory/pseudonyms.ts'
 import { asRowanError, type RowanError } from '../errors.ts'
 import { Machines } from '../machine/machines.ts'
-import { NbdServer } from '../nbd/server.ts'
 import { Appliances } from '../release/appliances.ts'
 import { Publisher } from '../release/publisher.ts'
 import { PublisherKeys } from '../release/publisher-keys.ts'
@@ -155,20 +154,16 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const bootId = readBootId()
   const machines = new Machines(
     { appliances, swarm, images, pool, directory, clock, random, log },
-    { folder: home.machines, nbdSocket: home.nbdSocket, bootId }
+    { folder: home.machines, socketFolder: home.nbdSockets, bootId }
   )
-  const nbd = new NbdServer({ exports: machines, clock, log }, { socketPath: home.nbdSocket })
-  machines.servedBy(nbd)
 
-  // At the end the guests' connections go first: a guest that loses its disk waits, one whose reads fail does not.
+  // At the end the machines go first: a guest that loses its disk waits, one whose reads fail does not.
   started.add('the directory', () => directory.stop())
   started.add('the swarm', () => swarm.stop())
   started.add('the machines', () => machines.stop())
-  started.add('the NBD server', () => nbd.stop())
 
   // Machines first, then the world.
   await machines.restore()
-  await nbd.start()
   await directory.start()
   await swarm.start()
   const onAddresses = watchAddresses(addresses, () => directory.addressesChanged())

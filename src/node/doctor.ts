@@ -8,6 +8,7 @@ import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs
 import { dirname } from 'node:path'
 import { asRowanError, errorKind } from '../errors.ts'
 import { kvmUsable } from '../machine/guest.ts'
+import { checkSocketFolder } from '../machine/machine-socket.ts'
 import { QEMU } from '../machine/qemu.ts'
 import { checkSocketPath } from '../socket-path.ts'
 import { Catalog } from '../store/catalog.ts'
@@ -33,7 +34,7 @@ export async function checkHost(home: HomePaths): Promise<DoctorRow[]> {
     row('space', () => checkSpace(home)),
     row('sockets', () => {
       checkSocketPath(home.controlSocket)
-      checkSocketPath(home.nbdSocket)
+      checkSocketFolder(home.nbdSockets)
       return { detail: 'their paths fit' }
     }),
     row('settings', () => {

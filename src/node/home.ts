@@ -8,6 +8,7 @@ import { accessSync, chmodSync, constants, mkdirSync, readdirSync, type Stats, s
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { RowanError } from '../errors.ts'
+import { checkSocketFolder } from '../machine/machine-socket.ts'
 import { checkSocketPath } from '../socket-path.ts'
 
 export interface HomePaths {
@@ -19,7 +20,8 @@ export interface HomePaths {
   readonly machines: string
   readonly tmp: string
   readonly controlSocket: string
-  readonly nbdSocket: string
+  /** The machines' sockets. */
+  readonly nbdSockets: string
   /** Which accelerator is faster on this host. */
   readonly accelerator: string
 }
@@ -36,7 +38,7 @@ export function homePaths(directory: string): HomePaths {
     machines: inside('machines'),
     tmp: inside('tmp'),
     controlSocket: inside('control.sock'),
-    nbdSocket: inside('nbd.sock'),
+    nbdSockets: inside('nbd'),
     accelerator: inside('accelerator.json')
   }
 }
@@ -68,8 +70,9 @@ export function resolveHome(
 export function makeHome(directory: string): HomePaths {
   const paths = homePaths(directory)
   checkSocketPath(paths.controlSocket)
-  checkSocketPath(paths.nbdSocket)
-  for (const folder of [paths.directory, paths.keys, paths.catalog, paths.pool, paths.machines, paths.tmp]) {
+  checkSocketFolder(paths.nbdSockets)
+  const { keys, catalog, pool, machines, tmp, nbdSockets } = paths
+  for (const folder of [directory, keys, catalog, pool, machines, tmp, nbdSockets]) {
     try {
       mkdirSync(folder, { recursive: true, mode: 0o700 })
       const stats = statSync(folder)

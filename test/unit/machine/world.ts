@@ -1,5 +1,5 @@
 /**
- * A peer's store, machines and NBD server as they are, with a small world around: two releases of an appliance, and one
+ * A peer's store and machines as they are, with a small world around: two releases of an appliance, and one
  * replica in this process that has all of their blocks, can be switched off, and counts what it gives.
  */
 import { mkdir } from 'node:fs/promises'
@@ -12,8 +12,8 @@ import { sha256 } from '../../../src/image/hash.ts'
 import { IndexBuilder } from '../../../src/image/index-builder.ts'
 import { parseApplianceRef } from '../../../src/image/names.ts'
 import type { MachineComponents } from '../../../src/machine/components.ts'
+import { machineSocket } from '../../../src/machine/machine-socket.ts'
 import { Machines } from '../../../src/machine/machines.ts'
-import { NbdServer } from '../../../src/nbd/server.ts'
 import { lineLog, systemClock, systemRandom } from '../../../src/node/system.ts'
 import { Catalog } from '../../../src/store/catalog.ts'
 import { Images, type LocalImage } from '../../../src/store/images.ts'
@@ -79,18 +79,18 @@ export class World {
 /** One run of a peer on a home; `stop` it, and start another on the same. */
 export class Peer {
   readonly machines: Machines
-  readonly nbd: NbdServer
   readonly log: string[]
+  readonly #socketFolder: string
   readonly #store: { catalog: Catalog; pool: Pool; images: Images }
 
   private constructor(
     machines: Machines,
-    nbd: NbdServer,
+    socketFolder: string,
     log: string[],
     store: { catalog: Catalog; pool: Pool; images: Images }
   ) {
     this.machines = machines
-    this.nbd = nbd
+    this.#socketFolder = socketFolder
     this.log = log
     this.#store = store
   }
@@ -102,7 +102,8 @@ export class Peer {
     const catalog = await Catalog.open(join(home, 'catalog'))
     const pool = await Pool.open({ directory: join(home, 'pool'), catalog, log }, { quotaBytes: 2 ** 30 })
     const images = new Images({ catalog, pool, log })
-    const nbdSocket = join(home, 'nbd.sock')
+    const socketFolder = join(home, 'nbd')
+    await mkdir(socketFolder, { recursive: true, mode: 0o700 })
     const machines = new Machines(
       {
         appliances: appliancesOf(world),
@@ -119,17 +120,18 @@ export class Peer {
         random: systemRandom,
         log
       },
-      { folder: join(home, 'machines'), nbdSocket, bootId: options.bootId ?? BOOT_ID }
+      { folder: join(home, 'machines'), socketFolder, bootId: options.bootId ?? BOOT_ID }
     )
-    const nbd = new NbdServer({ exports: machines, clock: systemClock, log }, { socketPath: nbdSocket })
-    machines.servedBy(nbd)
     await machines.restore()
-    await nbd.start()
-    return new Peer(machines, nbd, lines, { catalog, pool, images })
+    return new Peer(machines, socketFolder, lines, { catalog, pool, images })
+  }
+
+  /** Where a machine's disk is served while it is. */
+  socket(name: string): string {
+    return machineSocket(this.#socketFolder, name)
   }
 
   async stop(): Promise<void> {
-    await this.nbd.stop()
     await this.machines.stop()
     this.#store.images.close()
     await this.#store.pool.close()

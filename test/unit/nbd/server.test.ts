@@ -96,12 +96,6 @@ describe('the socket file', () => {
       message: expect.stringContaining('109 bytes')
     })
   })
-
-  test('does not change the umask of the process', async () => {
-    const before = process.umask()
-    await serve(new MemoryDevice(512))
-    expect(process.umask()).toBe(before)
-  })
 })
 
 describe('clients', () => {

@@ -28,7 +28,8 @@ test('a home is made with its folders, for its owner only, whatever the umask', 
   const before = process.umask(0)
   try {
     const home = makeHome(join(await temporaryFolder(), 'a', 'home'))
-    for (const folder of [home.directory, home.keys, home.catalog, home.pool, home.machines, home.tmp]) {
+    const { directory, keys, catalog, pool, machines, tmp, nbdSockets } = home
+    for (const folder of [directory, keys, catalog, pool, machines, tmp, nbdSockets]) {
       expect(await modeOf(folder)).toBe(0o700)
     }
     expect(makeHome(home.directory)).toEqual(home)

@@ -1,0 +1,77 @@
+/**
+ * The disk of a machine behind an NBD server of its own.
+ *
+ * It is opened first and served afterwards, so that what must be known of a machine with a layer can be written down
+ * before the first client writes to it. The export has the machine's name and is the default one, too.
+ *
+ * Owns: the disk, the server, its socket. Does not own: the image, the pool.
+ */
+import { type DiskStats, RowanDisk, type RowanDiskComponents, type RowanDiskSettings } from '../disk/rowan-disk.ts'
+import type { Clock } from '../environment.ts'
+import type { Export } from '../nbd/export.ts'
+import { NbdServer } from '../nbd/server.ts'
+
+export type ServedDiskComponents = RowanDiskComponents & { clock: Clock }
+
+export interface ServedDiskSettings {
+  disk: RowanDiskSettings
+  socketPath: string
+  /** The machine's name. */
+  name: string
+  /** One line for a person who lists the exports. */
+  description: string
+}
+
+export interface DiskReport extends DiskStats {
+  /** NBD connections in transmission. */
+  clients: number
+}
+
+export class ServedDisk {
+  readonly #disk: RowanDisk
+  readonly #server: NbdServer
+  readonly #name: string
+
+  /** Errors as `RowanDisk.open`. */
+  static async open(components: ServedDiskComponents, settings: ServedDiskSettings): Promise<ServedDisk> {
+    const { clock, log } = components
+    const { socketPath, name, description } = settings
+    const disk = await RowanDisk.open(components, settings.disk)
+    const served: Export = { device: disk, name, description }
+    const exports = {
+      list: () => [name],
+      open: (asked: string) => (asked === '' || asked === name ? served : undefined)
+    }
+    return new ServedDisk(disk, new NbdServer({ exports, clock, log }, { socketPath }), name)
+  }
+
+  private constructor(disk: RowanDisk, server: NbdServer, name: string) {
+    this.#disk = disk
+    this.#server = server
+    this.#name = name
+  }
+
+  get readOnly(): boolean {
+    return this.#disk.readOnly
+  }
+
+  /** From now on clients find the disk. Errors as `NbdServer.start`. */
+  async serve(): Promise<void> {
+    await this.#server.start()
+  }
+
+  async report(): Promise<DiskReport> {
+    return { ...this.#disk.stats, clients: this.#server.clients(this.#name) }
+  }
+
+  /**
+   * Nobody new finds the disk while those who have it finish; then it is flushed and closed. Returns the last report.
+   *
+   * Rejects when the flush fails; all is closed all the same.
+   */
+  async close(): Promise<DiskReport> {
+    await this.#server.stop()
+    await this.#disk.close()
+    return await this.report()
+  }
+}
