@@ -22,7 +22,13 @@ for (let at = 0; at < diskBytes; at += 1 << 20) writeSync(poolFile, Buffer.alloc
 
 const disk = await RowanDisk.open(
   {
-    image: { id: 'bench', root: { sizeBytes: diskBytes }, locate: block => block, recheck: () => true },
+    image: {
+      id: 'bench',
+      root: { sizeBytes: diskBytes },
+      locate: block => block,
+      peek: block => block,
+      recheck: () => true
+    },
     pool: {
       readSync: (slot, offset, target) => {
         readSync(poolFile, target, 0, target.length, slot * BLOCK_SIZE_BYTES + offset)

@@ -170,6 +170,11 @@ export const ERRORS = {
     advice: 'Attach without --read-only.',
     nbd: 'EPERM'
   },
+  NOT_FAST: {
+    meaning: 'Zeros cannot be written faster here than any data.',
+    advice: 'Nothing: the guest writes zeros.',
+    nbd: 'ENOTSUP'
+  },
   LAYER_FAILED: {
     meaning: 'The layer could not make writes durable, and takes no more.',
     advice: 'Check the disk, then detach and attach the machine.'

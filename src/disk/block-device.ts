@@ -5,6 +5,23 @@
  * `pread` into the caller's buffer) and with a promise where somebody must be waited for. They throw, or reject with,
  * RowanError. Ranges are checked by the device: OUT_OF_RANGE, READ_ONLY.
  */
+/** What a part of a disk is: all that can be said without reading or fetching it. */
+export interface Extent {
+  lengthBytes: number
+  /** Nothing is stored for it: a write may need space. Only where it reads as zeros. */
+  isHole: boolean
+  /** It is known to read as zeros. Where it is not, nothing is known of the content. */
+  isZero: boolean
+  /** A read waits for nobody. */
+  isLocal: boolean
+}
+
+export interface ZeroOptions {
+  fua?: boolean
+  noHole?: boolean
+  fast?: boolean
+}
+
 export interface BlockDevice {
   readonly sizeBytes: number
   readonly readOnly: boolean
@@ -16,6 +33,19 @@ export interface BlockDevice {
   flush(): Promise<void>
   /** The range reads as zeros afterwards, and its space may be given back. */
   trim(offset: number, lengthBytes: number, options?: { fua?: boolean }): void | Promise<void>
-  /** The range reads as zeros afterwards; with `noHole` its space stays reserved where that is possible. */
-  writeZeroes(offset: number, lengthBytes: number, options?: { fua?: boolean; noHole?: boolean }): void | Promise<void>
+  /**
+   * The range reads as zeros afterwards; with `noHole` its space stays reserved where that is possible. With `fast` a
+   * device that would be no faster than with a write of zeros throws NOT_FAST at once, and changes nothing.
+   */
+  writeZeroes(offset: number, lengthBytes: number, options?: ZeroOptions): void | Promise<void>
+  /**
+   * What the disk is from `offset` on, in order; neighbours differ. At most `maxExtents`, and no more than can be told
+   * at once: what is returned may end before the range does, but never where it begins, unless the range is empty.
+   */
+  extents(offset: number, lengthBytes: number, maxExtents: number): Extent[]
+  /**
+   * Brings the range here, behind whatever a guest waits for; done when all of it is here, or has no place to stay.
+   * A failure harms nobody: a later read fetches what is missing.
+   */
+  cache(offset: number, lengthBytes: number): void | Promise<void>
 }

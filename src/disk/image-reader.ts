@@ -23,6 +23,8 @@ export interface BaseImage {
   readonly root: { readonly sizeBytes: number }
   /** A slot of the pool (0 or more), ZERO, or another negative number where the block has to be asked for. */
   locate(block: number): number
+  /** As `locate`, from what is known already: nothing is read, hashed or counted as a use. */
+  peek(block: number): number
   /** Whether a block that was located can really be read; if not, it is forgotten, and `locate` says so. */
   recheck(block: number): boolean
 }

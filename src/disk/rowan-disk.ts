@@ -19,12 +19,14 @@ import { dirname, join } from 'node:path'
 import type { Clock, Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import type { BlockSource } from '../store/block-source.ts'
-import type { BlockDevice } from './block-device.ts'
+import type { BlockDevice, Extent, ZeroOptions } from './block-device.ts'
+import { diskExtents } from './disk-extents.ts'
 import { type BaseImage, ImageReader, type SlotReader } from './image-reader.ts'
 import { Layer, type LayerLimits } from './layer.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
 import { SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, type SectorState } from './layer-map.ts'
 import { RangeQueue } from './range-queue.ts'
+import { ReadAhead } from './read-ahead.ts'
 
 export interface RowanDiskComponents {
   image: BaseImage
@@ -65,7 +67,9 @@ export const FIRST_LAYER = '0001'
 export class RowanDisk implements BlockDevice {
   readonly sizeBytes: number
   readonly readOnly: boolean
+  readonly #image: BaseImage
   readonly #base: ImageReader
+  readonly #ahead: ReadAhead
   readonly #layer: Layer | undefined
   readonly #changes = new RangeQueue()
   #writtenBytes = 0
@@ -73,10 +77,13 @@ export class RowanDisk implements BlockDevice {
   #unusedList: Promise<void>[] = []
   #closing: Promise<void> | undefined
 
-  private constructor(sizeBytes: number, readOnly: boolean, base: ImageReader, layer: Layer | undefined) {
-    this.sizeBytes = sizeBytes
+  private constructor(components: RowanDiskComponents, readOnly: boolean, layer: Layer | undefined) {
+    const { image, source } = components
+    this.sizeBytes = image.root.sizeBytes
     this.readOnly = readOnly
-    this.#base = base
+    this.#image = image
+    this.#base = new ImageReader(components)
+    this.#ahead = new ReadAhead({ image, source, map: layer?.map })
     this.#layer = layer
   }
 
@@ -97,7 +104,7 @@ export class RowanDisk implements BlockDevice {
       await Layer.create(folder, identity, files, limits)
     }
     if (!settings.readOnly || files.exists(folder)) layer = await Layer.open(components, folder, identity, limits)
-    return new RowanDisk(sizeBytes, settings.readOnly, new ImageReader(components), layer)
+    return new RowanDisk(components, settings.readOnly, layer)
   }
 
   get stats(): DiskStats {
@@ -138,16 +145,23 @@ export class RowanDisk implements BlockDevice {
     return this.writeZeroes(offset, lengthBytes, options)
   }
 
-  writeZeroes(
-    offset: number,
-    lengthBytes: number,
-    options?: { fua?: boolean; noHole?: boolean }
-  ): void | Promise<void> {
+  /** Always fast: only the map changes, and the partial sectors at the ends, as a write of the range would. */
+  writeZeroes(offset: number, lengthBytes: number, options?: ZeroOptions): void | Promise<void> {
     const layer = this.#checkWrite(offset, lengthBytes)
     if (lengthBytes === 0) return
     const done = this.#zero(offset, offset + lengthBytes)
     if (options?.fua !== true) return done
     return done === undefined ? layer.flush() : done.then(() => layer.flush())
+  }
+
+  extents(offset: number, lengthBytes: number, maxExtents: number): Extent[] {
+    this.#check(offset, lengthBytes)
+    return diskExtents(this.#layer?.map, this.#image, offset, lengthBytes, maxExtents)
+  }
+
+  cache(offset: number, lengthBytes: number): Promise<void> | void {
+    this.#check(offset, lengthBytes)
+    if (lengthBytes > 0) return this.#ahead.fetch(offset, lengthBytes)
   }
 
   async flush(): Promise<void> {
@@ -166,6 +180,7 @@ export class RowanDisk implements BlockDevice {
 
   async #close(): Promise<void> {
     this.#base.stop()
+    this.#ahead.stop()
     await this.#changes.idle()
     await this.#layer?.close()
   }

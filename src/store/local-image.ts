@@ -88,6 +88,18 @@ export class LocalImage {
     return slot !== undefined && slot >= ZERO ? slot : this.#locateSlowly(block)
   }
 
+  /** As `locate`, from the tables alone: no use is counted, and a slot that is suspect counts as here, unread. */
+  peek(block: number): number {
+    const page = this.#pageOf(block)
+    const slot = page?.[block & 1023]
+    if (slot === undefined) return UNKNOWN
+    if (slot >= ZERO) return slot
+    const hash = this.hashOf(block)
+    if (hash === undefined) return UNKNOWN
+    const found = this.#pool.find(hash)
+    return found === -1 ? ABSENT : found
+  }
+
   /** Reads and hashes a block that is here. One that cannot be read, or is rotten, is dropped: false. */
   recheck(block: number): boolean {
     const slot = this.locate(block)

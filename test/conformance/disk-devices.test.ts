@@ -1,11 +1,11 @@
 /**
  * Every BlockDevice there is, through one suite.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { BLOCK_SIZE_BYTES } from '../../src/cluster.ts'
-import type { BlockDevice } from '../../src/disk/block-device.ts'
+import type { BlockDevice, Extent } from '../../src/disk/block-device.ts'
 import { RowanDisk, type RowanDiskSettings } from '../../src/disk/rowan-disk.ts'
 import { RowanError } from '../../src/errors.ts'
 import { sha256 } from '../../src/image/hash.ts'
@@ -13,6 +13,8 @@ import { IndexBuilder } from '../../src/image/index-builder.ts'
 import { Catalog } from '../../src/store/catalog.ts'
 import { Images } from '../../src/store/images.ts'
 import { Pool } from '../../src/store/pool.ts'
+import { FileDevice } from '../tools/file-device.ts'
+import { MemoryDevice } from '../tools/memory-device.ts'
 import { components, TestImage } from '../unit/disk/support/test-image.ts'
 import { blockDeviceSuite, type MadeDevice } from './disk-suite.ts'
 
@@ -41,6 +43,13 @@ class MemoryDisk implements BlockDevice {
   writeZeroes(offset: number, length: number) {
     this.#part(offset, length).fill(0)
   }
+  extents(offset: number, lengthBytes: number): Extent[] {
+    this.#part(offset, lengthBytes)
+    return lengthBytes === 0 ? [] : [{ lengthBytes, isHole: false, isZero: false, isLocal: true }]
+  }
+  cache(offset: number, length: number) {
+    this.#part(offset, length)
+  }
   async flush() {}
 
   #part(offset: number, length: number): Uint8Array {
@@ -66,7 +75,11 @@ class LateDisk implements BlockDevice {
   write = this.#later((...args: Parameters<BlockDevice['write']>) => this.#under.write(...args))
   trim = this.#later((...args: Parameters<BlockDevice['trim']>) => this.#under.trim(...args))
   writeZeroes = this.#later((...args: Parameters<BlockDevice['writeZeroes']>) => this.#under.writeZeroes(...args))
+  cache = this.#later((...args: Parameters<BlockDevice['cache']>) => this.#under.cache(...args))
   flush = this.#later(() => this.#under.flush())
+  extents(...args: Parameters<BlockDevice['extents']>) {
+    return this.#under.extents(...args)
+  }
 
   #later<A extends unknown[]>(run: (...args: A) => void | Promise<void>): (...args: A) => Promise<void> {
     return async (...args) => {
@@ -109,6 +122,7 @@ async function rowanDisk({
       ...settings
     })
   let disk = await open()
+  const keepsNothing = image.poolIsFull
   const reopen = async () => {
     await disk.close()
     disk = await open()
@@ -118,7 +132,7 @@ async function rowanDisk({
     await disk.close()
     remove()
   }
-  return { device: wrap(disk), content: image.expected(0, new Uint8Array(sizeBytes)), reopen, close }
+  return { device: wrap(disk), content: image.expected(0, new Uint8Array(sizeBytes)), keepsNothing, reopen, close }
 }
 
 /** A RowanDisk over an image in a real pool, of which the source brings what is not there. */
@@ -191,4 +205,20 @@ blockDeviceSuite('RowanDisk, read-only', () => rowanDisk({ settings: { readOnly:
 blockDeviceSuite('RowanDisk, behind a late device', () =>
   rowanDisk({ prepare: missAll, wrap: disk => new LateDisk(disk) })
 )
+blockDeviceSuite('a plain file', async () => {
+  const { folder, remove } = temporaryFolder()
+  const content = new TestImage(300_000).expected(0, new Uint8Array(300_000))
+  const path = join(folder, 'disk')
+  writeFileSync(path, content)
+  const device = new FileDevice(path)
+  const close = async () => {
+    device.close()
+    remove()
+  }
+  return { device, content, close }
+})
+blockDeviceSuite('memory that tells its holes', async () => {
+  const content = new TestImage(300_000).expected(0, new Uint8Array(300_000))
+  return { device: new MemoryDevice(content), content }
+})
 blockDeviceSuite('RowanDisk over the real store', rowanDiskOnStore)

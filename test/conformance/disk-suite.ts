@@ -8,6 +8,8 @@ export interface MadeDevice {
   device: BlockDevice
   /** What the device holds at first, all of it. */
   content: Uint8Array
+  /** What it fetches has no place to stay. */
+  keepsNothing?: boolean
   /** The device, closed and opened again. */
   reopen?: () => Promise<BlockDevice>
   close?: () => Promise<void>
@@ -123,6 +125,55 @@ export function blockDeviceSuite(name: string, make: () => Promise<MadeDevice>):
       }
       await check()
       await write(8200, 100, 7)
+      await check()
+    })
+
+    /** Goes through the whole disk, a few extents at a time; every claim is checked against the model. */
+    const checkExtents = (offset = 0, end = device.sizeBytes, maxExtents = 3) => {
+      for (let at = offset; at < end; ) {
+        const found = device.extents(at, end - at, maxExtents)
+        expect(found.length).toBeGreaterThan(0)
+        expect(found.length).toBeLessThanOrEqual(maxExtents)
+        for (const { lengthBytes, isZero, isHole } of found) {
+          expect(lengthBytes).toBeGreaterThan(0)
+          if (isHole) expect(isZero).toBe(true)
+          if (isZero) expect(model.subarray(at, at + lengthBytes).every(byte => byte === 0)).toBe(true)
+          at += lengthBytes
+        }
+        expect(at).toBeLessThanOrEqual(end)
+        const kinds = found.map(({ isHole, isZero, isLocal }) => `${isHole} ${isZero} ${isLocal}`)
+        expect(kinds.every((kind, index) => kind !== kinds[index - 1])).toBe(true)
+      }
+    }
+
+    test('tells what it is made of, and never calls zero what is not', () => {
+      checkExtents()
+      checkExtents(0, device.sizeBytes, 1)
+      checkExtents(511, 70_001, 1000)
+      expect(device.extents(device.sizeBytes, 0, 10)).toEqual([])
+      expect(device.extents(device.sizeBytes - 1, 1, 10)).toMatchObject([{ lengthBytes: 1 }])
+      expect(() => device.extents(device.sizeBytes - 1, 2, 10)).toThrow(outOfRange)
+    })
+
+    test('brings ahead any range, after which all of it is here', async () => {
+      await device.cache(70_000, 100_000)
+      if (made.keepsNothing !== true) {
+        for (const { isLocal } of device.extents(70_000, 100_000, 1000)) expect(isLocal).toBe(true)
+      }
+      await device.cache(device.sizeBytes, 0)
+      await expect(async () => device.cache(device.sizeBytes - 1, 2)).rejects.toThrow(outOfRange)
+      await check()
+    })
+
+    test('zeros fast, or says at once that it cannot and leaves all as it was', async () => {
+      if (device.readOnly) return
+      await write(50_000, 3000, 3)
+      try {
+        await device.writeZeroes(50_200, 2000, { fast: true })
+        model.fill(0, 50_200, 52_200)
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'NOT_FAST' })
+      }
       await check()
     })
 

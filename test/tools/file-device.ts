@@ -5,7 +5,7 @@
  */
 import { closeSync, fdatasync, fdatasyncSync, fstatSync, openSync, readSync, writeSync } from 'node:fs'
 import { promisify } from 'node:util'
-import type { BlockDevice } from '../../src/disk/block-device.ts'
+import type { BlockDevice, Extent, ZeroOptions } from '../../src/disk/block-device.ts'
 import { RowanError } from '../../src/errors.ts'
 
 const ZEROS = new Uint8Array(1024 * 1024)
@@ -45,12 +45,22 @@ export class FileDevice implements BlockDevice {
     this.writeZeroes(offset, lengthBytes, options)
   }
 
-  writeZeroes(offset: number, lengthBytes: number, options?: { fua?: boolean; noHole?: boolean }): void {
+  writeZeroes(offset: number, lengthBytes: number, options?: ZeroOptions): void {
     this.#check(offset, lengthBytes, true)
+    if (options?.fast === true) throw new RowanError('NOT_FAST', 'a file is filled with zeros byte by byte')
     for (let done = 0; done < lengthBytes; done += ZEROS.length) {
       this.#put(offset + done, ZEROS.subarray(0, Math.min(ZEROS.length, lengthBytes - done)))
     }
     if (options?.fua === true) fdatasyncSync(this.#file)
+  }
+
+  extents(offset: number, lengthBytes: number): Extent[] {
+    this.#check(offset, lengthBytes, false)
+    return lengthBytes === 0 ? [] : [{ lengthBytes, isHole: false, isZero: false, isLocal: true }]
+  }
+
+  cache(offset: number, lengthBytes: number): void {
+    this.#check(offset, lengthBytes, false)
   }
 
   close(): void {

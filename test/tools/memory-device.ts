@@ -4,17 +4,19 @@
  * In the manner of nbdkit's delay and error filters: `hold` makes every request wait for `release`, in whatever order
  * the test likes; `fail` lets requests of a kind throw.
  */
-import type { BlockDevice } from '../../src/disk/block-device.ts'
+import type { BlockDevice, Extent, ZeroOptions } from '../../src/disk/block-device.ts'
 import { RowanError } from '../../src/errors.ts'
 
-export type Operation = 'read' | 'write' | 'flush' | 'trim' | 'writeZeroes'
+export type Operation = 'read' | 'write' | 'flush' | 'trim' | 'writeZeroes' | 'cache'
 
 export interface Call {
   operation: Operation
   offset: number
   length: number
-  options: { fua?: boolean; noHole?: boolean } | undefined
+  options: ZeroOptions | undefined
 }
+
+const SECTOR_BYTES = 512
 
 interface Held extends Call {
   release: () => void
@@ -31,6 +33,11 @@ export class MemoryDevice implements BlockDevice {
   hold: (call: Call) => boolean = () => false
   /** Fails what it returns an error for, at once or, if held, later. */
   fail: (call: Call) => Error | undefined = () => undefined
+
+  /** Whether writing zeros is quick. */
+  zeroesFast = true
+  /** Whether the sector at an offset is here. */
+  isLocal: (offset: number) => boolean = () => true
 
   constructor(content: number | Uint8Array, options: { readOnly?: boolean } = {}) {
     this.bytes = typeof content === 'number' ? Buffer.alloc(content) : Buffer.from(content)
@@ -63,10 +70,33 @@ export class MemoryDevice implements BlockDevice {
     })
   }
 
-  writeZeroes(offset: number, length: number, options?: { fua?: boolean; noHole?: boolean }): void | Promise<void> {
+  writeZeroes(offset: number, length: number, options?: ZeroOptions): void | Promise<void> {
+    if (options?.fast === true && !this.zeroesFast) throw new RowanError('NOT_FAST', 'so the test wishes')
     return this.#do({ operation: 'writeZeroes', offset, length, options }, () => {
       this.bytes.fill(0, offset, offset + length)
     })
+  }
+
+  /** By looking: a sector of zeros is a hole. */
+  extents(offset: number, lengthBytes: number, maxExtents: number): Extent[] {
+    if (offset + lengthBytes > this.sizeBytes) throw new RowanError('OUT_OF_RANGE', 'past the end of the disk')
+    const found: Extent[] = []
+    const end = offset + lengthBytes
+    for (let at = offset; at < end; ) {
+      const sectorEnd = Math.min(end, (Math.floor(at / SECTOR_BYTES) + 1) * SECTOR_BYTES)
+      const isZero = this.bytes.subarray(at, sectorEnd).every(byte => byte === 0)
+      const isLocal = this.isLocal(at)
+      const last = found.at(-1)
+      if (last?.isZero === isZero && last.isLocal === isLocal) last.lengthBytes += sectorEnd - at
+      else if (found.length === maxExtents) break
+      else found.push({ lengthBytes: sectorEnd - at, isHole: isZero, isZero, isLocal })
+      at = sectorEnd
+    }
+    return found
+  }
+
+  cache(offset: number, length: number): void | Promise<void> {
+    return this.#do({ operation: 'cache', offset, length, options: undefined }, () => undefined)
   }
 
   /** Lets everything go that waits. */

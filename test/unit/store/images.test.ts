@@ -312,6 +312,7 @@ test('a block that cannot be read any more is forgotten when it is checked again
   expect(image.locate(1)).toBe(1)
   await truncate(join(folder, 'pool', '00000.seg'), BLOCK_SIZE_BYTES)
   expect([image.recheck(0), image.recheck(1), image.recheck(4)]).toEqual([true, false, true])
+  expect([image.peek(0), image.peek(1)]).toEqual([0, ABSENT])
   expect([image.locate(0), image.locate(1)]).toEqual([0, ABSENT])
   // Its slot was dropped, so that it can come again.
   expect(pool.find(hashOf(1))).toBe(-1)
@@ -341,6 +342,9 @@ test('after a crash a block is hashed when it is first located, and absent when 
   const image = (await again.images.open(SMALL.id))!
   expect(image.local.blocks).toBe(4)
   expect(image.haveBitmap(0)?.[0]).toBe(0b1011)
+  // A peek takes the table's word, and hashes nothing.
+  expect([image.peek(0), image.peek(1), image.peek(2)]).toEqual([0, 1, ZERO])
+  expect(again.pool.isSuspect(1)).toBe(true)
   expect(image.locate(1)).toBe(1)
   expect(again.pool.isSuspect(1)).toBe(false)
   expect(again.pool.isSuspect(2)).toBe(true)

@@ -19,6 +19,8 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
   readonly unreadable = new Set<number>()
   /** What was asked for, in order. */
   readonly wanted: number[] = []
+  /** How urgently, in order. */
+  readonly priorities: string[] = []
   /** When set, `want` answers with bytes: the pool cannot keep the block. */
   poolIsFull = false
   /** How often a block that came is gone again before it is read. */
@@ -57,6 +59,10 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
     return block
   }
 
+  peek(block: number): number {
+    return this.locate(block)
+  }
+
   recheck(block: number): boolean {
     if (!this.unreadable.has(block)) return true
     this.missing.add(block)
@@ -76,10 +82,11 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
   async want(
     _image: string,
     block: number,
-    _priority: string,
+    priority: string,
     options?: { signal?: AbortSignal }
   ): Promise<ObtainedBlock> {
     this.wanted.push(block)
+    this.priorities.push(priority)
     if (this.held) {
       await new Promise<void>((resolve, reject) => {
         this.#waiting.push({ block, come: resolve })
