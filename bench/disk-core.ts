@@ -35,6 +35,7 @@ const disk = await RowanDisk.open(
       }
     },
     source: { want: () => Promise.reject(new Error('all blocks are here')) },
+    touches: { touched: () => undefined },
     clock: { monotonicMs: () => performance.now() },
     log: { debug: () => {}, info: () => {}, warn: console.warn },
     bootId: 'bench'

@@ -50,6 +50,10 @@ export const ERRORS = {
     meaning: 'The bytes of a block do not have its hash.',
     advice: 'Nothing: the peer that sent it is dropped and another is asked.'
   },
+  PROFILE_INVALID: {
+    meaning: 'A boot profile is malformed, beyond its bounds, or names blocks that the image does not have.',
+    advice: 'Nothing: it is passed over, for profiles are only advice.'
+  },
   // Store
   HOME_IN_USE: { meaning: 'Another daemon uses this home.', advice: 'Stop it, or choose another folder with --home.' },
   HOME_UNUSABLE: {

@@ -15,6 +15,7 @@ import type { BlockSource, ObtainedBlock } from '../store/block-source.ts'
 
 import { ZERO } from '../store/local-image.ts'
 
+import { FirstTouches, type TouchSink } from './first-touches.ts'
 import { WaitMeter } from './wait-meter.ts'
 
 /** What is needed of an image (store's LocalImage): where its blocks are. */
@@ -44,18 +45,23 @@ export class ImageReader {
   readonly #source: BlockSource
   readonly #stopping = new AbortController()
   readonly #wanted = new Map<number, Promise<ObtainedBlock>>()
+  readonly #touches: FirstTouches | undefined
   #fetchedBlocks = 0
 
   constructor(components: {
     image: BaseImage
     pool: SlotReader
     source: BlockSource
+    /** Hears of the first touch of each block. */
+    touches?: TouchSink | undefined
     clock: Pick<Clock, 'monotonicMs'>
   }) {
     this.#image = components.image
     this.#pool = components.pool
     this.#source = components.source
     this.waits = new WaitMeter(components.clock)
+    const { image, touches, clock } = components
+    if (touches !== undefined) this.#touches = new FirstTouches(image.root.sizeBytes, touches, clock)
   }
 
   /** Blocks that a read asked the source for and got. */
@@ -77,6 +83,7 @@ export class ImageReader {
       const count = Math.min(BLOCK_SIZE_BYTES - inBlock, end - at)
       const partOffset = targetOffset + (at - offset)
       const part = count === target.length ? target : target.subarray(partOffset, partOffset + count)
+      this.#touches?.note(block)
       if (!this.#readLocal(block, inBlock, part)) pending.push(this.#readMissing(block, inBlock, part))
       at += count
     }

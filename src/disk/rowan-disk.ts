@@ -21,6 +21,7 @@ import { RowanError } from '../errors.ts'
 import type { BlockSource } from '../store/block-source.ts'
 import type { BlockDevice, Extent, ZeroOptions } from './block-device.ts'
 import { diskExtents } from './disk-extents.ts'
+import type { TouchSink } from './first-touches.ts'
 import { type BaseImage, ImageReader, type SlotReader } from './image-reader.ts'
 import { Layer, type LayerLimits } from './layer.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
@@ -32,6 +33,8 @@ export interface RowanDiskComponents {
   image: BaseImage
   pool: SlotReader
   source: BlockSource
+  /** Hears of the first touch of each block of the image. */
+  touches?: TouchSink
   clock: Pick<Clock, 'monotonicMs'>
   log: Log
   /** /proc/sys/kernel/random/boot_id */

@@ -8,6 +8,7 @@ import type { ApplianceRef } from '../image/names.ts'
 import type { BlockSource } from '../store/block-source.ts'
 import type { LocalImage } from '../store/images.ts'
 import type { Pool } from '../store/pool.ts'
+import type { ProfileKeeper } from './boot-watch.ts'
 
 export interface MachineComponents {
   appliances: {
@@ -24,6 +25,7 @@ export interface MachineComponents {
   }
   images: { open(id: string): Promise<LocalImage | undefined> }
   pool: Pick<Pool, 'readSync'>
+  profiles: ProfileKeeper
   swarm: BlockSource & {
     /** The image, its root and upper index nodes fetched and verified if they are not here. */
     openImage(id: string, hints: ReplicaRecord[], options: { signal?: AbortSignal }): Promise<LocalImage>

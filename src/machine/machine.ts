@@ -8,13 +8,14 @@ import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { RowanError } from '../errors.ts'
 import type { LocalImage } from '../store/images.ts'
+import { BootWatch } from './boot-watch.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, writeDescription } from './description.ts'
 import { machineSocket } from './machine-socket.ts'
 import { addStats, type MachineStats, noStats, readStats, writeStats } from './machine-stats.ts'
 import { type DiskReport, ServedDisk } from './served-disk.ts'
 
-type Components = Pick<MachineComponents, 'swarm' | 'pool' | 'directory' | 'images' | 'clock' | 'log'>
+type Components = Pick<MachineComponents, 'swarm' | 'pool' | 'profiles' | 'directory' | 'images' | 'clock' | 'log'>
 
 export class Machine {
   readonly folder: string
@@ -23,6 +24,7 @@ export class Machine {
   #description: MachineDescription
   #image: LocalImage | undefined
   #disk: ServedDisk | undefined
+  #boot: BootWatch | undefined
   /** Of all sessions before this one. */
   #earlier: MachineStats
   /** What the swarm had transferred of the image when the disk was opened. */
@@ -69,11 +71,12 @@ export class Machine {
     }
     const { hasLayer } = this.#description
     if (!hasLayer) rmSync(this.layersFolder, { recursive: true, force: true })
-    const { swarm, pool, clock, log } = this.#components
+    const { swarm, pool, profiles, clock, log } = this.#components
     this.#transferredBefore = { ...swarm.transfers(image.id) }
+    const touches = new BootWatch(image, { profiles, clock, log }, { isFresh: !hasLayer })
     const { socketPath } = this
     const disk = await ServedDisk.open(
-      { image, pool, source: swarm, clock, log, bootId: this.#settings.bootId },
+      { image, pool, source: swarm, touches, clock, log, bootId: this.#settings.bootId },
       {
         disk: { folder: this.layersFolder, machine: id, readOnly, create: !hasLayer && !readOnly },
         ...{ socketPath, name, description: `${appliance}@${version}` }
@@ -89,6 +92,7 @@ export class Machine {
     }
     this.#image = image
     this.#disk = disk
+    this.#boot = touches
     this.announce()
   }
 
@@ -100,6 +104,8 @@ export class Machine {
    */
   async close(options: { stayAttached: boolean }): Promise<void> {
     const disk = this.#disk
+    const boot = this.#boot
+    this.#boot = undefined
     let last = await disk?.report()
     try {
       last = await disk?.close()
@@ -108,6 +114,7 @@ export class Machine {
       this.#disk = undefined
       this.#transferredBefore = noStats().fetched
       await this.saveStats()
+      await boot?.end()
       if (!options.stayAttached) await this.#describe({ attached: false })
     }
   }
@@ -118,6 +125,13 @@ export class Machine {
     this.#announcedComplete = image.complete
     this.#image = image
     this.#components.directory.announceReplica(image.id, this.#description.appliance, image.complete)
+  }
+
+  /** To be called now and then while the disk is open. */
+  async tend(): Promise<void> {
+    this.announce()
+    await this.saveStats()
+    await this.#boot?.tend()
   }
 
   /** NBD connections to its disk. */

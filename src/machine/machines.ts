@@ -332,9 +332,7 @@ export class Machines {
   #keepHouse(): void {
     this.#timer = this.#components.clock.after(HOUSEKEEPING_MS, () => {
       for (const { machine } of this.#entries.values()) {
-        if (machine?.disk === undefined) continue
-        void machine.saveStats()
-        machine.announce()
+        if (machine?.disk !== undefined) void machine.tend()
       }
       this.#keepHouse()
     })

@@ -20,6 +20,7 @@ import { Replication } from '../release/replication.ts'
 import { Catalog } from '../store/catalog.ts'
 import { Images } from '../store/images.ts'
 import { Pool } from '../store/pool.ts'
+import { Profiles } from '../store/profiles.ts'
 import { Swarm } from '../swarm/swarm.ts'
 import { commands } from './commands.ts'
 import { ControlServer } from './control-server.ts'
@@ -91,6 +92,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   started.add('the pool', () => pool.close())
   const images = new Images({ catalog, pool, log })
   started.add('the images', () => images.close())
+  const profiles = await Profiles.open(catalog)
   const memory = await ApplianceMemory.open({ catalog, log })
   const quota = new QuotaKeeper({ pool, images, memory, clock, log })
   started.add('the eviction', () => quota.stop())
@@ -153,7 +155,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const replication = await Replication.open({ catalog, swarm, pool, directory, clock, log })
   const bootId = readBootId()
   const machines = new Machines(
-    { appliances, swarm, images, pool, directory, clock, random, log },
+    { appliances, swarm, images, pool, profiles, directory, clock, random, log },
     { folder: home.machines, socketFolder: home.nbdSockets, bootId }
   )
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { RowanError } from '../../src/errors.ts'
+import { decodeProfile, encodeProfile, MAX_PROFILE_ENTRIES } from '../../src/image/boot-profile.ts'
 import { sha256 } from '../../src/image/hash.ts'
 import { decodeImageRoot, encodeImageRoot, makeImageRoot } from '../../src/image/image-root.ts'
 import { decodeIndexNode, encodeIndexNode } from '../../src/image/index-node.ts'
@@ -132,5 +133,23 @@ test('any text is an appliance, or APPLIANCE_REF_INVALID', () => {
       accepts(() => parseApplianceRef(text), 'APPLIANCE_REF_INVALID')
     }),
     { numRuns: 20_000, seed: SEED }
+  )
+})
+
+test('a damaged boot profile is refused with PROFILE_INVALID, or is in bounds and in its one encoding', () => {
+  const valid = encodeProfile(
+    Array.from({ length: 60 }, (_, index) => ({ block: (index * 37) % 1000, atMs: index * 40 }))
+  )
+  fc.assert(
+    fc.property(fc.oneof(damaged(valid), damaged(Uint8Array.of(1, 0))), bytes => {
+      accepts(() => {
+        const profile = decodeProfile(bytes, 1000)
+        expect(profile.length).toBeLessThanOrEqual(MAX_PROFILE_ENTRIES)
+        expect(new Set(profile.map(({ block }) => block)).size).toBe(profile.length)
+        expect(profile.every(({ block }) => block >= 0 && block < 1000)).toBe(true)
+        expect(Buffer.from(encodeProfile(profile))).toEqual(Buffer.from(bytes))
+      }, 'PROFILE_INVALID')
+    }),
+    { seed: SEED, numRuns: 5000 }
   )
 })

@@ -38,6 +38,28 @@ const expected = (offset: number, length: number) => image.expected(offset, new 
 const settle = () => new Promise(resolve => setImmediate(resolve))
 
 describe('RowanDisk: reads', () => {
+  test('the first touch of each block of the image is told, local or not, and nothing else', async () => {
+    const touched: [number, number][] = []
+    parts = { ...parts, ...{ touches: { touched: (block: number, ms: number) => touched.push([block, ms]) } } }
+    parts.clock.ms = 500
+    const disk = await openDisk()
+    image.missing.add(2)
+    parts.clock.ms = 510
+    disk.read(BLOCK_SIZE_BYTES, new Uint8Array(10))
+    parts.clock.ms = 530
+    await disk.read(BLOCK_SIZE_BYTES, new Uint8Array(BLOCK_SIZE_BYTES + 1))
+    disk.read(BLOCK_SIZE_BYTES, new Uint8Array(3 * BLOCK_SIZE_BYTES))
+    expect(touched).toEqual([
+      [1, 10],
+      [2, 30],
+      [3, 30]
+    ])
+    // What the guest wrote itself is not the image's.
+    disk.write(0, new Uint8Array(4096))
+    disk.read(0, new Uint8Array(4096))
+    expect(touched).toHaveLength(3)
+  })
+
   test('what is here is read at once', async () => {
     const disk = await openDisk()
     image.zeros.add(1)

@@ -80,6 +80,17 @@ describe('a new machine', () => {
     })
   })
 
+  test('records what its guest touches first, for the next boot of the image', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    for (let block = 0; block < BLOCKS; block++) await read('m', ((block * 7) % BLOCKS) * BLOCK_SIZE_BYTES, 512)
+    expect(peer.profiles.choose(world.releases.v1.id, BLOCKS)).toBeUndefined()
+    await peer.machines.detach('m')
+    const { profile } = peer.profiles.choose(world.releases.v1.id, BLOCKS)!
+    const order = Array.from({ length: BLOCKS }, (_, index) => (index * 7) % BLOCKS)
+    // Block 3 is all zero.
+    expect(profile.map(({ block }) => block)).toEqual(order.filter(block => block !== 3))
+  })
+
   test('announces its peer as a partial replica, and as a whole one when it is', async () => {
     await peer.machines.attach({ name: 'm', ref: 'grid' })
     expect(world.announced).toEqual([{ image: world.releases.v1.id, appliance: GRID, complete: false }])

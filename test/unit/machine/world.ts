@@ -18,10 +18,11 @@ import { lineLog, systemClock, systemRandom } from '../../../src/node/system.ts'
 import { Catalog } from '../../../src/store/catalog.ts'
 import { Images, type LocalImage } from '../../../src/store/images.ts'
 import { Pool } from '../../../src/store/pool.ts'
+import { Profiles } from '../../../src/store/profiles.ts'
 
 export const PUBLISHER = '12D3KooWGRUVh7V7vPBrNLBLoCbcxhFpqNRk8p8d7LJhYfMXRmQM'
 export const GRID = `${PUBLISHER}/grid`
-export const BLOCKS = 8
+export const BLOCKS = 24
 const BOOT_ID = 'boot-1'
 
 /** A disk of which every block is full of one number, block 3 of zeros. */
@@ -81,13 +82,13 @@ export class Peer {
   readonly machines: Machines
   readonly log: string[]
   readonly #socketFolder: string
-  readonly #store: { catalog: Catalog; pool: Pool; images: Images }
+  readonly #store: { catalog: Catalog; pool: Pool; images: Images; profiles: Profiles }
 
   private constructor(
     machines: Machines,
     socketFolder: string,
     log: string[],
-    store: { catalog: Catalog; pool: Pool; images: Images }
+    store: { catalog: Catalog; pool: Pool; images: Images; profiles: Profiles }
   ) {
     this.machines = machines
     this.#socketFolder = socketFolder
@@ -102,6 +103,7 @@ export class Peer {
     const catalog = await Catalog.open(join(home, 'catalog'))
     const pool = await Pool.open({ directory: join(home, 'pool'), catalog, log }, { quotaBytes: 2 ** 30 })
     const images = new Images({ catalog, pool, log })
+    const profiles = await Profiles.open(catalog)
     const socketFolder = join(home, 'nbd')
     await mkdir(socketFolder, { recursive: true, mode: 0o700 })
     const machines = new Machines(
@@ -109,6 +111,7 @@ export class Peer {
         appliances: appliancesOf(world),
         images,
         pool,
+        profiles,
         swarm: swarmOf(world, images, pool),
         directory: {
           announceReplica: (image, appliance, complete) => world.announced.push({ image, appliance, complete }),
@@ -123,7 +126,11 @@ export class Peer {
       { folder: join(home, 'machines'), socketFolder, bootId: options.bootId ?? BOOT_ID }
     )
     await machines.restore()
-    return new Peer(machines, socketFolder, lines, { catalog, pool, images })
+    return new Peer(machines, socketFolder, lines, { catalog, pool, images, profiles })
+  }
+
+  get profiles(): Profiles {
+    return this.#store.profiles
   }
 
   /** Where a machine's disk is served while it is. */
