@@ -1,0 +1,250 @@
+/**
+ * When a version of an appliance may go: a pure policy, without clock, dice or network.
+ *
+ * A version goes when it was seen unused in every poll for a window of max(grace, 2 × the running TTL), and nothing else
+ * keeps it. A poll asks the holders of the release and replicas of its image (directory/sharer-count.ts); each of them is
+ * a witness with a tenure, the time for which it has answered for this release without a gap. A poll is *clean* when no
+ * witness knows of a use, and a majority of the holders answered with a tenure of the window or more. Any other poll,
+ * also one that failed, ends the run of clean ones. That the grace is counted from publishing and from the last use
+ * follows from this: no run is older than the one or the other. Only the time since no channel points at the version is
+ * counted apart.
+ *
+ * Four things are less obvious.
+ *
+ * **Claims.** Holders leave, and take with them what they were told; a machine that is switched off tells nobody again. So
+ * the policy remembers what it was ever told: until when the longest use runs. When nobody speaks of it any more before
+ * that is over, it was given back or it was forgotten. Given back it was only if a majority of the holders have a tenure
+ * as long as the claim's age, which is counted from the last poll before it was first told: so they were there when the
+ * lease was put, and now know better. It is not enough that they were there when it was *last* told, for then those who
+ * never heard of it outnumber those who knew, once these have left one by one. A witness tells the longest use that it
+ * knows and hides the others behind it, so a claim does not replace older and shorter ones; they stand beside it with
+ * their own age, until they run out. A claim that is not given back counts like a use that is told. In a network whose holders stay, this costs nothing; where they come and go, a version
+ * may stay for as long as a lease could still be out that everybody has forgotten.
+ *
+ * **The circle.** Who loses the network finds fewer and fewer holders, in the end only itself, and has a majority of
+ * those. So a majority is of the most holders that were found in the last CIRCLE_MEMORY_MS, and by half as many in each
+ * such time after.
+ *
+ * **Time.** Only time that this peer has watched is counted, from a clock that cannot jump. What a pause may have been
+ * (a restart, a sleep) makes claims older and never shorter, and ends the run if it may have been longer than MAX_GAP_MS.
+ *
+ * **Liars** can keep a version for longer, each for MAX_CLAIM_MS after it was last heard; the publisher may overrule them.
+ * To have one removed that is in use, they must be a majority of the holders, or all that ever knew of the use.
+ */
+
+import { MAX_KEEP_TTL_MS } from '../directory/limits.ts'
+
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
+
+/** Holders forget their tenure after an hour of silence, so a run of polls does not outlive one either. */
+export const MAX_GAP_MS = HOUR_MS
+/** No lease holds for longer, whoever tells it. */
+export const MAX_CLAIM_MS = MAX_KEEP_TTL_MS
+/** Claims that are remembered of one version; beyond that two become one that protects at least as much. */
+export const MAX_CLAIMS = 32
+/** How long the largest circle of holders is remembered; then half of it, and so on. */
+export const CIRCLE_MEMORY_MS = 30 * DAY_MS
+/** What answers of one poll may differ by without being another lease. */
+const MAX_SLACK_MS = 60_000
+
+export interface CollectionSettings {
+  graceMs: number
+  runningTtlMs: number
+}
+
+export interface PollWitness {
+  peer: string
+  role: 'holder' | 'replica'
+  tenureMs: number
+  /** How long the longest use that it knows of still runs; 0 if it knows none. */
+  inUseForMs: number
+}
+
+export interface Poll {
+  /** All holders that were found, whether they answered or not. */
+  holdersAsked: number
+  /** Those that answered. */
+  witnesses: readonly PollWitness[]
+}
+
+export interface Observation {
+  /** Null when it failed. */
+  poll: Poll | null
+  /** Since the observation before, while this peer was watching; 0 for the first, and after a pause. */
+  elapsedMs: number
+  /** A channel pointed at the version at any time since, or a rollout left some peers on it. */
+  pointedAt: boolean
+}
+
+/** A use that was told. Of two claims the older one is the shorter. */
+export interface Claim {
+  /** How long it still runs. */
+  leftMs: number
+  /** How long ago its lease may have been put. */
+  ageMs: number
+}
+
+/** How the last poll went, and if it was not clean, why. */
+export type PollOutcome =
+  | { kind: 'none' | 'failed' | 'clean' }
+  | { kind: 'in-use'; forMs: number }
+  | { kind: 'forgotten'; forMs: number }
+  | { kind: 'no-majority'; answered: number; needed: number }
+  | { kind: 'young'; tenureMs: number; neededMs: number }
+
+/** What is known of one version's use. Plain JSON. */
+export interface CollectionState {
+  /** From the first to the last clean poll of the run that is not over. */
+  unusedForMs: number
+  /** Clean polls in the run. */
+  polls: number
+  /** Since a poll found it in use, or took it for that; absent: never. */
+  sinceUseMs?: number
+  /** The oldest and shortest first. */
+  claims: Claim[]
+  /** Since a majority of the holders was last heard. */
+  unheardMs: number
+  circle: { holders: number; forMs: number }
+  /** Since it was first seen that no channel points at it; absent: when last seen, one did. */
+  supersededForMs?: number
+  last: PollOutcome
+}
+
+export function newCollectionState(): CollectionState {
+  return {
+    unusedForMs: 0,
+    polls: 0,
+    claims: [],
+    unheardMs: 0,
+    circle: { holders: 0, forMs: 0 },
+    last: { kind: 'none' }
+  }
+}
+
+/** For how long a version must be seen unused, and for how long the holders must have been there in each poll. */
+export function windowMs({ graceMs, runningTtlMs }: CollectionSettings): number {
+  return Math.max(graceMs, 2 * runningTtlMs)
+}
+
+/** How long the longest use that was told still runs; 0: none. */
+export function useLeftMs({ claims }: CollectionState): number {
+  return claims.at(-1)?.leftMs ?? 0
+}
+
+/** The state after one more observation. */
+export function observe(
+  before: CollectionState,
+  { poll, elapsedMs, pointedAt }: Observation,
+  settings: CollectionSettings
+): CollectionState {
+  const circle = circleAfter(before.circle, poll?.holdersAsked ?? 0, elapsedMs)
+  const needed = Math.floor(circle.holders / 2) + 1
+  const told = Math.min(MAX_CLAIM_MS, Math.max(0, ...(poll?.witnesses ?? []).map(({ inUseForMs }) => inUseForMs)))
+  const tenureMs = poll === null ? undefined : tenureOfMajority(poll, needed)
+  const unheardMs = before.unheardMs + elapsedMs
+  const claims = claimsAfter(before.claims, { told, tenureMs, elapsedMs, unheardMs }, slackMs(settings))
+  const last = outcomeOf(poll, { told, tenureMs, needed, leftMs: claims.at(-1)?.leftMs ?? 0 }, settings)
+  const inUse = last.kind === 'in-use' || claims.length > 0
+  const sinceUseMs = inUse ? 0 : before.sinceUseMs === undefined ? undefined : before.sinceUseMs + elapsedMs
+  const supersededMs = before.supersededForMs === undefined ? 0 : before.supersededForMs + elapsedMs
+  const goesOn = last.kind === 'clean' && before.polls > 0 && elapsedMs <= MAX_GAP_MS
+  return {
+    unusedForMs: goesOn ? before.unusedForMs + elapsedMs : 0,
+    polls: last.kind !== 'clean' ? 0 : goesOn ? before.polls + 1 : 1,
+    ...(sinceUseMs === undefined ? {} : { sinceUseMs }),
+    claims,
+    unheardMs: tenureMs === undefined ? unheardMs : 0,
+    circle,
+    ...(pointedAt ? {} : { supersededForMs: supersededMs }),
+    last
+  }
+}
+
+/**
+ * The state after a time in which this peer did not watch.
+ *
+ * @param pauseMs - the longest that it may have been; undefined: nobody knows
+ */
+export function paused(before: CollectionState, pauseMs: number | undefined): CollectionState {
+  const atMostMs = pauseMs === undefined || !(pauseMs >= 0) ? MAX_CLAIM_MS : Math.min(pauseMs, MAX_CLAIM_MS)
+  const claims = before.claims.map(({ leftMs, ageMs }) => ({ leftMs, ageMs: ageMs + atMostMs }))
+  const after = { ...before, claims, unheardMs: before.unheardMs + atMostMs }
+  return atMostMs <= MAX_GAP_MS ? after : { ...after, unusedForMs: 0, polls: 0 }
+}
+
+/** The tenure that so many holders have at least; undefined when fewer answered. */
+function tenureOfMajority({ witnesses }: Poll, needed: number): number | undefined {
+  const tenures = witnesses.filter(({ role }) => role === 'holder').map(witness => witness.tenureMs)
+  return tenures.sort((a, b) => b - a)[needed - 1]
+}
+
+function circleAfter(before: CollectionState['circle'], asked: number, elapsedMs: number): CollectionState['circle'] {
+  const forMs = before.forMs + elapsedMs
+  if (asked >= before.holders) return { holders: asked, forMs: 0 }
+  if (forMs <= CIRCLE_MEMORY_MS) return { holders: before.holders, forMs }
+  return { holders: Math.max(asked, Math.floor(before.holders / 2)), forMs: 0 }
+}
+
+function outcomeOf(
+  poll: Poll | null,
+  found: { told: number; tenureMs: number | undefined; needed: number; leftMs: number },
+  settings: CollectionSettings
+): PollOutcome {
+  const { told, tenureMs, needed, leftMs } = found
+  if (poll === null) return { kind: 'failed' }
+  if (told > 0) return { kind: 'in-use', forMs: told }
+  if (leftMs > 0) return { kind: 'forgotten', forMs: leftMs }
+  const answered = poll.witnesses.filter(({ role }) => role === 'holder').length
+  if (tenureMs === undefined) return { kind: 'no-majority', answered, needed }
+  const neededMs = windowMs(settings)
+  return tenureMs < neededMs ? { kind: 'young', tenureMs, neededMs } : { kind: 'clean' }
+}
+
+/**
+ * The claims after a poll: those that have run out are gone, those that were given back last as long as what is still
+ * told, and what is told for longer than any of them is a new one.
+ */
+function claimsAfter(
+  before: readonly Claim[],
+  found: { told: number; tenureMs: number | undefined; elapsedMs: number; unheardMs: number },
+  slack: number
+): Claim[] {
+  const { told, tenureMs = Number.NEGATIVE_INFINITY, elapsedMs, unheardMs } = found
+  const aged: Claim[] = []
+  for (const claim of before) {
+    const ageMs = claim.ageMs + elapsedMs
+    const leftMs = claim.leftMs - elapsedMs
+    // A holder's tenure began when the first poll reached it, not when this peer took down the answers.
+    const isKnownBetter = tenureMs >= ageMs - slack
+    const claimedMs = isKnownBetter ? Math.min(leftMs, told) : leftMs
+    // The older one of two of the same length is the harder to take back.
+    if (claimedMs > (aged.at(-1)?.leftMs ?? 0)) aged.push({ leftMs: claimedMs, ageMs })
+  }
+  const longest = aged.at(-1)
+  if (longest !== undefined && told > longest.leftMs && told - longest.leftMs <= slack) longest.leftMs = told
+  else if (told > (longest?.leftMs ?? 0)) aged.push({ leftMs: told, ageMs: unheardMs })
+  return merged(aged)
+}
+
+/** No more than MAX_CLAIMS: the two whose ends are the closest become one with the age of the older. */
+function merged(claims: Claim[]): Claim[] {
+  while (claims.length > MAX_CLAIMS) {
+    let closest = 0
+    for (let i = 1; i + 1 < claims.length; i++) {
+      if (gapAfter(claims, i) < gapAfter(claims, closest)) closest = i
+    }
+    const [older, younger] = [claims[closest]!, claims[closest + 1]!]
+    claims.splice(closest, 2, { leftMs: younger.leftMs, ageMs: older.ageMs })
+  }
+  return claims
+}
+
+function gapAfter(claims: readonly Claim[], i: number): number {
+  return claims[i + 1]!.leftMs - claims[i]!.leftMs
+}
+
+/** Less than the time between two polls, whatever the TTL. */
+function slackMs({ runningTtlMs }: CollectionSettings): number {
+  return Math.min(MAX_SLACK_MS, runningTtlMs / 6)
+}
