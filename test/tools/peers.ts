@@ -28,6 +28,8 @@ export interface PeerOptions {
   env?: NodeJS.ProcessEnv
   /** A program, and its arguments, that starts the daemon in its own place. */
   through?: string[]
+  /** Where it listens, also when it announces other addresses; false: nowhere. Default: a port of loopback. */
+  listen?: string | false
 }
 
 export interface CommandResult {
@@ -49,6 +51,7 @@ export class Peer {
   readonly #args: string[]
   readonly #env: NodeJS.ProcessEnv
   readonly #through: string[]
+  readonly #fixedListen: string | false | undefined
   #listen = LOOPBACK
   #process: RunningProcess | undefined
   #ready: UpResult | undefined
@@ -58,6 +61,7 @@ export class Peer {
     this.#args = args
     this.#env = { ...process.env, ...options.env }
     this.#through = options.through ?? []
+    this.#fixedListen = options.listen
   }
 
   /** Starts a peer and waits until it is ready. */
@@ -74,7 +78,8 @@ export class Peer {
 
   /** Starts the daemon, again under the same address if it ran before. */
   async up(): Promise<void> {
-    const up = ['up', '--json', '--home', this.home, '--listen', this.#listen, ...this.#args]
+    const listen = this.#fixedListen === false ? ['--no-listen'] : ['--listen', this.#fixedListen ?? this.#listen]
+    const up = ['up', '--json', '--home', this.home, ...listen, ...this.#args]
     const [file = ROWAN, ...args] = [...this.#through, ROWAN, ...up]
     const started = start(file, args, { name: `rowan up (${this.home})`, env: this.#env })
     this.#process = started

@@ -1,0 +1,79 @@
+/**
+ * The home line of the wan bench: one process of bench/tools/wanlink.mjs, whose pairs share one rate.
+ *
+ * The addresses that the peers announce stay the same from row to row, so a line of another kind takes the same ports.
+ */
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { type RunningProcess, start } from '../../test/tools/processes.ts'
+
+const WANLINK = join(import.meta.dirname, '../tools/wanlink.mjs')
+
+export interface LineKind {
+  rttMs: number
+  /** Towards the volunteer; 0 for no limit. */
+  downMbit: number
+  upMbit: number
+}
+
+/** No delay and no limit: for setting things up. */
+export const PERFECT: LineKind = { rttMs: 0, downMbit: 0, upMbit: 0 }
+
+export interface LineCount {
+  connections: number
+  downBytes: number
+  upBytes: number
+}
+
+/** A port of this host that carries to another one. */
+export interface Pair {
+  listenPort: number
+  toPort: number
+}
+
+export class Line {
+  readonly kind: LineKind
+  readonly #process: RunningProcess
+
+  private constructor(kind: LineKind, process: RunningProcess) {
+    this.kind = kind
+    this.#process = process
+  }
+
+  static async open(kind: LineKind, pairs: Pair[]): Promise<Line> {
+    const ends = pairs.flatMap(({ listenPort, toPort }) => [
+      ...['--listen', `127.0.0.1:${listenPort}`],
+      ...['--to', `127.0.0.1:${toPort}`]
+    ])
+    const rates = ['--rtt', kind.rttMs, '--down', kind.downMbit, '--up', kind.upMbit].map(String)
+    const process = start('node', [WANLINK, ...ends, ...rates], { name: 'wanlink' })
+    await process.waitForOutput(/^wanlink ready/m, { timeoutMs: 10_000 })
+    return new Line(kind, process)
+  }
+
+  /** What has crossed it since it was opened. */
+  async count(): Promise<LineCount> {
+    const before = this.#process.stdout.length
+    this.#process.kill('SIGUSR2')
+    while (!this.#process.stdout.slice(before).includes('\n')) {
+      if (this.#process.exit !== undefined) throw new Error(`the line is gone\n${this.#process.tail()}`)
+      await new Promise(resolve => setTimeout(resolve, 2))
+    }
+    return JSON.parse(this.#process.stdout.slice(before)) as LineCount
+  }
+
+  /** Every connection over it ends. */
+  async close(): Promise<void> {
+    await this.#process.stop('SIGKILL')
+  }
+}
+
+/** A port that nobody uses now. */
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  await new Promise(resolve => server.close(resolve))
+  if (address === null || typeof address === 'string') throw new Error('no port to be had')
+  return address.port
+}
