@@ -1,7 +1,7 @@
 /**
  * What a boot reads, and when, if its disk is here: recorded once, and what follows from it for a boot over a line.
  *
- * The guest boots from a machine of rowan's whose image is all in the pool; a device in between notes each read. From this come the
+ * The guest boots from a machine of rowan's whose image is all in the pool; each read is noted on the way. From this come the
  * floor (what even a perfect prefetch must wait), the bytes that the guest reads, and what a client without a guest replays.
  */
 import { readFileSync } from 'node:fs'
@@ -59,13 +59,13 @@ async function record(image: string): Promise<{ reads: TracedRead[]; wallSeconds
   const machine = await openLocalMachine({ clock: systemClock, log }, folder, image)
   const reads: TracedRead[] = []
   let openedMs = 0
-  const device = recorded(machine.disk, reads, () => performance.now() - openedMs)
+  recordReads(machine.disk, reads, () => performance.now() - openedMs)
   const socketPath = join(folder, 'nbd.sock')
   const exports = {
     list: () => ['disk'],
     open: () => {
       if (openedMs === 0) openedMs = performance.now()
-      return { device, name: 'disk', description: 'the recorded disk' }
+      return { device: machine.disk, name: 'disk', description: 'the recorded disk' }
     }
   }
   const server = new NbdServer({ exports, clock: systemClock, log }, { socketPath })
@@ -85,23 +85,17 @@ async function record(image: string): Promise<{ reads: TracedRead[]; wallSeconds
   }
 }
 
-function recorded(disk: BlockDevice, reads: TracedRead[], nowMs: () => number): BlockDevice {
-  return {
-    sizeBytes: disk.sizeBytes,
-    readOnly: disk.readOnly,
-    read(offset, target) {
-      const read = { startMs: nowMs(), endMs: 0, offset, length: target.length }
-      reads.push(read)
-      const pending = disk.read(offset, target)
+/** From now on, every read of the disk is noted. */
+function recordReads(disk: BlockDevice, reads: TracedRead[], nowMs: () => number): void {
+  const readDisk = disk.read.bind(disk)
+  disk.read = (offset, target) => {
+    const read = { startMs: nowMs(), endMs: 0, offset, length: target.length }
+    reads.push(read)
+    const pending = readDisk(offset, target)
+    read.endMs = nowMs()
+    return pending?.then(() => {
       read.endMs = nowMs()
-      return pending?.then(() => {
-        read.endMs = nowMs()
-      })
-    },
-    write: (offset, data, options) => disk.write(offset, data, options),
-    flush: () => disk.flush(),
-    trim: (offset, length, options) => disk.trim(offset, length, options),
-    writeZeroes: (offset, length, options) => disk.writeZeroes(offset, length, options)
+    })
   }
 }
 
