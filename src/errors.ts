@@ -207,6 +207,10 @@ export const ERRORS = {
     meaning: 'A machine’s description is damaged.',
     advice: 'Restore it from a copy, or remove the machine.'
   },
+  SNAPSHOT_UNKNOWN: {
+    meaning: 'The machine has no snapshot of this name.',
+    advice: 'See `rowan snapshots MACHINE`.'
+  },
   MACHINE_RUNNING: { meaning: 'The machine is in use.', advice: 'Stop its guest first.' },
   NETWORK_UNAVAILABLE: {
     meaning: 'The guest’s network cannot be had in the mode asked for.',

@@ -16,6 +16,8 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
+  read,
+  readdirSync,
   readSync,
   renameSync,
   rmSync,
@@ -23,17 +25,22 @@ import {
   write,
   writeSync
 } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { asRowanError, RowanError } from '../errors.ts'
 
 export interface LayerFile {
   readonly path: string
   readonly sizeBytes: number
+  /** What the file takes on the disk now; 0 where the system does not tell. */
+  readonly allocatedBytes: number
   /** Fills `length` bytes of `target` from `position`. STORE_IO, also where the file ends before. */
   readSync(target: Uint8Array, targetOffset: number, length: number, position: number): void
   /** DISK_FULL, STORE_IO. What was written before the error stays. */
   writeSync(source: Uint8Array, sourceOffset: number, length: number, position: number): void
-  /** The same off the main thread; the caller leaves `source` alone until it is done. */
+  /** `readSync` of all of `target`, off this thread. */
+  read(target: Uint8Array, position: number): Promise<void>
+  /** `writeSync` off this thread; the caller leaves `source` alone until it is done. */
   write(source: Uint8Array, position: number): Promise<void>
   /** fdatasync: all that was written before the call survives power loss when it is done. */
   sync(): Promise<void>
@@ -48,6 +55,12 @@ export interface LayerFiles {
   makeFolder(path: string): void
   /** Removes a folder and all in it; one that does not exist is no error. */
   removeFolder(path: string): void
+  /** Removes a file; one that does not exist is no error. */
+  remove(path: string): void
+  /** `removeFolder` off this thread: unlinking a large sparse file can take seconds. */
+  deleteFolder(path: string): Promise<void>
+  /** Names in a folder; none if there is no such folder. */
+  list(path: string): string[]
   rename(from: string, to: string): void
   /** What was made, renamed or removed in the folder survives power loss. */
   syncFolder(path: string): void
@@ -55,7 +68,11 @@ export interface LayerFiles {
   freeBytes(path: string): number
 }
 
+/** The unit of `blocks` in a stat, whatever the file system's own is (POSIX leaves it open; on Linux it is this). */
+const STAT_BLOCK_BYTES = 512
+
 const fdatasyncAsync = promisify(fdatasync)
+const readAsync = promisify(read)
 const writeAsync = promisify(write)
 
 export const systemFiles: LayerFiles = {
@@ -89,6 +106,19 @@ export const systemFiles: LayerFiles = {
   removeFolder(path) {
     guarded(path, 'remove', () => rmSync(path, { recursive: true, force: true }))
   },
+  remove(path) {
+    guarded(path, 'remove', () => rmSync(path, { force: true }))
+  },
+  async deleteFolder(path) {
+    try {
+      await rm(path, { recursive: true, force: true })
+    } catch (error) {
+      throw asRowanError(error, 'STORE_IO', `remove ${path}`)
+    }
+  },
+  list(path) {
+    return guarded(path, 'list', () => (existsSync(path) ? readdirSync(path) : []))
+  },
   rename(from, to) {
     guarded(from, 'rename', () => renameSync(from, to))
   },
@@ -119,6 +149,10 @@ class SystemFile implements LayerFile {
     this.#descriptor = descriptor
   }
 
+  get allocatedBytes(): number {
+    return guarded(this.path, 'look at', () => fstatSync(this.#descriptor).blocks * STAT_BLOCK_BYTES)
+  }
+
   readSync(target: Uint8Array, targetOffset: number, length: number, position: number): void {
     try {
       let done = 0
@@ -126,6 +160,19 @@ class SystemFile implements LayerFile {
         const got = readSync(this.#descriptor, target, targetOffset + done, length - done, position + done)
         if (got === 0) throw new RowanError('STORE_IO', `${this.path} ends at ${position + done}`)
         done += got
+      }
+    } catch (error) {
+      throw asRowanError(error, 'STORE_IO', `read ${this.path}`)
+    }
+  }
+
+  async read(target: Uint8Array, position: number): Promise<void> {
+    try {
+      let done = 0
+      while (done < target.length) {
+        const { bytesRead } = await readAsync(this.#descriptor, target, done, target.length - done, position + done)
+        if (bytesRead === 0) throw new RowanError('STORE_IO', `${this.path} ends at ${position + done}`)
+        done += bytesRead
       }
     } catch (error) {
       throw asRowanError(error, 'STORE_IO', `read ${this.path}`)

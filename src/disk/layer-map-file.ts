@@ -69,6 +69,26 @@ export class LayerMapFile {
     return mapFile
   }
 
+  /** Whether a page has a record; without one all its sectors are absent. */
+  hasPage(page: number): boolean {
+    return this.#isPresent(page)
+  }
+
+  /** The numbers of the pages that have a record, ascending. */
+  *pages(): Generator<number> {
+    for (const [index, word] of this.#presence.entries()) {
+      if (word === 0) continue
+      for (let bit = 0; bit < 32; bit++) if (((word >>> bit) & 1) === 1) yield index * 32 + bit
+    }
+  }
+
+  /** The words of a page that has a record. LAYER_CORRUPT, STORE_IO. */
+  readPage(page: number): Int32Array {
+    const bytes = Buffer.alloc(RECORD_BYTES)
+    this.#file.readSync(bytes, 0, RECORD_BYTES, this.#positionOf(page))
+    return this.#decodePage(page, bytes, 0)
+  }
+
   /** Puts every page that has a record into the map. */
   load(map: LayerMap): void {
     const bytes = Buffer.alloc(Math.min(MAX_RECORDS_PER_CALL, this.#pageCount) * RECORD_BYTES)

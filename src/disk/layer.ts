@@ -38,7 +38,15 @@ import { DiskReserve } from './disk-reserve.ts'
 import { type LayerFile, type LayerFiles, systemFiles } from './layer-files.ts'
 import { checkIdentity, checkSize, encodeIdentity, IDENTITY_BYTES, type LayerIdentity } from './layer-identity.ts'
 import { DEFAULT_LOG_AREA_RECORDS, LayerLog, type LogRecord } from './layer-log.ts'
-import { type FrozenPage, LayerMap, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, type SectorState } from './layer-map.ts'
+import {
+  type FrozenPage,
+  LayerMap,
+  SECTOR_ABSENT,
+  SECTOR_BYTES,
+  SECTOR_DATA,
+  SECTOR_ZERO,
+  type SectorState
+} from './layer-map.ts'
 import { LayerMapFile } from './layer-map-file.ts'
 
 export interface LayerComponents {
@@ -184,6 +192,16 @@ export class Layer {
   /** Why the layer takes no more writes, once an fdatasync failed. */
   get failure(): RowanError | undefined {
     return this.#failure
+  }
+
+  /** Whether nothing was ever written to it. */
+  get isEmpty(): boolean {
+    return this.map.allAre(SECTOR_ABSENT, 0, this.map.sectors)
+  }
+
+  /** It takes no more writes, as after an error of fdatasync: what it stands on may not be what is on the disk. */
+  fail(error: unknown): void {
+    if (this.#failure === undefined) this.#fail(error)
   }
 
   /** Whether a request may change the map now; if not, `makeRoom` first. */
@@ -395,6 +413,7 @@ function layerFailed(folder: string, error: unknown): RowanError {
   return new RowanError('LAYER_FAILED', `the layer ${folder} takes no more writes: ${message}`, { cause: error })
 }
 
-function identityPosition(sizeBytes: number): number {
+/** Where a data file has its identity: behind the last byte of the disk. */
+export function identityPosition(sizeBytes: number): number {
   return Math.ceil(sizeBytes / 4096) * 4096
 }

@@ -1,11 +1,12 @@
 /**
- * The disk of a machine: an image that nobody may change, under a layer that takes what the guest writes.
+ * The disk of a machine: an image that nobody may change, under layers of which the top one takes what the guest writes.
  *
- * A read is cut into runs of sectors that have one state in the layer's map: data is read from the layer, zero is
- * filled in, absent is the image's (image-reader.ts). Where all of it is here, nothing is awaited and, for a range
- * inside one run, nothing is allocated: one `pread` into the caller's buffer.
+ * A read is cut into runs of sectors that have one state in the top's map: data is read from it, zero is filled in,
+ * absent is asked of the merged map of the frozen layers (frozen-map.ts), and what is absent there too is the image's
+ * (image-reader.ts). Where all of it is here, nothing is awaited and, for a range inside one run, nothing is allocated:
+ * one `pread` into the caller's buffer.
  *
- * A write goes to the layer, whole sectors; nothing is copied up, and the bytes around it need not be here. Only a
+ * A write goes to the top, whole sectors; nothing is copied up, and the bytes around it need not be here. Only a
  * request that begins or ends inside a sector (a client that ignores the minimum block size, a disk whose size is no
  * multiple of 512) reads that sector first. If it has to wait for it, or for room in the layer's log, it holds its
  * sectors meanwhile, and later changes of them queue behind it (range-queue.ts).
@@ -13,21 +14,27 @@
  * `trim` and `writeZeroes` are the same here: sectors become zero in the map. Nothing is reserved (`noHole`) and no
  * space is given back, because Node has no fallocate.
  *
- * Owns: the layer, and the wants under way. Does not own the image, the pool or the source.
+ * A snapshot holds back changes for the moment of the switch (machine-layers.ts); reads go on.
+ *
+ * Owns: the machine's layers, and the wants under way. Does not own the image, the pool or the source.
  */
-import { dirname, join } from 'node:path'
 import type { Clock, Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import type { BlockSource } from '../store/block-source.ts'
 import type { BlockDevice, Extent, ZeroOptions } from './block-device.ts'
+import type { Snapshot } from './chain.ts'
 import { diskExtents } from './disk-extents.ts'
 import type { TouchSink } from './first-touches.ts'
 import { type BaseImage, ImageReader, type SlotReader } from './image-reader.ts'
-import { Layer, type LayerLimits } from './layer.ts'
+import type { Layer, LayerLimits } from './layer.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
-import { SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, type SectorState } from './layer-map.ts'
+import { SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO } from './layer-map.ts'
+import type { LayerStack } from './layer-stack.ts'
+import { MachineLayers } from './machine-layers.ts'
 import { RangeQueue } from './range-queue.ts'
 import { ReadAhead } from './read-ahead.ts'
+import { readBelow } from './read-below.ts'
+import { StackStates } from './stack-states.ts'
 
 export interface RowanDiskComponents {
   image: BaseImage
@@ -54,6 +61,7 @@ export interface RowanDiskSettings {
    */
   create?: boolean
   limits?: LayerLimits
+  maxUnsavedLayers?: number
 }
 
 /** Since the disk was opened. */
@@ -65,7 +73,8 @@ export interface DiskStats {
   writtenBytes: number
 }
 
-export const FIRST_LAYER = '0001'
+/** What one call for extents looks at where layers are frozen: 256 pages of their map, a few ms if none is in memory. */
+const MAX_FROZEN_EXTENT_BYTES = 2 * 1024 ** 3
 
 export class RowanDisk implements BlockDevice {
   readonly sizeBytes: number
@@ -73,41 +82,45 @@ export class RowanDisk implements BlockDevice {
   readonly #image: BaseImage
   readonly #base: ImageReader
   readonly #ahead: ReadAhead
-  readonly #layer: Layer | undefined
+  /** Undefined for a read-only machine that was never written to. */
+  readonly layers: MachineLayers | undefined
+  readonly #stack: LayerStack | undefined
+  readonly #states: StackStates | undefined
   readonly #changes = new RangeQueue()
   #writtenBytes = 0
   /** For the promises of the next read that has any. */
   #unusedList: Promise<void>[] = []
   #closing: Promise<void> | undefined
 
-  private constructor(components: RowanDiskComponents, readOnly: boolean, layer: Layer | undefined) {
+  private constructor(components: RowanDiskComponents, readOnly: boolean, layers: MachineLayers | undefined) {
     const { image, source } = components
     this.sizeBytes = image.root.sizeBytes
     this.readOnly = readOnly
     this.#image = image
+    this.layers = layers
+    this.#stack = layers?.stack('system')
+    this.#states = this.#stack === undefined ? undefined : new StackStates(this.#stack)
     this.#base = new ImageReader(components)
-    this.#ahead = new ReadAhead({ image, source, map: layer?.map })
-    this.#layer = layer
+    this.#ahead = new ReadAhead({ image, source, map: this.#states })
   }
 
   /**
-   * Opens the disk of a machine without touching the network. A read-only machine needs no layer; one that has a layer
-   * shows it. Errors as `Layer.open`.
+   * Opens the disk of a machine without touching the network. A read-only machine needs no layer; one that has layers
+   * shows them. Errors as `MachineLayers.open`.
    */
   static async open(components: RowanDiskComponents, settings: RowanDiskSettings): Promise<RowanDisk> {
     const { image, files = systemFiles } = components
-    const { machine, limits } = settings
-    const { sizeBytes } = image.root
-    const folder = join(settings.folder, FIRST_LAYER)
-    const identity = { machine, layer: FIRST_LAYER, image: image.id, sizeBytes }
-    let layer: Layer | undefined
-    if (!settings.readOnly && settings.create === true && !files.exists(folder)) {
-      files.makeFolder(settings.folder)
-      files.syncFolder(dirname(settings.folder))
-      await Layer.create(folder, identity, files, limits)
+    const { folder, readOnly, ...rest } = settings
+    let layers: MachineLayers | undefined
+    if (!readOnly || MachineLayers.exist(files, folder)) {
+      layers = await MachineLayers.open(components, {
+        folder,
+        ...rest,
+        image: image.id,
+        sizeBytes: image.root.sizeBytes
+      })
     }
-    if (!settings.readOnly || files.exists(folder)) layer = await Layer.open(components, folder, identity, limits)
-    return new RowanDisk(components, settings.readOnly, layer)
+    return new RowanDisk(components, readOnly, layers)
   }
 
   get stats(): DiskStats {
@@ -128,20 +141,20 @@ export class RowanDisk implements BlockDevice {
   }
 
   write(offset: number, data: Uint8Array, options?: { fua?: boolean }): void | Promise<void> {
-    const layer = this.#checkWrite(offset, data.length)
+    const top = this.#checkWrite(offset, data.length)
     if (data.length === 0) return
     this.#writtenBytes += data.length
     const end = offset + data.length
     const whole = offset % SECTOR_BYTES === 0 && (end % SECTOR_BYTES === 0 || end === this.sizeBytes)
-    if (whole && layer.hasRoom && this.#changes.isFree(sectorOf(offset), endSector(end))) {
-      layer.writeSync(offset, data)
+    if (whole && top.hasRoom && this.#changes.isFree(sectorOf(offset), endSector(end))) {
+      top.writeSync(offset, data)
     } else {
       const done = whole
-        ? this.#change(offset, end, nothing, () => layer.writeSync(offset, data))
+        ? this.#change(offset, end, nothing, layer => layer.writeSync(offset, data))
         : this.#merge(offset, data)
-      if (done !== undefined) return options?.fua === true ? done.then(() => layer.flush()) : done
+      if (done !== undefined) return options?.fua === true ? done.then(() => this.#top.flush()) : done
     }
-    if (options?.fua === true) return layer.flush()
+    if (options?.fua === true) return this.#top.flush()
   }
 
   trim(offset: number, lengthBytes: number, options?: { fua?: boolean }): void | Promise<void> {
@@ -150,16 +163,17 @@ export class RowanDisk implements BlockDevice {
 
   /** Always fast: only the map changes, and the partial sectors at the ends, as a write of the range would. */
   writeZeroes(offset: number, lengthBytes: number, options?: ZeroOptions): void | Promise<void> {
-    const layer = this.#checkWrite(offset, lengthBytes)
+    this.#checkWrite(offset, lengthBytes)
     if (lengthBytes === 0) return
     const done = this.#zero(offset, offset + lengthBytes)
     if (options?.fua !== true) return done
-    return done === undefined ? layer.flush() : done.then(() => layer.flush())
+    return done === undefined ? this.#top.flush() : done.then(() => this.#top.flush())
   }
 
   extents(offset: number, lengthBytes: number, maxExtents: number): Extent[] {
     this.#check(offset, lengthBytes)
-    return diskExtents(this.#layer?.map, this.#image, offset, lengthBytes, maxExtents)
+    const length = this.#stack?.frozen === undefined ? lengthBytes : Math.min(lengthBytes, MAX_FROZEN_EXTENT_BYTES)
+    return diskExtents(this.#states, this.#image, offset, length, maxExtents)
   }
 
   cache(offset: number, lengthBytes: number): Promise<void> | void {
@@ -169,12 +183,29 @@ export class RowanDisk implements BlockDevice {
 
   async flush(): Promise<void> {
     this.#checkOpen()
-    await this.#layer?.flush()
+    await this.#stack?.top.flush()
+  }
+
+  /**
+   * Keeps what the machine's disks hold now; a guest may go on writing. It waits for changes that are under way, also for one
+   * that waits for the network. Errors as `MachineLayers.snapshot`, READ_ONLY where there are no layers.
+   *
+   * @param request - `taken`: ISO 8601
+   */
+  snapshot(request: { note: string; taken: string }): Promise<Snapshot> {
+    this.#checkOpen()
+    return this.#withLayers().snapshot(request, work => this.#hold(work))
+  }
+
+  /** Forgets a snapshot. Errors as `MachineLayers.discard`. */
+  discard(snapshot: string): Promise<void> {
+    this.#checkOpen()
+    return this.#withLayers().discard(snapshot)
   }
 
   /**
    * Takes no more requests, lets those under way end (a read that waits for the network rejects with DISK_CLOSED),
-   * flushes and closes the layer. Rejects when the flush fails; the files are closed all the same.
+   * flushes and closes the layers. Rejects when the flush fails; the files are closed all the same.
    */
   close(): Promise<void> {
     this.#closing ??= this.#close()
@@ -185,7 +216,7 @@ export class RowanDisk implements BlockDevice {
     this.#base.stop()
     this.#ahead.stop()
     await this.#changes.idle()
-    await this.#layer?.close()
+    await this.layers?.close()
   }
 
   #read(offset: number, target: Uint8Array): void | Promise<void> {
@@ -202,43 +233,32 @@ export class RowanDisk implements BlockDevice {
   }
 
   #readRuns(offset: number, target: Uint8Array, pending: Promise<void>[]): void {
-    const layer = this.#layer
-    if (layer === undefined) {
+    const stack = this.#stack
+    if (stack === undefined) {
       this.#base.read(offset, target, 0, target.length, pending)
       return
     }
+    const { top } = stack
     const end = offset + target.length
     const lastSector = endSector(end)
     for (let at = offset; at < end; ) {
       const sector = sectorOf(at)
-      const runEnd = Math.min(end, layer.map.runEnd(sector, lastSector) * SECTOR_BYTES)
-      this.#readRun(layer, layer.map.stateAt(sector), at, target, at - offset, runEnd - at, pending)
+      const state = top.map.stateAt(sector)
+      const runEnd = Math.min(end, top.map.runEnd(sector, lastSector) * SECTOR_BYTES)
+      if (state === SECTOR_DATA) top.readSync(target, at - offset, runEnd - at, at)
+      else if (state === SECTOR_ZERO) target.fill(0, at - offset, runEnd - offset)
+      else readBelow(stack.frozen, this.#base, at, target, at - offset, runEnd - at, pending)
       at = runEnd
     }
   }
 
-  #readRun(
-    layer: Layer,
-    state: SectorState,
-    offset: number,
-    target: Uint8Array,
-    targetOffset: number,
-    length: number,
-    pending: Promise<void>[]
-  ): void {
-    if (state === SECTOR_DATA) layer.readSync(target, targetOffset, length, offset)
-    else if (state === SECTOR_ZERO) target.fill(0, targetOffset, targetOffset + length)
-    else this.#base.read(offset, target, targetOffset, length, pending)
-  }
-
   /** A write that begins or ends inside a sector: its sectors as a whole, with what is around it as it was. */
   #merge(offset: number, data: Uint8Array): void | Promise<void> {
-    const layer = this.#layer!
     const end = offset + data.length
     const start = sectorOf(offset) * SECTOR_BYTES
     const merged = new Uint8Array(Math.min(endSector(end) * SECTOR_BYTES, this.sizeBytes) - start)
     const readEdges = () => this.#readEdges(offset, end, start, merged)
-    return this.#change(offset, end, readEdges, () => {
+    return this.#change(offset, end, readEdges, layer => {
       merged.set(data, offset - start)
       layer.writeSync(start, merged)
     })
@@ -260,13 +280,12 @@ export class RowanDisk implements BlockDevice {
 
   /** Whole sectors become zero in the map; the partial ones at the ends are written. */
   #zero(offset: number, end: number): void | Promise<void> {
-    const layer = this.#layer!
     const firstWhole = endSector(offset)
     const lastWhole = end === this.sizeBytes ? endSector(end) : sectorOf(end)
     if (firstWhole >= lastWhole) return this.#merge(offset, new Uint8Array(end - offset))
     const start = firstWhole * SECTOR_BYTES
     const stop = Math.min(lastWhole * SECTOR_BYTES, end)
-    const steps = [() => this.#change(start, stop, nothing, () => layer.zeroSync(firstWhole, lastWhole))]
+    const steps = [() => this.#change(start, stop, nothing, layer => layer.zeroSync(firstWhole, lastWhole))]
     if (offset < start) steps.push(() => this.#merge(offset, new Uint8Array(start - offset)))
     if (stop < end) steps.push(() => this.#merge(stop, new Uint8Array(end - stop)))
     return inTurn(steps)
@@ -276,27 +295,54 @@ export class RowanDisk implements BlockDevice {
    * Makes a change once `prepare` is done, the layer has room, and no earlier change of these sectors is under way; at
    * once if nothing has to be waited for.
    */
-  #change(offset: number, end: number, prepare: () => void | Promise<void>, commit: () => void): void | Promise<void> {
-    const layer = this.#layer!
+  #change(
+    offset: number,
+    end: number,
+    prepare: () => void | Promise<void>,
+    commit: (top: Layer) => void
+  ): void | Promise<void> {
     const start = sectorOf(offset)
     const stop = endSector(end)
+    const commitWithRoom = async () => {
+      while (!this.#top.hasRoom) await this.#top.makeRoom()
+      commit(this.#top)
+    }
     if (!this.#changes.isFree(start, stop)) {
       return this.#changes.run(start, stop, async () => {
         await prepare()
-        while (!layer.hasRoom) await layer.makeRoom()
-        commit()
+        await commitWithRoom()
       })
     }
     const preparing = prepare()
-    if (preparing === undefined && layer.hasRoom) {
-      commit()
+    if (preparing === undefined && this.#top.hasRoom) {
+      commit(this.#top)
       return
     }
     return this.#changes.run(start, stop, async () => {
       await preparing
-      while (!layer.hasRoom) await layer.makeRoom()
-      commit()
+      await commitWithRoom()
     })
+  }
+
+  /** Runs `work` while no change is under way and all that are asked for wait. */
+  async #hold<T>(work: () => Promise<T>): Promise<T> {
+    const all = endSector(this.sizeBytes)
+    // One that waits for the network must not make the others wait for it, too.
+    while (!this.#changes.isFree(0, all)) await this.#changes.idle()
+    let result: T | undefined
+    await this.#changes.run(0, all, async () => {
+      result = await work()
+    })
+    return result as T
+  }
+
+  get #top(): Layer {
+    return this.#stack!.top
+  }
+
+  #withLayers(): MachineLayers {
+    if (this.layers === undefined) throw new RowanError('READ_ONLY', 'the machine is read-only and has no layers')
+    return this.layers
   }
 
   #checkOpen(): void {
@@ -319,8 +365,8 @@ export class RowanDisk implements BlockDevice {
 
   #checkWrite(offset: number, length: number): Layer {
     this.#check(offset, length)
-    if (this.readOnly || this.#layer === undefined) throw new RowanError('READ_ONLY', 'the disk is read-only')
-    return this.#layer
+    if (this.readOnly || this.#stack === undefined) throw new RowanError('READ_ONLY', 'the disk is read-only')
+    return this.#stack.top
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -347,5 +347,90 @@ describe('RowanDisk: bounds and ends', () => {
     expect(() => disk.read(0, new Uint8Array(1))).toThrow(closed)
     expect(() => disk.write(0, new Uint8Array(1))).toThrow(closed)
     await expect(disk.flush()).rejects.toThrow(closed)
+  })
+})
+
+describe('RowanDisk: snapshots', () => {
+  const request = { note: '', taken: '2026-01-02T03:04:05.678Z' }
+  const sector = (value: number) => new Uint8Array(512).fill(value)
+  const readSector = async (disk: RowanDisk, at: number) => {
+    const target = new Uint8Array(512)
+    await disk.read(at, target)
+    return target[0]
+  }
+
+  test('writes before, while and after it is taken are all there, on the disk and when it is opened again', async () => {
+    const disk = await openDisk()
+    const writing: (void | Promise<void>)[] = [disk.write(0, sector(1))]
+    const taken = [disk.snapshot(request), disk.snapshot(request)]
+    for (let value = 2; value < 60; value++) {
+      writing.push(disk.write((value % 7) * 512, sector(value), { fua: value % 5 === 0 }))
+      if (value % 3 === 0) await settle()
+    }
+    await Promise.all(writing)
+    expect((await Promise.all(taken)).map(({ name }) => name)).toEqual(['s1', 's2'])
+    const now = [56, 57, 58, 59, 53, 54, 55]
+    for (const [index, value] of now.entries()) expect(await readSector(disk, index * 512)).toBe(value)
+    await disk.close()
+    const again = await openDisk()
+    for (const [index, value] of now.entries()) expect(await readSector(again, index * 512)).toBe(value)
+    expect(await readSector(again, 7 * 512)).toBe(expected(7 * 512, 1)[0])
+  })
+
+  test('a change that waits for the network holds up the snapshot, but no other change', async () => {
+    const disk = await openDisk()
+    image.missing.add(0)
+    image.held = true
+    const slow = disk.write(10, new Uint8Array(3))
+    const taken = disk.snapshot(request)
+    await settle()
+    expect(disk.write(4096, sector(1))).toBeUndefined()
+    await settle()
+    image.release()
+    await slow
+    await taken
+    expect(disk.layers!.chain.snapshots).toHaveLength(1)
+  })
+
+  test('one that cannot be made leaves all as it was, and the disk goes on', async () => {
+    const disk = await openDisk()
+    await disk.write(0, sector(1))
+    mkdirSync(join(folder, 'chain.json.new', 'in the way'), { recursive: true })
+    await expect(disk.snapshot(request)).rejects.toMatchObject({ code: 'STORE_IO' })
+    await disk.write(0, sector(2), { fua: true })
+    expect(disk.layers!.chain.snapshots).toEqual([])
+    expect(readdirSync(folder).sort()).toEqual(['0001', 'chain.json', 'chain.json.new'])
+    rmSync(join(folder, 'chain.json.new'), { recursive: true })
+    await disk.snapshot(request)
+    expect(await readSector(disk, 0)).toBe(2)
+  })
+
+  test('a machine of before there were chains gets one, with all that it had', async () => {
+    const disk = await openDisk()
+    await disk.write(0, sector(3))
+    await disk.close()
+    rmSync(join(folder, 'chain.json'))
+    const again = await openDisk({ create: false })
+    expect(await readSector(again, 0)).toBe(3)
+    await again.snapshot(request)
+    await again.close()
+    rmSync(join(folder, 'chain.json'))
+    await expect(openDisk({ create: false })).rejects.toMatchObject({
+      code: 'LAYER_CORRUPT',
+      message: expect.stringContaining('chain.json is missing; there is 0001, 0002')
+    })
+  })
+
+  test('a frozen layer that is missing, cut short or another machine’s is refused by name', async () => {
+    const disk = await openDisk()
+    await disk.write(0, sector(3))
+    await disk.snapshot(request)
+    await disk.write(0, sector(4))
+    await disk.close()
+    await expect(openDisk({ machine: 'another' })).rejects.toThrow(/chain.json: its machine is m, not another/)
+    truncateSync(join(folder, '0001', 'data'), 4096)
+    await expect(openDisk()).rejects.toThrow(/0001.data: it is cut short/)
+    rmSync(join(folder, '0001'), { recursive: true })
+    await expect(openDisk()).rejects.toMatchObject({ code: 'LAYER_CORRUPT', message: /0001.data is missing/ })
   })
 })

@@ -1,7 +1,8 @@
 /**
  * The file operations of a layer on a simulated disk: all are recorded, and what waits for the disk waits for the test.
  *
- * One layer at a time: files are told apart by their last name.
+ * One layer at a time: files are told apart by their last name, and folders are there as soon as a file is
+ * (simulated-files.ts has folders).
  */
 import { basename } from 'node:path'
 import type { LayerFile, LayerFiles } from '../../../../src/disk/layer-files.ts'
@@ -76,9 +77,25 @@ export class RecordingFiles implements LayerFiles {
     return new RecordingFile(this, path)
   }
 
+  remove(path: string): void {
+    this.disk.files.delete(basename(path))
+  }
+
+  rename(from: string, to: string): void {
+    const file = this.disk.files.get(basename(from))
+    if (file === undefined) return
+    this.disk.files.delete(basename(from))
+    this.disk.files.set(basename(to), file)
+  }
+
+  list(): string[] {
+    const names = [...this.disk.files.keys()]
+    return names.length === 0 ? [] : ['0001', ...names.filter(name => !['data', 'map', 'log'].includes(name))]
+  }
+
   makeFolder(): void {}
   removeFolder(): void {}
-  rename(): void {}
+  async deleteFolder(): Promise<void> {}
   syncFolder(): void {}
 
   freeBytes(): number {
@@ -99,6 +116,15 @@ class RecordingFile implements LayerFile {
 
   get sizeBytes(): number {
     return this.#files.disk.files.get(this.#name)!.sizeBytes
+  }
+
+  get allocatedBytes(): number {
+    return this.#files.disk.files.get(this.#name)!.sectors.size * 512
+  }
+
+  async read(target: Uint8Array, position: number): Promise<void> {
+    await this.#files.gate()
+    this.readSync(target, 0, target.length, position)
   }
 
   readSync(target: Uint8Array, targetOffset: number, length: number, position: number): void {

@@ -1,0 +1,121 @@
+/**
+ * Puts all that one frozen layer has into its neighbour, a piece at a time, while both go on being read.
+ *
+ * The smaller is put into the larger. *Down*, into the lower one: sectors that the upper one has are overwritten in the
+ * lower, where nobody sees them, because whoever looks has the upper one before it. *Up*, into the upper one: only sectors
+ * that it leaves open are filled in, with what one would find below it anyway. So at no moment does any reader, or any
+ * crash, see anything but what it saw before; only the chain's file, later, says that one of the two is needed no more.
+ *
+ * Data is durable before the map points at it, as in every layer.
+ */
+import type { FrozenLayer } from './frozen-layer.ts'
+import {
+  type FrozenPage,
+  LayerMap,
+  SECTOR_ABSENT,
+  SECTOR_BYTES,
+  SECTOR_DATA,
+  SECTORS_PER_PAGE,
+  WORDS_PER_PAGE
+} from './layer-map.ts'
+
+export interface MergePace {
+  signal: AbortSignal
+  /** Called between pieces, with what the last one copied; the next begins when it is done. */
+  breathe(copiedBytes: number): Promise<void>
+}
+
+const COPY_BYTES = 256 * 1024
+/** Pages of the map that are made durable with one sync: 512 MiB of disk. */
+const PAGES_PER_SYNC = 64
+
+/**
+ * @param sizeBytes - of the disk
+ * @returns false if `pace.signal` fired; it can be begun again
+ * @throws RowanError LAYER_CORRUPT, STORE_IO, DISK_FULL; nothing is lost
+ */
+export async function mergeLayers(
+  from: FrozenLayer,
+  into: FrozenLayer,
+  direction: 'down' | 'up',
+  sizeBytes: number,
+  pace: MergePace
+): Promise<boolean> {
+  const merge = new Merge(from, into, direction, sizeBytes, pace)
+  for (const page of from.mapFile.pages()) {
+    if (!(await merge.takePage(page))) return false
+  }
+  await merge.makeDurable()
+  return true
+}
+
+class Merge {
+  readonly #from: FrozenLayer
+  readonly #into: FrozenLayer
+  readonly #direction: 'down' | 'up'
+  readonly #sizeBytes: number
+  readonly #pace: MergePace
+  readonly #buffer = Buffer.alloc(COPY_BYTES)
+  #pages: FrozenPage[] = []
+
+  constructor(from: FrozenLayer, into: FrozenLayer, direction: 'down' | 'up', sizeBytes: number, pace: MergePace) {
+    this.#from = from
+    this.#into = into
+    this.#direction = direction
+    this.#sizeBytes = sizeBytes
+    this.#pace = pace
+  }
+
+  async takePage(page: number): Promise<boolean> {
+    const pageBytes = page * SECTORS_PER_PAGE * SECTOR_BYTES
+    const sectors = Math.min(SECTORS_PER_PAGE, Math.ceil((this.#sizeBytes - pageBytes) / SECTOR_BYTES))
+    const source = mapOf(this.#from, page, sectors)
+    const target = mapOf(this.#into, page, sectors)
+    for (let at = 0; at < sectors; ) {
+      const state = source.stateAt(at)
+      let end = source.runEnd(at, sectors)
+      const known = target.stateAt(at)
+      if (this.#direction === 'up') end = Math.min(end, target.runEnd(at, sectors))
+      if (state !== SECTOR_ABSENT && (this.#direction === 'down' || known === SECTOR_ABSENT)) {
+        if (state === SECTOR_DATA && !(await this.#copy(pageBytes, at, end))) return false
+        target.set(at, end, state)
+      }
+      at = end
+    }
+    for (const { words } of target.freeze()) this.#pages.push({ number: page, words })
+    if (this.#pages.length >= PAGES_PER_SYNC) await this.makeDurable()
+    return !this.#pace.signal.aborted
+  }
+
+  async makeDurable(): Promise<void> {
+    const pages = this.#pages
+    if (pages.length === 0) return
+    this.#pages = []
+    await this.#into.data.sync()
+    const { mapFile } = this.#into
+    // Before a record is written, it must be durable that there is one (layer-map-file.ts).
+    if (await mapFile.writePresence(pages)) await mapFile.sync()
+    await mapFile.write(pages)
+    await mapFile.sync()
+  }
+
+  async #copy(pageBytes: number, first: number, last: number): Promise<boolean> {
+    const end = Math.min(pageBytes + last * SECTOR_BYTES, this.#sizeBytes)
+    for (let at = pageBytes + first * SECTOR_BYTES; at < end; at += COPY_BYTES) {
+      if (this.#pace.signal.aborted) return false
+      const piece = this.#buffer.subarray(0, Math.min(COPY_BYTES, end - at))
+      await this.#from.data.read(piece, at)
+      await this.#into.data.write(piece, at)
+      await this.#pace.breathe(piece.length)
+    }
+    return true
+  }
+}
+
+/** One page of a layer's map by itself. */
+function mapOf({ mapFile }: FrozenLayer, page: number, sectors: number): LayerMap {
+  const map = new LayerMap(sectors)
+  const words = mapFile.hasPage(page) ? mapFile.readPage(page) : new Int32Array(WORDS_PER_PAGE)
+  map.load(0, words)
+  return map
+}
