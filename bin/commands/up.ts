@@ -80,6 +80,7 @@ function settingsOf(session: Session, options: UpOptions): Settings {
       ? loadSettings(session.home.config, { optional: true })
       : loadSettings(resolve(config), { optional: false })
   const network = {
+    ...settings.network,
     listen: listen === false ? [] : Array.isArray(listen) ? listen : settings.network.listen,
     announce: announce ?? settings.network.announce,
     bootstrap: bootstrap ?? settings.network.bootstrap

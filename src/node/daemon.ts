@@ -29,6 +29,7 @@ import { GreetingRecords } from './greeting-records.ts'
 import { makeHome } from './home.ts'
 import { Network } from './join.ts'
 import { JoinedRouting } from './joined-routing.ts'
+import { hearsItsNetwork, Lan } from './lan.ts'
 import { Neighbourhood } from './neighbourhood.ts'
 import { startPeer } from './peer.ts'
 import { checkPeer } from './peer-checks.ts'
@@ -106,7 +107,18 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const dhtServer = servesAtStart(situation)
   const neighbourhood = new Neighbourhood()
   const mayDial = (address: string) => neighbourhood.mayDial(address)
-  const peer = await startPeer({ privateKey, listen, announce, dhtServer, maxPeers: MAX_CONNECTIONS, mayDial })
+  const lan = new Lan({ neighbourhood, log })
+  const hearsNeighbours = settings.network.lan === 'on' && hearsItsNetwork(listen)
+  const onNeighbour = hearsNeighbours ? lan.found.bind(lan) : undefined
+  const peer = await startPeer({
+    privateKey,
+    listen,
+    announce,
+    dhtServer,
+    maxPeers: MAX_CONNECTIONS,
+    mayDial,
+    onNeighbour
+  })
   peer.addEventListener('connection:open', ({ detail }) => neighbourhood.met(detail.remoteAddr.toString()))
   started.add('the peer', () => peer.stop())
   const network = new Network({ peer, neighbourhood, catalog, clock, log }, { bootstrap })
@@ -132,6 +144,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       images,
       pool,
       findReplicas: (image, options) => directory.findReplicas(image, options),
+      neighbours: () => lan.replicas(),
       records: new GreetingRecords({ memory, directory, clock, log }),
       mayDial: address => mayDial(address.toString()),
       clock,
@@ -171,6 +184,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const onAddresses = watchAddresses(addresses, () => directory.addressesChanged())
   peer.addEventListener('self:peer:update', onAddresses)
   started.add('the watch on addresses', () => peer.removeEventListener('self:peer:update', onAddresses))
+  lan.start(peer)
   network.start()
   started.add('the search for peers', () => network.stop())
   started.add('the watch on reachability', serveWhenReachable(peer, situation, log))

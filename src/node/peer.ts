@@ -5,7 +5,7 @@
  * peers of other networks never meet ours. libp2p's defaults that do not fit are set here, each with its reason.
  */
 import { identify, identifyPush } from '@libp2p/identify'
-import type { Libp2p, PrivateKey } from '@libp2p/interface'
+import type { Libp2p, PeerInfo, PrivateKey } from '@libp2p/interface'
 import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
@@ -14,6 +14,7 @@ import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import { HOLDERS_PER_KEY, INITIAL_STREAM_WINDOW_BYTES, MAX_STREAM_WINDOW_BYTES, PROTOCOL } from '../cluster.ts'
 import { asRowanError } from '../errors.ts'
+import { askNetwork } from './lan.ts'
 import { DHT_PREFIX, PeerDatastore } from './peer-datastore.ts'
 
 export interface PeerSettings {
@@ -27,6 +28,8 @@ export interface PeerSettings {
   maxPeers: number
   /** Whether an address that came from wherever may be dialled. */
   mayDial: (address: string) => boolean
+  /** Told of each peer that answers on this network; absent: the network is not asked. */
+  onNeighbour?: ((info: PeerInfo) => void) | undefined
 }
 
 export type RowanPeer = Libp2p<{
@@ -74,6 +77,7 @@ export async function startPeer(settings: PeerSettings): Promise<RowanPeer> {
       transports: [tcp()],
       connectionEncrypters: [noise()],
       streamMuxers: [rowanMuxer()],
+      ...(settings.onNeighbour === undefined ? {} : { peerDiscovery: [askNetwork(settings.onNeighbour)] }),
       connectionManager: {
         maxConnections: settings.maxPeers,
         inboundConnectionThreshold: INBOUND_CONNECTIONS_A_SECOND,

@@ -46,6 +46,14 @@ export const DEFAULTS = {
       default: [],
       meaning: 'Addresses of peers to join the network through, each ending in `/p2p/PEER-ID`.',
       caveat: 'One that answers is enough; `--bootstrap` replaces it.'
+    },
+    lan: {
+      kind: 'choice',
+      choices: ['on', 'off'],
+      default: 'on',
+      meaning: 'Whether this peer looks for others on its own network (mDNS), and lets them find it.',
+      caveat:
+        'Only where it listens on an address of that network; a peer on loopback, or with `--no-listen`, stays silent.'
     }
   },
   directory: {

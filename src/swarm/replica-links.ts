@@ -29,6 +29,8 @@ export interface ReplicaLinksComponents {
   dialer: Dialer
   engine: FetchEngine
   findReplicas(image: string, options: { signal: AbortSignal }): Promise<ReplicaHint[]>
+  /** Peers on this network: they are asked without being announced. */
+  neighbours(): ReplicaHint[]
   /** What happens on a connection; `ended` is told here too. */
   events(peer: string): LinkEvents
   self: string
@@ -72,8 +74,9 @@ export class ReplicaLinks {
 
   seek(image: SoughtImage): void {
     if (this.#stop.signal.aborted) return
-    const { engine, clock, self } = this.#components
+    const { engine, clock, self, neighbours } = this.#components
     const nowMs = clock.monotonicMs()
+    for (const hint of neighbours()) if (image.known.get(hint.peer) === undefined) image.known.add(hint)
     let links = 0
     for (const replica of image.known.candidates(nowMs)) {
       if (links >= REPLICAS_PER_IMAGE) break

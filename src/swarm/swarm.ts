@@ -50,6 +50,8 @@ export interface SwarmComponents {
   images: Images
   pool: Pool
   findReplicas: (image: string, options: { signal?: AbortSignal }) => Promise<ReplicaHint[]>
+  /** Peers on this network, each of which may have any image; none if absent. */
+  neighbours?: () => ReplicaHint[]
   /** Exchanges signed records in the greeting; none if absent. */
   records?: RecordExchange
   /** Which announced addresses may be called; all of them if absent. */
@@ -95,7 +97,8 @@ export class Swarm implements BlockSource {
   #stopped: RowanError | undefined
 
   constructor(components: SwarmComponents, settings: SwarmSettings) {
-    const { network, images, pool, findReplicas, records, mayDial = () => true, clock, log } = components
+    const { network, images, pool, findReplicas, neighbours = () => [] } = components
+    const { records, mayDial = () => true, clock, log } = components
     this.#components = components
     const buffers = new BlockBuffers()
     this.#store = new BlockStore({ pool, buffers, log, clock })
@@ -108,6 +111,7 @@ export class Swarm implements BlockSource {
         dialer: new Dialer({ network, mayDial, clock }),
         engine: this.#engine,
         findReplicas,
+        neighbours,
         events: peer => this.#eventsOf(peer),
         self: network.peerId.toString(),
         clock,
