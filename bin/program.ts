@@ -9,6 +9,7 @@ import { addKey } from './commands/key.ts'
 import { addAttach, addDetach, addRemove } from './commands/machines.ts'
 import { addPublish, addReleases } from './commands/publisher.ts'
 import { addRun } from './commands/run.ts'
+import { addDiscard, addExport, addRollback, addSnapshot, addSnapshots } from './commands/snapshots.ts'
 import { addStatus } from './commands/status.ts'
 import { addUp } from './commands/up.ts'
 import { addFollow, addReplicate } from './commands/volunteer.ts'
@@ -59,6 +60,7 @@ export function build(session: Session): Command {
   for (const add of [addUp, addPublish, addReleases, addFollow, addRun, addAttach, addDetach, addRemove]) {
     add(program, session)
   }
+  for (const add of [addSnapshot, addSnapshots, addRollback, addDiscard, addExport]) add(program, session)
   for (const add of [addReplicate, addStatus, addKey, addDoctor]) add(program, session)
   return program
 }

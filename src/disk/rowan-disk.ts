@@ -30,6 +30,7 @@ import type { Layer, LayerLimits } from './layer.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
 import { SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO } from './layer-map.ts'
 import type { LayerStack } from './layer-stack.ts'
+import { LayerUpkeep } from './layer-upkeep.ts'
 import { MachineLayers } from './machine-layers.ts'
 import { RangeQueue } from './range-queue.ts'
 import { ReadAhead } from './read-ahead.ts'
@@ -42,7 +43,8 @@ export interface RowanDiskComponents {
   source: BlockSource
   /** Hears of the first touch of each block of the image. */
   touches?: TouchSink
-  clock: Pick<Clock, 'monotonicMs'>
+  /** With `after`, layers are merged in the background. */
+  clock: Pick<Clock, 'monotonicMs'> & Partial<Pick<Clock, 'after'>>
   log: Log
   /** /proc/sys/kernel/random/boot_id */
   bootId: string
@@ -87,7 +89,9 @@ export class RowanDisk implements BlockDevice {
   readonly #stack: LayerStack | undefined
   readonly #states: StackStates | undefined
   readonly #changes = new RangeQueue()
+  readonly #upkeep: LayerUpkeep | undefined
   #writtenBytes = 0
+  #requests = 0
   /** For the promises of the next read that has any. */
   #unusedList: Promise<void>[] = []
   #closing: Promise<void> | undefined
@@ -102,6 +106,12 @@ export class RowanDisk implements BlockDevice {
     this.#states = this.#stack === undefined ? undefined : new StackStates(this.#stack)
     this.#base = new ImageReader(components)
     this.#ahead = new ReadAhead({ image, source, map: this.#states })
+    const { clock, log } = components
+    const { monotonicMs, after } = clock
+    if (layers === undefined || after === undefined) return
+    const timing = { monotonicMs: monotonicMs.bind(clock), after: after.bind(clock) }
+    this.#upkeep = new LayerUpkeep({ layers, requests: () => this.#requests, clock: timing, log })
+    this.#upkeep.wake()
   }
 
   /**
@@ -136,6 +146,7 @@ export class RowanDisk implements BlockDevice {
 
   read(offset: number, target: Uint8Array): void | Promise<void> {
     this.#check(offset, target.length)
+    this.#requests++
     if (target.length === 0) return
     return this.#read(offset, target)
   }
@@ -193,14 +204,12 @@ export class RowanDisk implements BlockDevice {
    * @param request - `taken`: ISO 8601
    */
   snapshot(request: { note: string; taken: string }): Promise<Snapshot> {
-    this.#checkOpen()
-    return this.#withLayers().snapshot(request, work => this.#hold(work))
+    return this.#changeChain(layers => layers.snapshot(request, work => this.#hold(work)))
   }
 
   /** Forgets a snapshot. Errors as `MachineLayers.discard`. */
   discard(snapshot: string): Promise<void> {
-    this.#checkOpen()
-    return this.#withLayers().discard(snapshot)
+    return this.#changeChain(layers => layers.discard(snapshot))
   }
 
   /**
@@ -216,6 +225,7 @@ export class RowanDisk implements BlockDevice {
     this.#base.stop()
     this.#ahead.stop()
     await this.#changes.idle()
+    await this.#upkeep?.stop()
     await this.layers?.close()
   }
 
@@ -340,9 +350,13 @@ export class RowanDisk implements BlockDevice {
     return this.#stack!.top
   }
 
-  #withLayers(): MachineLayers {
+  /** Changes the machine's chain; afterwards there may be something to merge. */
+  async #changeChain<T>(change: (layers: MachineLayers) => Promise<T>): Promise<T> {
+    this.#checkOpen()
     if (this.layers === undefined) throw new RowanError('READ_ONLY', 'the machine is read-only and has no layers')
-    return this.layers
+    const result = await change(this.layers)
+    this.#upkeep?.wake()
+    return result
   }
 
   #checkOpen(): void {
@@ -365,6 +379,7 @@ export class RowanDisk implements BlockDevice {
 
   #checkWrite(offset: number, length: number): Layer {
     this.#check(offset, length)
+    this.#requests++
     if (this.readOnly || this.#stack === undefined) throw new RowanError('READ_ONLY', 'the disk is read-only')
     return this.#stack.top
   }

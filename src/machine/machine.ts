@@ -4,13 +4,20 @@
  * Owns: the machine's folder and its served disk. Whoever calls sees to it that only one operation runs at a time
  * (machines.ts). Does not own: the image.
  */
-import { readdirSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { type Chain, newChain, type Snapshot, snapshotOf } from '../disk/chain.ts'
+import { readChain } from '../disk/chain-file.ts'
+import { ImageReader } from '../disk/image-reader.ts'
+import { systemFiles } from '../disk/layer-files.ts'
+import { MachineLayers } from '../disk/machine-layers.ts'
+import { SnapshotReader } from '../disk/snapshot-reader.ts'
 import { RowanError } from '../errors.ts'
 import type { LocalImage } from '../store/images.ts'
 import { BootWatch } from './boot-watch.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, writeDescription } from './description.ts'
+import { type SnapshotState, snapshotStates } from './machine-snapshots.ts'
 import { machineSocket } from './machine-socket.ts'
 import { addStats, type MachineStats, noStats, readStats, writeStats } from './machine-stats.ts'
 import { type DiskReport, ServedDisk } from './served-disk.ts'
@@ -25,6 +32,8 @@ export class Machine {
   #image: LocalImage | undefined
   #disk: ServedDisk | undefined
   #boot: BootWatch | undefined
+  /** Snapshots that are being read, and how often. */
+  readonly #exporting = new Map<string, number>()
   /** Of all sessions before this one. */
   #earlier: MachineStats
   /** What the swarm had transferred of the image when the disk was opened. */
@@ -94,6 +103,124 @@ export class Machine {
     this.#disk = disk
     this.#boot = touches
     this.announce()
+  }
+
+  /** The chain of the machine's layers; undefined for one that never had any. LAYER_CORRUPT. */
+  get chain(): Chain | undefined {
+    return this.#description.hasLayer ? readChain(systemFiles, this.layersFolder) : undefined
+  }
+
+  get snapshots(): SnapshotState[] {
+    const { chain } = this
+    return chain === undefined ? [] : snapshotStates(this.layersFolder, chain)
+  }
+
+  /** Errors as `MachineLayers.snapshot`, READ_ONLY for a machine that has no layers. */
+  async snapshot(note: string): Promise<Snapshot> {
+    const request = { note, taken: this.#now() }
+    return this.#disk === undefined
+      ? await this.#withLayers(layers => layers.snapshot(request))
+      : await this.#disk.snapshot(request)
+  }
+
+  /**
+   * Goes back to a snapshot; nobody may have the disk.
+   *
+   * @returns the snapshot of what the machine left
+   * @throws RowanError MACHINE_RUNNING; as `MachineLayers.rollback`, and the disk is served as before
+   */
+  async rollback(to: string): Promise<Snapshot> {
+    const clients = await this.clients()
+    const { name, readOnly, attached } = this.#description
+    if (clients > 0) throw new RowanError('MACHINE_RUNNING', `${name} is in use by ${clients} NBD client(s)`)
+    if (this.#disk === undefined) return await this.#withLayers(layers => this.#rollback(layers, to))
+    const image = this.#image!
+    await this.close({ stayAttached: attached })
+    try {
+      return await this.#withLayers(layers => this.#rollback(layers, to))
+    } finally {
+      await this.open(image, readOnly)
+    }
+  }
+
+  /** Errors as `MachineLayers.discard`; MACHINE_RUNNING while the snapshot is being exported. */
+  async discard(snapshot: string): Promise<void> {
+    if (this.#exporting.has(snapshot)) {
+      throw new RowanError('MACHINE_RUNNING', `the snapshot ${snapshot} of ${this.#description.name} is being exported`)
+    }
+    if (this.#disk !== undefined) return await this.#disk.discard(snapshot)
+    await this.#withLayers(layers => layers.discard(snapshot))
+  }
+
+  /**
+   * Opens what the machine's disk was at a snapshot, to be read beside whoever uses it; without one, what it is
+   * now, for which a snapshot is made that is forgotten afterwards.
+   *
+   * @returns the reader, and what is to be called when it is not needed any more
+   */
+  async openSnapshot(name: string | undefined): Promise<{ reader: SnapshotReader; release: () => Promise<void> }> {
+    const { pool, swarm, images, clock, log } = this.#components
+    this.#image ??= await images.open(this.#description.image)
+    const image = this.#image
+    if (image === undefined) {
+      const says = `the image of ${this.#description.name} is not here any more; attach the machine to fetch it`
+      throw new RowanError('NO_REPLICA', says)
+    }
+    const { chain: before } = this
+    const isOurs = name === undefined && before !== undefined
+    const snapshot = isOurs ? (await this.snapshot('being exported')).name : name
+    const chain = this.chain ?? newChain(this.#description.id, image.id, image.root.sizeBytes)
+    // The guests' own reads go first, and what is read here is no part of a boot.
+    const source = {
+      want: (id: string, block: number, _priority: unknown, options?: { signal?: AbortSignal }) =>
+        swarm.want(id, block, 'fill', options)
+    }
+    const base = new ImageReader({ image, pool, source, clock })
+    const place = snapshot === undefined ? null : snapshotOf(chain, snapshot).at.system!
+    if (snapshot !== undefined) this.#exporting.set(snapshot, (this.#exporting.get(snapshot) ?? 0) + 1)
+    const free = async () => {
+      base.stop()
+      if (snapshot === undefined) return
+      const left = this.#exporting.get(snapshot)! - 1
+      if (left > 0) this.#exporting.set(snapshot, left)
+      else this.#exporting.delete(snapshot)
+      if (isOurs) await this.discard(snapshot)
+    }
+    try {
+      const reader = new SnapshotReader({ log, image, reader: base }, this.layersFolder, chain, 'system', place)
+      return {
+        reader,
+        release: async () => {
+          reader.close()
+          await free()
+        }
+      }
+    } catch (error) {
+      await free()
+      throw error
+    }
+  }
+
+  #rollback(layers: MachineLayers, to: string): Promise<Snapshot> {
+    return layers.rollback(to, { note: `before the rollback to ${to}`, taken: this.#now() })
+  }
+
+  /** The layers of a machine that is not served. */
+  async #withLayers<T>(work: (layers: MachineLayers) => Promise<T>): Promise<T> {
+    const { id, image, sizeBytes, hasLayer, name } = this.#description
+    if (!hasLayer) throw new RowanError('READ_ONLY', `${name} is read-only and has no layers`)
+    const { log } = this.#components
+    const settings = { folder: this.layersFolder, machine: id, image, sizeBytes }
+    const layers = await MachineLayers.open({ log, bootId: this.#settings.bootId }, settings)
+    try {
+      return await work(layers)
+    } finally {
+      await layers.close()
+    }
+  }
+
+  #now(): string {
+    return new Date(this.#components.clock.now()).toISOString()
   }
 
   /**
@@ -181,9 +308,9 @@ export class Machine {
     return this.#image?.local ?? { blocks: 0, of: 0 }
   }
 
+  /** Layers of the system disk, those of all snapshots included. */
   get layers(): number {
-    if (!this.#description.hasLayer) return 0
-    return readdirSync(this.layersFolder).filter(name => /^\d{4}$/.test(name)).length
+    return this.chain?.disks.system.layers.length ?? (this.#description.hasLayer ? 1 : 0)
   }
 
   async #describe(change: Partial<MachineDescription>): Promise<void> {

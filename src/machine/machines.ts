@@ -11,6 +11,7 @@
  * when the daemon stopped. Each machine's disk has a socket of its own (machine-socket.ts).
  */
 import { join } from 'node:path'
+import type { Snapshot } from '../disk/chain.ts'
 import type { Timer } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { toHex } from '../image/hash.ts'
@@ -18,8 +19,10 @@ import { checkName, parseApplianceRef } from '../image/names.ts'
 import type { LocalImage } from '../store/images.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, readDescription } from './description.ts'
+import { type ExportRequest, exportDisk } from './disk-export.ts'
 import { Machine } from './machine.ts'
 import { deleteFolder, findMachines, makeMachineFolder, putMachineFolderAside } from './machine-folders.ts'
+import type { SnapshotState } from './machine-snapshots.ts'
 import { nbdUri, sweepSockets } from './machine-socket.ts'
 import { type MachineStats, noStats } from './machine-stats.ts'
 import { sharesOf } from './shares.ts'
@@ -159,6 +162,48 @@ export class Machines {
     })
     // Takes long for a large layer; nobody who stops the daemon, or makes a machine of this name again, waits for it.
     await deleteFolder(aside)
+  }
+
+  /** Keeps what a machine's disk holds now, whoever is writing to it. Errors as `Machine.snapshot`. */
+  snapshot(name: string, note: string): Promise<Snapshot> {
+    return this.#turns.run(name, () => this.#usable(name).snapshot(note))
+  }
+
+  /** @throws RowanError MACHINE_UNKNOWN, LAYER_CORRUPT */
+  snapshots(name: string): SnapshotState[] {
+    return this.#usable(name).snapshots
+  }
+
+  /** @returns the snapshot of what the machine left. Errors as `Machine.rollback`. */
+  rollback(name: string, to: string): Promise<Snapshot> {
+    return this.#turns.run(name, () => this.#usable(name).rollback(to))
+  }
+
+  /** Errors as `Machine.discard`. */
+  discard(name: string, snapshot: string): Promise<void> {
+    return this.#turns.run(name, () => this.#usable(name).discard(snapshot))
+  }
+
+  /**
+   * Writes a disk that stands alone; the machine may be used, and be changed, meanwhile.
+   *
+   * @returns bytes of the disk, and of its blocks that are not zero
+   * @throws RowanError SNAPSHOT_UNKNOWN; as `exportDisk`
+   */
+  async export(
+    name: string,
+    snapshot: string | undefined,
+    request: ExportRequest
+  ): Promise<{ sizeBytes: number; dataBytes: number }> {
+    const machine = this.#usable(name)
+    const { reader, release } = await this.#turns.run(name, () => machine.openSnapshot(snapshot))
+    try {
+      return { sizeBytes: reader.sizeBytes, dataBytes: await exportDisk(reader, request) }
+    } finally {
+      await this.#turns.run(name, release).catch((error: unknown) => {
+        this.#components.log.warn('what was made for an export is not all gone', { name, error: asRowanError(error) })
+      })
+    }
   }
 
   /** Names of the machines that are served. */
@@ -327,6 +372,12 @@ export class Machines {
     const entry = this.#entries.get(checkName(name, 'machine'))
     if (entry === undefined) throw new RowanError('MACHINE_UNKNOWN', `there is no machine ${name}`)
     return entry
+  }
+
+  #usable(name: string): Machine {
+    const { machine, error } = this.#known(name)
+    if (machine === undefined) throw error ?? new RowanError('MACHINE_CORRUPT', `${name} cannot be used`)
+    return machine
   }
 
   #keepHouse(): void {

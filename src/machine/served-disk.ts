@@ -6,6 +6,7 @@
  *
  * Owns: the disk, the server, its socket. Does not own: the image, the pool.
  */
+import type { Snapshot } from '../disk/chain.ts'
 import { type DiskStats, RowanDisk, type RowanDiskComponents, type RowanDiskSettings } from '../disk/rowan-disk.ts'
 import type { Clock } from '../environment.ts'
 import type { Export } from '../nbd/export.ts'
@@ -58,6 +59,16 @@ export class ServedDisk {
   /** From now on clients find the disk. Errors as `NbdServer.start`. */
   async serve(): Promise<void> {
     await this.#server.start()
+  }
+
+  /** What the disk holds now is kept; its clients go on. Errors as `RowanDisk.snapshot`. */
+  async snapshot(request: { note: string; taken: string }): Promise<Snapshot> {
+    return await this.#disk.snapshot(request)
+  }
+
+  /** Errors as `RowanDisk.discard`. */
+  async discard(snapshot: string): Promise<void> {
+    await this.#disk.discard(snapshot)
   }
 
   async report(): Promise<DiskReport> {

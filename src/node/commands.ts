@@ -5,7 +5,9 @@
 import type { ApplianceMemory } from '../directory/appliance-memory.ts'
 import type { Directory } from '../directory/directory.ts'
 import type { Clock, Log } from '../environment.ts'
+import { RowanError } from '../errors.ts'
 import { checkName, parseApplianceRef } from '../image/names.ts'
+import { EXPORT_FORMATS } from '../machine/disk-export.ts'
 import type { MachineState, Machines } from '../machine/machines.ts'
 import type { Appliances } from '../release/appliances.ts'
 import type { Publisher } from '../release/publisher.ts'
@@ -89,6 +91,37 @@ export function commands(rooms: Rooms): Handlers {
       await machines.remove(checkName(machine, 'machine'), { force })
       rooms.quota.reconsider()
       return { machine }
+    },
+
+    async snapshot({ machine, note = '' }) {
+      const { name, taken } = await machines.snapshot(checkName(machine, 'machine'), note)
+      return { machine, snapshot: name, note, taken }
+    },
+
+    async snapshots({ machine }) {
+      return machines.snapshots(checkName(machine, 'machine'))
+    },
+
+    async rollback({ machine, snapshot }) {
+      const left = await machines.rollback(checkName(machine, 'machine'), snapshot)
+      return { machine, snapshot, left: left.name }
+    },
+
+    async discard({ machine, snapshot }) {
+      await machines.discard(checkName(machine, 'machine'), snapshot)
+      return { machine, snapshot }
+    },
+
+    async export({ machine, file, format = 'raw', snapshot }, { signal, progress }) {
+      const startMs = rooms.clock.monotonicMs()
+      const known = EXPORT_FORMATS.find(each => each === format)
+      if (known === undefined) throw new RowanError('USAGE', `the format is raw or qcow2, not "${format}"`)
+      const { sizeBytes, dataBytes } = await machines.export(checkName(machine, 'machine'), snapshot, {
+        ...{ file, format: known, signal },
+        onProgress: (done, of) => progress({ phase: 'exporting', done, of, unit: 'bytes' })
+      })
+      const seconds = (rooms.clock.monotonicMs() - startMs) / 1000
+      return { machine, file, format, size: sizeBytes, data: dataBytes, seconds }
     },
 
     async releases({ appliance: ref }, { signal }) {

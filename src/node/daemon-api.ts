@@ -34,6 +34,19 @@ export const PARAMS = {
   },
   detach: { machine: text },
   remove: { machine: text, force: optional(flag) },
+  snapshot: { machine: text, note: optional(text) },
+  snapshots: { machine: text },
+  rollback: { machine: text, snapshot: text },
+  discard: { machine: text, snapshot: text },
+  export: {
+    machine: text,
+    /** Absolute: the daemon has another working directory. */
+    file: text,
+    /** raw or qcow2. */
+    format: optional(text),
+    /** Absent: as the machine is now. */
+    snapshot: optional(text)
+  },
   releases: { appliance: text },
   status: {},
   follow: { appliance: text, alias: text },
@@ -96,6 +109,33 @@ export interface AttachResult {
 
 export interface MachineResult {
   machine: string
+}
+
+export interface SnapshotResult {
+  machine: string
+  snapshot: string
+}
+
+export interface SnapshotRow {
+  snapshot: string
+  note: string
+  /** ISO 8601. */
+  taken: string
+  /** What was written for it, since the snapshot below it, takes on this host's disk. */
+  bytes: number
+  /** The machine as it is now goes on from it. */
+  current: boolean
+}
+
+export interface ExportResult {
+  machine: string
+  file: string
+  format: string
+  /** Bytes of the disk. */
+  size: number
+  /** Bytes of its blocks that are not zero. */
+  data: number
+  seconds: number
 }
 
 export interface ReleaseRow {
@@ -207,6 +247,12 @@ export interface Results {
   attach: AttachResult
   detach: MachineResult
   remove: MachineResult
+  snapshot: SnapshotResult & { note: string; taken: string }
+  snapshots: SnapshotRow[]
+  /** `left`: the snapshot of what the machine was before. */
+  rollback: SnapshotResult & { left: string }
+  discard: SnapshotResult
+  export: ExportResult
   releases: ReleaseRow[]
   status: StatusResult
   follow: FollowResult

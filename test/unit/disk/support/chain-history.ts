@@ -320,7 +320,13 @@ export class ChainHistory {
     const { disks } = chain
     if (pathTo(disks.system, place).some(layer => layer.name === disks.system.top)) throw new Error('it is not frozen')
     const parts = this.#parts(files)
-    const reader = new SnapshotReader({ ...parts, image: new ImageReader(parts) }, this.#folder, chain, 'system', place)
+    const reader = new SnapshotReader(
+      { ...parts, reader: new ImageReader(parts) },
+      this.#folder,
+      chain,
+      'system',
+      place
+    )
     const found = await this.#read((offset, target) => reader.read(offset, target))
     reader.close()
     return found

@@ -1,0 +1,132 @@
+/**
+ * rowan snapshot, snapshots, rollback, discard, export.
+ */
+import { resolve } from 'node:path'
+import { type Command, Option } from 'commander'
+import { EXPORT_FORMATS } from '../../src/machine/disk-export.ts'
+import type { SnapshotRow } from '../../src/node/daemon-api.ts'
+import { formatDuration, formatSize } from '../../src/node/units.ts'
+import type { Session } from '../session.ts'
+import { table } from '../text.ts'
+
+export function addSnapshot(program: Command, session: Session): void {
+  program
+    .command('snapshot')
+    .description('Keep what the disks of a machine hold now; a guest may go on writing.')
+    .argument('<machine>')
+    .option('--note <text>', 'one line that says what it is', '')
+    .addHelpText(
+      'after',
+      `
+It takes the same moment however much was written. What a running guest has not yet written to its disk is not in it.
+
+Examples:
+  rowan snapshot worker
+  rowan snapshot worker --note "before the update"`
+    )
+    .action(async (machine: string, { note }: { note: string }) => {
+      const taken = await session.call('snapshot', { machine, note })
+      session.answer(taken, () => `${machine} has the snapshot ${taken.snapshot}`)
+    })
+}
+
+export function addSnapshots(program: Command, session: Session): void {
+  program
+    .command('snapshots')
+    .description('List the snapshots of a machine.')
+    .argument('<machine>')
+    .addHelpText(
+      'after',
+      `
+WRITTEN is what was written between the snapshot below and this one. The machine as it is now goes on from those with
+an asterisk; the others are of branches that a rollback has left.
+
+Examples:
+  rowan snapshots worker
+  rowan snapshots worker --json | jq -r '.[-1].snapshot'`
+    )
+    .action(async (machine: string) => {
+      const rows = await session.call('snapshots', { machine })
+      session.answer(rows, () => (rows.length === 0 ? `${machine} has no snapshots` : snapshotTable(rows)))
+    })
+}
+
+export function addRollback(program: Command, session: Session): void {
+  program
+    .command('rollback')
+    .description('Take a machine back to a snapshot; what it is now is kept as a snapshot, too.')
+    .argument('<machine>')
+    .argument('<snapshot>')
+    .addHelpText(
+      'after',
+      `
+Nobody may be using the machine's disk.
+
+Examples:
+  rowan rollback worker s1`
+    )
+    .action(async (machine: string, snapshot: string) => {
+      const back = await session.call('rollback', { machine, snapshot })
+      session.answer(back, () => `${machine} is as it was at ${snapshot}; what it was before is ${back.left}`)
+    })
+}
+
+export function addDiscard(program: Command, session: Session): void {
+  program
+    .command('discard')
+    .description('Forget a snapshot of a machine; what only it needed is deleted.')
+    .argument('<machine>')
+    .argument('<snapshot>')
+    .addHelpText(
+      'after',
+      `
+The machine itself and its other snapshots stay as they are.
+
+Examples:
+  rowan discard worker s1`
+    )
+    .action(async (machine: string, snapshot: string) => {
+      const gone = await session.call('discard', { machine, snapshot })
+      session.answer(gone, () => `${machine} has no snapshot ${snapshot} any more`)
+    })
+}
+
+export function addExport(program: Command, session: Session): void {
+  program
+    .command('export')
+    .description('Write the disk of a machine to a file that stands alone, fetching what is not here.')
+    .argument('<machine>')
+    .argument('<file>', 'a file that does not exist yet')
+    .addOption(new Option('--format <format>', 'of the file').choices(EXPORT_FORMATS).default('raw'))
+    .option('--snapshot <snapshot>', 'as it was then (default: as it is now)')
+    .addHelpText(
+      'after',
+      `
+A guest may go on writing: the file has what the disk held when the command began. Zeros take no space in it.
+
+Examples:
+  rowan export worker worker.raw
+  rowan export worker before.qcow2 --format qcow2 --snapshot s1`
+    )
+    .action(async (machine: string, file: string, options: { format: string; snapshot?: string }) => {
+      const { format, snapshot } = options
+      const done = await session.call('export', {
+        ...{ machine, file: resolve(file), format },
+        ...(snapshot === undefined ? {} : { snapshot })
+      })
+      session.answer(done, () => {
+        const how = `${formatSize(done.data)} of ${formatSize(done.size)} in ${formatDuration(done.seconds * 1000)}`
+        return `${done.file} has the disk of ${machine} (${how})`
+      })
+    })
+}
+
+function snapshotTable(rows: SnapshotRow[]): string {
+  const cells = rows.map(({ snapshot, taken, bytes, current, note }) => [
+    `${snapshot}${current ? ' *' : ''}`,
+    taken.slice(0, 19).replace('T', ' '),
+    formatSize(bytes),
+    note
+  ])
+  return table(['SNAPSHOT', 'TAKEN (UTC)', 'WRITTEN', 'NOTE'], cells)
+}

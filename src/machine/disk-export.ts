@@ -1,0 +1,88 @@
+/**
+ * Writes a machine's disk, as it was at a snapshot, to a file that stands alone.
+ *
+ * The file is written beside its place, synced, and only then given its name: nobody ever finds half of it. Blocks of the
+ * image that are not here are fetched as they come up, behind everything that a guest waits for. What is known to be zero
+ * is neither read nor written.
+ */
+import { constants, existsSync } from 'node:fs'
+import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { BLOCK_SIZE_BYTES } from '../cluster.ts'
+import type { SnapshotReader } from '../disk/snapshot-reader.ts'
+import { asRowanError, RowanError } from '../errors.ts'
+import { isZero } from '../image/block.ts'
+import { type DiskWriter, Qcow2Writer, RawWriter } from './disk-writers.ts'
+
+export const EXPORT_FORMATS = ['raw', 'qcow2'] as const
+export type ExportFormat = (typeof EXPORT_FORMATS)[number]
+
+export interface ExportRequest {
+  /** Absolute; nothing may be there yet. */
+  file: string
+  format: ExportFormat
+  signal: AbortSignal
+  /** Bytes of the disk that are done. */
+  onProgress(done: number, of: number): void
+}
+
+/** Read with one request: 64 blocks, all of which may be on their way at once. */
+const CHUNK_BYTES = 64 * BLOCK_SIZE_BYTES
+
+/**
+ * @returns bytes of blocks that are not zero
+ * @throws RowanError FILE_EXISTS, DISK_FULL, STORE_IO, ABORTED, NO_REPLICA; there is no file then
+ */
+export async function exportDisk(disk: SnapshotReader, request: ExportRequest): Promise<number> {
+  const { file: path, format } = request
+  if (existsSync(path)) throw new RowanError('FILE_EXISTS', `${path} exists and is not overwritten`)
+  const aside = join(dirname(path), `.${basename(path)}.rowan-part`)
+  let file: FileHandle | undefined
+  try {
+    await rm(aside, { force: true })
+    file = await open(aside, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
+    const writer = format === 'raw' ? new RawWriter(file, disk.sizeBytes) : new Qcow2Writer(file, disk.sizeBytes)
+    const bytes = await copy(disk, writer, request)
+    await writer.finish()
+    await file.sync()
+    await file.close()
+    file = undefined
+    await rename(aside, path)
+    await syncFolder(dirname(path))
+    return bytes
+  } catch (error) {
+    await file?.close()
+    await rm(aside, { force: true })
+    throw asRowanError(error, 'STORE_IO', `cannot write ${path}`)
+  }
+}
+
+async function copy(disk: SnapshotReader, writer: DiskWriter, request: ExportRequest): Promise<number> {
+  const { signal, onProgress } = request
+  const chunk = new Uint8Array(CHUNK_BYTES)
+  let bytes = 0
+  for (let at = await disk.nextData(0, signal); at < disk.sizeBytes; ) {
+    signal.throwIfAborted()
+    const length = Math.min(CHUNK_BYTES, disk.sizeBytes - at)
+    chunk.fill(0, length)
+    await disk.read(at, chunk.subarray(0, length))
+    for (let inChunk = 0; inChunk < length; inChunk += BLOCK_SIZE_BYTES) {
+      const block = chunk.subarray(inChunk, inChunk + BLOCK_SIZE_BYTES)
+      if (isZero(block)) continue
+      await writer.block((at + inChunk) / BLOCK_SIZE_BYTES, block)
+      bytes += BLOCK_SIZE_BYTES
+    }
+    at = await disk.nextData(at + length, signal)
+    onProgress(Math.min(at, disk.sizeBytes), disk.sizeBytes)
+  }
+  return bytes
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, constants.O_RDONLY)
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}

@@ -1,0 +1,126 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { LayerUpkeep } from '../../../src/disk/layer-upkeep.ts'
+import { RowanDisk } from '../../../src/disk/rowan-disk.ts'
+import { beginPace, nextWait, QUIET_MS } from '../../../src/disk/upkeep-pace.ts'
+import type { Clock } from '../../../src/environment.ts'
+import { components, TestImage } from './support/test-image.ts'
+
+describe('the pace of work at layers', () => {
+  const look = { workedMs: 0, urgent: false, requests: 5 }
+
+  test('waits until a guest has been still for a while', () => {
+    let state = beginPace(1000, 5)
+    const at = (nowMs: number, requests: number) => {
+      const next = nextWait(state, { ...look, nowMs, requests })
+      state = next.state
+      return next.waitMs
+    }
+    expect(at(1000 + QUIET_MS - 1, 5)).toBeGreaterThan(0)
+    expect(at(1000 + QUIET_MS, 5)).toBe(0)
+    expect(at(1010 + QUIET_MS, 6)).toBeGreaterThan(0)
+    expect(at(1010 + 2 * QUIET_MS, 6)).toBe(0)
+  })
+
+  test('rests as long as it worked', () => {
+    expect(nextWait(beginPace(0, 5), { ...look, nowMs: 9000, workedMs: 70 }).waitMs).toBe(70)
+  })
+
+  test('never ends for a busy guest, unless the layers come near their limit', () => {
+    for (const urgent of [false, true]) {
+      let state = beginPace(0, 0)
+      let pieces = 0
+      for (let nowMs = 0; nowMs < 10_000; nowMs += 50) {
+        const next = nextWait(state, { nowMs, requests: nowMs, workedMs: 0, urgent })
+        state = next.state
+        if (next.waitMs > 0) continue
+        pieces++
+        state = nextWait(state, { nowMs, requests: nowMs, workedMs: 10, urgent }).state
+      }
+      expect(pieces).toBe(urgent ? 9 : 0)
+    }
+  })
+})
+
+/** Time that a test moves. */
+class HeldClock implements Pick<Clock, 'monotonicMs' | 'after'> {
+  #nowMs = 0
+  #timers: { atMs: number; run: () => void }[] = []
+
+  monotonicMs() {
+    return this.#nowMs
+  }
+
+  after(delayMs: number, run: () => void) {
+    const timer = { atMs: this.#nowMs + delayMs, run }
+    this.#timers.push(timer)
+    const cancel = () => {
+      this.#timers = this.#timers.filter(each => each !== timer)
+    }
+    return { cancel }
+  }
+
+  async pass(ms: number): Promise<void> {
+    this.#nowMs += ms
+    const due = this.#timers.filter(({ atMs }) => atMs <= this.#nowMs)
+    this.#timers = this.#timers.filter(timer => !due.includes(timer))
+    for (const { run } of due) run()
+    // Real files are written between two pieces.
+    await new Promise(resolve => setTimeout(resolve, 1))
+  }
+}
+
+describe('merging in the background', () => {
+  let folder: string
+  let disk: RowanDisk
+  const layers = () => readdirSync(folder).filter(name => /^\d{4}$/.test(name))
+  beforeEach(async () => {
+    folder = join(mkdtempSync(join(tmpdir(), 'rowan-upkeep-')), 'layers')
+    const parts = components(new TestImage(4 * 1024 * 1024))
+    disk = await RowanDisk.open(
+      { ...parts, clock: { monotonicMs: () => 0 } },
+      { folder, machine: 'm', readOnly: false, create: true }
+    )
+    for (let value = 1; value <= 3; value++) {
+      await disk.write(value * 512, new Uint8Array(1024 * 1024).fill(value))
+      await disk.snapshot({ note: '', taken: '2026-01-02T03:04:05.678Z' })
+    }
+    await disk.discard('s1')
+    await disk.discard('s2')
+  })
+  afterEach(async () => {
+    await disk.close()
+    rmSync(join(folder, '..'), { recursive: true })
+  })
+
+  test('waits for a busy guest, and is done once there is none', async () => {
+    const clock = new HeldClock()
+    const { log } = components(new TestImage(0))
+    let requests = 0
+    const upkeep = new LayerUpkeep({ layers: disk.layers!, requests: () => requests, clock, log })
+    upkeep.wake()
+    for (let turn = 0; turn < 30; turn++) {
+      requests++
+      await clock.pass(50)
+    }
+    expect(layers()).toHaveLength(4)
+    while (layers().length > 2) await clock.pass(50)
+    await upkeep.idle()
+    const target = new Uint8Array(3 * 512)
+    await disk.read(512, target)
+    expect([target[0], target[512], target[1024]]).toEqual([1, 2, 3])
+  })
+
+  test('stops between two pieces when the disk is closed', async () => {
+    const clock = new HeldClock()
+    const { log } = components(new TestImage(0))
+    const upkeep = new LayerUpkeep({ layers: disk.layers!, requests: () => 0, clock, log })
+    upkeep.wake()
+    await clock.pass(QUIET_MS)
+    await clock.pass(QUIET_MS)
+    await upkeep.stop()
+    expect(layers()).toHaveLength(4)
+  })
+})

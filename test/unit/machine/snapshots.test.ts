@@ -1,0 +1,246 @@
+/**
+ * Snapshots, rollback, discard and export of machines as the daemon offers them, with NBD clients at their disks.
+ */
+import { existsSync, mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
+import { MAX_LAYERS } from '../../../src/disk/chain.ts'
+import { COMMAND, COMMAND_FLAG } from '../../../src/nbd/protocol.ts'
+import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
+import { NbdClient } from '../../tools/nbd-client.ts'
+import { findTool } from '../../tools/need.ts'
+import { runOk } from '../../tools/processes.ts'
+import { BLOCKS, diskBytes, Peer, World } from './world.ts'
+
+let home: string
+let world: World
+let peer: Peer
+
+beforeEach(async () => {
+  home = await temporaryFolder()
+  world = new World()
+  peer = await Peer.start(home, world)
+  await peer.machines.attach({ name: 'm', ref: 'grid' })
+})
+
+afterEach(async () => {
+  await peer.stop()
+  await removeFolders()
+})
+
+const layers = () => join(home, 'machines', 'm', 'layers')
+const folders = () => readdirSync(layers()).filter(name => /^\d{4}$/.test(name))
+
+async function write(text: string, offset = 0): Promise<void> {
+  const client = await NbdClient.open(peer.socket('m'), 'm')
+  const { errno } = await client.request(COMMAND.WRITE, {
+    offset,
+    flags: COMMAND_FLAG.FUA,
+    data: Buffer.alloc(512, text)
+  })
+  expect(errno).toBe(0)
+  await client.disconnect()
+}
+
+async function read(offset = 0): Promise<string> {
+  const client = await NbdClient.open(peer.socket('m'), 'm')
+  const bytes = await client.bytes(offset, 512)
+  await client.disconnect()
+  return bytes.toString('latin1', 0, 1)
+}
+
+const exported = (file: string, format: 'raw' | 'qcow2', snapshot?: string) =>
+  peer.machines.export('m', snapshot, {
+    ...{ file, format },
+    signal: new AbortController().signal,
+    onProgress: () => {}
+  })
+
+describe('snapshots of a machine', () => {
+  test('are taken while a client writes, and listed with what they are', async () => {
+    await write('a')
+    const first = await peer.machines.snapshot('m', 'before b')
+    const client = await NbdClient.open(peer.socket('m'), 'm')
+    await write('b')
+    await peer.machines.snapshot('m', '')
+    await client.disconnect()
+    expect(first.name).toBe('s1')
+    expect(peer.machines.snapshots('m')).toMatchObject([
+      { snapshot: 's1', note: 'before b', current: true },
+      { snapshot: 's2', note: '', current: true }
+    ])
+    expect(peer.machines.snapshots('m')[0]!.bytes).toBeGreaterThan(0)
+    expect(await read()).toBe('b')
+    expect((await peer.machines.status())[0]).toMatchObject({ layers: 3 })
+  })
+
+  test('are taken of a detached machine, too, and survive the daemon', async () => {
+    await write('a')
+    await peer.machines.detach('m')
+    await peer.machines.snapshot('m', 'detached')
+    await peer.stop()
+    peer = await Peer.start(home, world)
+    expect(peer.machines.snapshots('m')).toMatchObject([{ snapshot: 's1', note: 'detached' }])
+    await peer.machines.attach({ name: 'm' })
+    expect(await read()).toBe('a')
+  })
+
+  test('are gone back to, with nothing lost, but not under a client', async () => {
+    await write('a')
+    await peer.machines.snapshot('m', '')
+    await write('b')
+    const client = await NbdClient.open(peer.socket('m'), 'm')
+    await expect(peer.machines.rollback('m', 's1')).rejects.toMatchObject({ code: 'MACHINE_RUNNING' })
+    await client.disconnect()
+    await expect.poll(async () => (await peer.machines.status())[0]!.clients).toBe(0)
+    const left = await peer.machines.rollback('m', 's1')
+    expect(await read()).toBe('a')
+    expect(left).toMatchObject({ name: 's2', note: 'before the rollback to s1' })
+    expect(peer.machines.snapshots('m').map(({ current }) => current)).toEqual([true, false])
+    expect((await peer.machines.rollback('m', 's2')).name).toBe('s1')
+    expect(await read()).toBe('b')
+    await expect(peer.machines.rollback('m', 's7')).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN' })
+    expect(await read()).toBe('b')
+  })
+
+  test('that are discarded give back what only they needed; neighbours are merged when nobody is at the disk', async () => {
+    for (const [index, text] of ['a', 'b', 'c'].entries()) {
+      await write(text, index * 4096)
+      await peer.machines.snapshot('m', '')
+    }
+    expect(folders()).toHaveLength(4)
+    await peer.machines.discard('m', 's1')
+    await peer.machines.discard('m', 's2')
+    await expect.poll(folders, { timeout: 20_000 }).toHaveLength(2)
+    expect([await read(0), await read(4096), await read(8192)]).toEqual(['a', 'b', 'c'])
+    await write('d')
+    await peer.machines.rollback('m', 's3')
+    await peer.machines.discard('m', 's4')
+    expect(folders()).toHaveLength(2)
+    await expect(peer.machines.discard('m', 's4')).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN' })
+  })
+
+  test('are refused beyond 256 layers, and the machine goes on', async () => {
+    for (let count = 1; count < MAX_LAYERS; count++) {
+      await write(String(count % 10))
+      await peer.machines.snapshot('m', '')
+    }
+    await write('x')
+    await expect(peer.machines.snapshot('m', '')).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
+    await write('y', 512)
+    await peer.stop()
+    peer = await Peer.start(home, world)
+    expect([await read(), await read(512)]).toEqual(['x', 'y'])
+  }, 240_000)
+
+  test('need layers', async () => {
+    await peer.machines.attach({ name: 'r', ref: 'grid', readOnly: true })
+    await expect(peer.machines.snapshot('r', '')).rejects.toMatchObject({ code: 'READ_ONLY' })
+    expect(peer.machines.snapshots('r')).toEqual([])
+    expect(() => peer.machines.snapshots('nobody')).toThrow(expect.objectContaining({ code: 'MACHINE_UNKNOWN' }))
+  })
+})
+
+describe('a disk that is exported', () => {
+  test('has what it held then, fetched where it was missing, and nothing else of the machine has changed', async () => {
+    await write('a', BLOCK_SIZE_BYTES * 3)
+    const expected = diskBytes(10)
+    expected.fill('a', BLOCK_SIZE_BYTES * 3, BLOCK_SIZE_BYTES * 3 + 512)
+    const file = join(home, 'disk.raw')
+    expect(await exported(file, 'raw')).toEqual({
+      sizeBytes: BLOCKS * BLOCK_SIZE_BYTES,
+      dataBytes: BLOCKS * BLOCK_SIZE_BYTES
+    })
+    expect(Buffer.compare(await readFile(file), expected)).toBe(0)
+    expect((await stat(file)).mode & 0o777).toBe(0o600)
+    expect(peer.machines.snapshots('m')).toEqual([])
+    await expect(exported(file, 'raw')).rejects.toMatchObject({ code: 'FILE_EXISTS' })
+  })
+
+  test('of a snapshot has what it held then; so has one of a machine without layers', async () => {
+    await peer.machines.snapshot('m', 'pristine')
+    await write('a')
+    await peer.machines.snapshot('m', '')
+    await write('b')
+    await peer.machines.detach('m')
+    for (const [snapshot, text] of [
+      ['s1', undefined],
+      ['s2', 'a'],
+      [undefined, 'b']
+    ] as const) {
+      const file = join(home, `${snapshot}.raw`)
+      await exported(file, 'raw', snapshot)
+      const expected = diskBytes(10)
+      if (text !== undefined) expected.fill(text, 0, 512)
+      expect(Buffer.compare(await readFile(file), expected)).toBe(0)
+    }
+    await expect(exported(join(home, 'x'), 'raw', 's9')).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN' })
+  })
+
+  test.skipIf(findTool('qemu-img') === undefined)('as qcow2 is one that QEMU finds nothing wrong with', async () => {
+    await write('a', 512)
+    const file = join(home, 'disk.qcow2')
+    await exported(file, 'qcow2')
+    await runOk('qemu-img', ['check', file])
+    await runOk('qemu-img', ['convert', '-O', 'raw', file, join(home, 'back.raw')])
+    const expected = diskBytes(10)
+    expected.fill('a', 512, 1024)
+    expect(Buffer.compare(await readFile(join(home, 'back.raw')), expected)).toBe(0)
+    // Block 3 is zeros, and takes no space.
+    expect((await stat(file)).size).toBe((1 + 1 + BLOCKS - 1 + 1 + 2) * BLOCK_SIZE_BYTES)
+  })
+
+  test('that cannot be read whole, or is called off, leaves no file and no snapshot behind', async () => {
+    world.online = false
+    const stopping = new AbortController()
+    const files = () => readdirSync(home).filter(name => name.includes('disk.raw'))
+    const request = { file: join(home, 'disk.raw'), format: 'raw' as const, onProgress: () => {} }
+    const exporting = peer.machines.export('m', undefined, { ...request, signal: stopping.signal })
+    stopping.abort()
+    await expect(exporting).rejects.toThrow()
+    expect(files()).toEqual([])
+    expect(peer.machines.snapshots('m')).toEqual([])
+  })
+})
+
+describe('layers that are not what they should be', () => {
+  test.each([
+    ['a layer that is missing', () => rmSync(join(layers(), '0001'), { recursive: true }), /0001.data is missing/],
+    [
+      'a layer that is cut short',
+      () => truncateSync(join(layers(), '0001', 'data'), 100),
+      /0001.data: it is cut short/
+    ],
+    ['a chain that is damaged', () => writeFileSync(join(layers(), 'chain.json'), '{}'), /chain.json is damaged/],
+    [
+      'a chain that is missing',
+      () => rmSync(join(layers(), 'chain.json')),
+      /chain.json is missing; there is 0001, 0002/
+    ]
+  ])('%s keeps one machine from being served, with one clear line, and no other', async (_what, damage, says) => {
+    await write('a')
+    await peer.machines.snapshot('m', '')
+    await peer.machines.attach({ name: 'other', ref: 'grid' })
+    await peer.stop()
+    damage()
+    peer = await Peer.start(home, world)
+    expect(peer.machines.served()).toEqual(['other'])
+    const broken = (await peer.machines.status()).find(({ name }) => name === 'm')!
+    expect(broken.error).toMatchObject({ code: 'LAYER_CORRUPT', message: expect.stringMatching(says) })
+    await peer.machines.remove('m')
+  })
+
+  test('those of another machine are refused', async () => {
+    await peer.machines.attach({ name: 'other', ref: 'grid' })
+    await peer.stop()
+    rmSync(layers(), { recursive: true })
+    mkdirSync(layers())
+    await runOk('cp', ['-a', `${join(home, 'machines', 'other', 'layers')}/.`, layers()])
+    peer = await Peer.start(home, world)
+    const broken = (await peer.machines.status()).find(({ name }) => name === 'm')!
+    expect(broken.error?.message).toMatch(/chain.json: its machine is/)
+    expect(existsSync(join(layers(), '0001'))).toBe(true)
+  })
+})
