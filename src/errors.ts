@@ -190,6 +190,10 @@ export const ERRORS = {
   LAYER_IN_USE: { meaning: 'A layer is open already.', advice: 'Nothing: its machine is attached.' },
   DISK_CLOSED: { meaning: 'The disk is closed.', advice: 'Attach the machine again.', nbd: 'ESHUTDOWN' },
   NBD_PROTOCOL: { meaning: 'An NBD client broke the protocol.', advice: 'Nothing: its connection is closed.' },
+  TLS_INVALID: {
+    meaning: 'What TLS needs is missing, damaged, or readable by others.',
+    advice: 'The message names the file; see `[nbd] tlsFolder` in docs/CONFIG.md.'
+  },
   SOCKET_PATH_TOO_LONG: {
     meaning: 'A socket’s path is longer than the system allows.',
     advice: 'Choose a shorter --home.'

@@ -43,7 +43,11 @@ export class ServedDisk {
       list: () => [name],
       open: (asked: string) => (asked === '' || asked === name ? served : undefined)
     }
-    return new ServedDisk(disk, new NbdServer({ exports, clock, log }, { socketPath }), name)
+    return new ServedDisk(
+      disk,
+      new NbdServer({ exports, clock, log }, { listeners: [{ kind: 'unix', path: socketPath }] }),
+      name
+    )
   }
 
   private constructor(disk: RowanDisk, server: NbdServer, name: string) {

@@ -1,7 +1,7 @@
 /**
  * One client of the NBD server, from its first byte to the end of its socket.
  *
- * First the negotiation, under a time-out, then transmission for as long as the client likes. A connection is over when
+ * First the negotiation, under a time-out, with TLS where it came over TCP, then transmission for as long as the client likes. A connection is over when
  * its socket is closed and the disk has answered all of its requests: until then the disk may still write into our
  * buffers, or read from them.
  *
@@ -15,11 +15,14 @@ import { blockSizes, type Exports } from './export.ts'
 import type { NbdLimits } from './limits.ts'
 import { Negotiation, type Step } from './negotiation.ts'
 import { greeting } from './option-replies.ts'
-import type { Chosen } from './options.ts'
+import type { Session } from './session.ts'
+import type { TlsUpgrade } from './tls.ts'
 import { Transmission } from './transmission.ts'
 
 interface Components {
   socket: Socket
+  /** How the client must encrypt before it is served; undefined on a local socket. */
+  tls: TlsUpgrade | undefined
   exports: Exports
   buffers: BufferPool
   clock: Clock
@@ -32,6 +35,8 @@ export class Connection {
   readonly #components: Components
   readonly #limits: NbdLimits
   readonly #negotiation: Negotiation
+  /** The client's; since TLS began, the encrypted one. */
+  #socket: Socket
   #timeout: Timer
   #transmission: Transmission | undefined
   #exportName: string | undefined
@@ -45,19 +50,16 @@ export class Connection {
   constructor(components: Components, limits: NbdLimits) {
     this.#components = components
     this.#limits = limits
-    this.#negotiation = new Negotiation(components, limits)
+    const { socket, clock } = components
+    this.#negotiation = new Negotiation(components, limits, { tls: components.tls !== undefined })
     this.over = new Promise(resolve => {
       this.#resolveOver = resolve
     })
-    const { socket, clock } = components
     this.#timeout = clock.after(limits.negotiationTimeoutMs, () => {
       this.#breakOff(`the negotiation took longer than ${limits.negotiationTimeoutMs} ms`)
     })
-    socket.on('data', (chunk: Buffer) => this.#receive(chunk))
-    socket.on('drain', () => this.#negotiateOn())
-    socket.on('end', () => this.drain())
-    socket.on('error', error => components.log.debug('an NBD connection failed', { error }))
-    socket.on('close', () => this.#socketClosed())
+    this.#socket = socket
+    this.#attend(socket)
     socket.write(greeting())
   }
 
@@ -78,7 +80,7 @@ export class Connection {
 
   get holdsBuffers(): boolean {
     const transmission = this.#transmission
-    return transmission !== undefined && (transmission.isCollecting || this.#components.socket.writableLength > 0)
+    return transmission !== undefined && (transmission.isCollecting || this.#socket.writableLength > 0)
   }
 
   /** Reads no more; what is in flight is answered, then the connection ends. */
@@ -90,7 +92,17 @@ export class Connection {
   /** Ends the connection now, whatever is in flight. */
   destroy(): void {
     this.#transmission?.stopReading()
-    this.#components.socket.destroy()
+    this.#socket.destroy()
+  }
+
+  /** Listens to a socket, which is the client's from now on. */
+  #attend(socket: Socket): void {
+    this.#socket = socket
+    socket.on('data', (chunk: Buffer) => this.#receive(chunk))
+    socket.on('drain', () => this.#negotiateOn())
+    socket.on('end', () => this.drain())
+    socket.on('error', error => this.#components.log.debug('an NBD connection failed', { error }))
+    socket.on('close', () => this.#socketClosed())
   }
 
   #receive(chunk: Buffer): void {
@@ -100,7 +112,7 @@ export class Connection {
   }
 
   #negotiate(chunk: Buffer, from: number): void {
-    const { socket } = this.#components
+    const socket = this.#socket
     let position = from
     while (position < chunk.length) {
       if (socket.writableNeedDrain) {
@@ -108,13 +120,17 @@ export class Connection {
         this.#rest = { chunk, position }
         return
       }
-      const { taken, replies, serve, close } = this.#step(chunk, position)
+      const { taken, replies, serve, startTls, close } = this.#step(chunk, position)
       position += taken
       socket.cork()
       for (const reply of replies) socket.write(reply)
       socket.uncork()
       if (close !== undefined) {
         this.#finish(close)
+        return
+      }
+      if (startTls === true) {
+        this.#beginTls(chunk.length - position)
         return
       }
       if (serve !== undefined) {
@@ -139,18 +155,36 @@ export class Connection {
     if (rest === undefined || this.#ending) return
     this.#rest = undefined
     this.#negotiate(rest.chunk, rest.position)
-    if (this.#rest === undefined) this.#components.socket.resume()
+    if (this.#rest === undefined) this.#socket.resume()
   }
 
-  #beginTransmission(chosen: Chosen, chunk: Buffer, position: number): void {
+  /** What came behind STARTTLS in the clear may be anybody's: who could not wait for the reply is cut off. */
+  #beginTls(bytesBehind: number): void {
+    if (bytesBehind > 0) {
+      this.#breakOff(`${bytesBehind} bytes in the clear behind STARTTLS`)
+      return
+    }
+    const plain = this.#socket
+    plain.removeAllListeners('data').removeAllListeners('drain').removeAllListeners('end')
+    this.#components.tls!.begin(
+      plain,
+      secure => {
+        if (this.#closed) secure.destroy()
+        else this.#attend(secure)
+      },
+      reason => this.#breakOff(`TLS failed: ${reason}`)
+    )
+  }
+
+  #beginTransmission(chosen: Session, chunk: Buffer, position: number): void {
     this.#timeout.cancel()
     this.#exportName = chosen.name
-    const { socket, buffers, log } = this.#components
+    const { buffers, log } = this.#components
+    const { device } = chosen.export
     this.#transmission = new Transmission(
+      { device, session: chosen, blockBytes: chosen.knowsBlockSizes ? blockSizes(device).minimum : 1 },
       {
-        socket,
-        device: chosen.export.device,
-        blockBytes: chosen.knowsBlockSizes ? blockSizes(chosen.export.device).minimum : 1,
+        socket: this.#socket,
         buffers,
         log,
         onOver: broken => this.#finish(broken),
@@ -184,15 +218,14 @@ export class Connection {
     if (this.#ending || (this.#transmission?.inFlight ?? 0) > 0) return
     this.#ending = true
     this.#transmission?.flush()
-    this.#components.socket.destroySoon()
+    this.#socket.destroySoon()
     this.#destroyLater()
   }
 
   /** A client that does not take the last replies does not keep its place for ever. */
   #destroyLater(): void {
-    const { socket, clock } = this.#components
     this.#timeout.cancel()
-    this.#timeout = clock.after(this.#limits.drainTimeoutMs, () => socket.destroy())
+    this.#timeout = this.#components.clock.after(this.#limits.drainTimeoutMs, () => this.#socket.destroy())
   }
 
   #socketClosed(): void {

@@ -3,6 +3,7 @@
  */
 import type { BlockDevice } from '../disk/block-device.ts'
 import { MAX_PAYLOAD_BYTES, MINIMUM_BLOCK_BYTES, PREFERRED_BLOCK_BYTES, TRANSMISSION_FLAG } from './protocol.ts'
+import type { Session } from './session.ts'
 
 export interface Export {
   device: BlockDevice
@@ -20,19 +21,17 @@ export interface Exports {
 }
 
 /**
- * The transmission flags of a disk.
+ * The transmission flags of a disk, for a client that has agreed on `session` so far.
  *
  * CAN_MULTI_CONN holds for every BlockDevice: a flush makes durable all that was acknowledged before, whoever wrote it.
  */
-export function transmissionFlags(device: BlockDevice): number {
-  const flags =
-    TRANSMISSION_FLAG.HAS_FLAGS |
-    TRANSMISSION_FLAG.SEND_FLUSH |
-    TRANSMISSION_FLAG.SEND_FUA |
-    TRANSMISSION_FLAG.CAN_MULTI_CONN
-  return device.readOnly
-    ? flags | TRANSMISSION_FLAG.READ_ONLY
-    : flags | TRANSMISSION_FLAG.SEND_TRIM | TRANSMISSION_FLAG.SEND_WRITE_ZEROES
+export function transmissionFlags(device: BlockDevice, { mode, contexts }: Pick<Session, 'mode' | 'contexts'>): number {
+  const flag = TRANSMISSION_FLAG
+  const always = flag.HAS_FLAGS | flag.SEND_FLUSH | flag.SEND_FUA | flag.CAN_MULTI_CONN | flag.SEND_CACHE
+  const writing = device.readOnly ? flag.READ_ONLY : flag.SEND_TRIM | flag.SEND_WRITE_ZEROES | flag.SEND_FAST_ZERO
+  const chunks = mode === 'simple' ? 0 : flag.SEND_DF
+  const statusPayload = mode === 'extended' && contexts.length > 0 ? flag.BLOCK_STATUS_PAYLOAD : 0
+  return always | writing | chunks | statusPayload
 }
 
 /** Minimum, preferred and maximum size of a request. A disk that ends inside a sector is served to its last byte. */

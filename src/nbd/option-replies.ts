@@ -1,7 +1,7 @@
 /**
  * The bytes of what a server says during the negotiation.
  */
-import { blockSizes, type Export, transmissionFlags } from './export.ts'
+import { blockSizes, transmissionFlags } from './export.ts'
 import {
   EXPORT_NAME_PADDING_BYTES,
   HANDSHAKE_FLAG,
@@ -12,6 +12,7 @@ import {
   OPTION_REPLY_MAGIC,
   REPLY
 } from './protocol.ts'
+import type { Session } from './session.ts'
 
 /** A UTF-16 unit is at most three bytes of UTF-8, so a text cut here stays below the protocol's 4,096 bytes. */
 const MAX_TEXT_CHARS = 1365
@@ -41,44 +42,56 @@ export function errorReply(option: number, type: number, text: string): Buffer {
   return optionReply(option, type, Buffer.from(text.slice(0, MAX_TEXT_CHARS)))
 }
 
+/** One entry of the answer to LIST_META_CONTEXT and SET_META_CONTEXT. */
+export function contextReply(option: number, id: number, name: string): Buffer {
+  return optionReply(option, REPLY.META_CONTEXT, Buffer.concat([uint32(id), Buffer.from(name)]))
+}
+
 /** One entry of the answer to LIST. */
 export function serverReply(option: number, name: string, description: string | undefined): Buffer {
   const encoded = Buffer.from(name)
-  const length = Buffer.alloc(4)
-  length.writeUInt32BE(encoded.length)
-  return optionReply(option, REPLY.SERVER, Buffer.concat([length, encoded, descriptionBytes(description)]))
+  return optionReply(
+    option,
+    REPLY.SERVER,
+    Buffer.concat([uint32(encoded.length), encoded, descriptionBytes(description)])
+  )
 }
 
 /**
  * The information of an export that answers INFO and GO: EXPORT always, the rest where it was asked for.
  *
+ * @param session - what it would be if transmission began now
  * @param requests - the information types that the client asked for, known or not
  */
-export function infoReplies(option: number, name: string, chosen: Export, requests: Set<number>): Buffer[] {
-  const replies = [optionReply(option, REPLY.INFO, Buffer.concat([infoType(INFO.EXPORT), sizeAndFlags(chosen)]))]
+export function infoReplies(option: number, session: Session, requests: Set<number>): Buffer[] {
+  const { name, export: chosen } = session
+  const replies = [optionReply(option, REPLY.INFO, Buffer.concat([infoType(INFO.EXPORT), sizeAndFlags(session)]))]
   const add = (type: number, data: Uint8Array) => {
     if (requests.has(type)) replies.push(optionReply(option, REPLY.INFO, Buffer.concat([infoType(type), data])))
   }
   add(INFO.NAME, Buffer.from(name))
   if (chosen.description !== undefined) add(INFO.DESCRIPTION, descriptionBytes(chosen.description))
   const { minimum, preferred, maximum } = blockSizes(chosen.device)
-  const sizes = Buffer.alloc(12)
-  sizes.writeUInt32BE(minimum, 0)
-  sizes.writeUInt32BE(preferred, 4)
-  sizes.writeUInt32BE(maximum, 8)
-  add(INFO.BLOCK_SIZE, sizes)
+  add(INFO.BLOCK_SIZE, Buffer.concat([minimum, preferred, maximum].map(uint32)))
   return replies
 }
 
 /** The answer to EXPORT_NAME, which has no header of a reply. */
-export function exportNameReply(chosen: Export, withPadding: boolean): Buffer {
-  return Buffer.concat([sizeAndFlags(chosen), Buffer.alloc(withPadding ? EXPORT_NAME_PADDING_BYTES : 0)])
+export function exportNameReply(session: Session, withPadding: boolean): Buffer {
+  return Buffer.concat([sizeAndFlags(session), Buffer.alloc(withPadding ? EXPORT_NAME_PADDING_BYTES : 0)])
 }
 
-function sizeAndFlags(chosen: Export): Buffer {
+function sizeAndFlags(session: Session): Buffer {
+  const { device } = session.export
   const bytes = Buffer.alloc(10)
-  bytes.writeBigUInt64BE(BigInt(chosen.device.sizeBytes), 0)
-  bytes.writeUInt16BE(transmissionFlags(chosen.device), 8)
+  bytes.writeBigUInt64BE(BigInt(device.sizeBytes), 0)
+  bytes.writeUInt16BE(transmissionFlags(device, session), 8)
+  return bytes
+}
+
+function uint32(value: number): Buffer {
+  const bytes = Buffer.alloc(4)
+  bytes.writeUInt32BE(value)
   return bytes
 }
 

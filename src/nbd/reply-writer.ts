@@ -1,8 +1,8 @@
 /**
  * Lays out the replies of one connection and sends them, many with one write.
  *
- * Replies are laid out one behind the other in a pooled buffer, a *sheet*: 16 bytes of header, then the data, which the
- * disk reads straight into its place. What is finished and adjoins forms a *run*, and a run is one write to the
+ * Replies are laid out one behind the other in a pooled buffer, a *sheet*: a header (reply-format.ts), then the data,
+ * which the disk reads straight into its place. What is finished and adjoins forms a *run*, and a run is one write to the
  * socket. A reply that must wait for the disk leaves a gap: the run before it ends there, and the gap is sent by itself
  * when it is filled. A sheet goes back to the pool when it is full or idle, all its runs were taken by the system and
  * no gap is open.
@@ -11,7 +11,7 @@
  */
 import type { BufferPool } from './buffer-pool.ts'
 import { SMALL_BUFFER_BYTES } from './buffer-pool.ts'
-import { SIMPLE_REPLY_BYTES, SIMPLE_REPLY_MAGIC } from './protocol.ts'
+import { type ChunkFormat, type Failure, MAX_STATUS_BYTES, type ReplyFormat, type RequestId } from './reply-format.ts'
 
 /** A run this long is sent at once: the client begins to take it while the next reply is being read. */
 const RUN_BYTES = 64 * 1024
@@ -35,11 +35,14 @@ export interface Gap {
   sheet: Sheet
   start: number
   dataBytes: number
+  /** What was kept free: the data with its header, and at least what an error needs. */
+  roomBytes: number
 }
 
 export class ReplyWriter {
   /** Bytes laid out, promised to gaps, or not yet taken by the system. */
   queuedBytes = 0
+  readonly #format: ReplyFormat
   readonly #socket: ReplySocket
   readonly #buffers: BufferPool
   readonly #onTaken: () => void
@@ -50,33 +53,59 @@ export class ReplyWriter {
   #flushIsDue = false
 
   /** @param components.onTaken - called when the system took bytes, after `queuedBytes` went down */
-  constructor(components: { socket: ReplySocket; buffers: BufferPool; onTaken: () => void }) {
+  constructor(components: { format: ReplyFormat; socket: ReplySocket; buffers: BufferPool; onTaken: () => void }) {
+    this.#format = components.format
     this.#socket = components.socket
     this.#buffers = components.buffers
     this.#onTaken = components.onTaken
   }
 
-  /** A reply without data. */
-  status(errno: number, cookieHigh: number, cookieLow: number): void {
-    const sheet = this.#room(SIMPLE_REPLY_BYTES)
-    writeHeader(sheet.buffer, sheet.used, errno, cookieHigh, cookieLow)
-    sheet.used += SIMPLE_REPLY_BYTES
-    this.queuedBytes += SIMPLE_REPLY_BYTES
+  /** All is well, and the reply has no data. */
+  done(request: RequestId): void {
+    const sheet = this.#room(MAX_STATUS_BYTES)
+    this.#laidOut(sheet, this.#format.done(sheet.buffer, sheet.used, request))
   }
 
-  /** The place for the data of a reply that follows: `commit` makes it one, `open` promises it for later. */
+  /** A request failed, or, where others may follow (`isLast` false), the part of it at `offset`. */
+  fail(request: RequestId, failure: Failure, isLast = true, offset?: number): void {
+    const sheet = this.#room(MAX_STATUS_BYTES)
+    this.#laidOut(sheet, this.#format.error(sheet.buffer, sheet.used, request, failure, isLast, offset))
+  }
+
+  /** A part of a read that is all zeros: nothing but its length is sent. */
+  hole(format: ChunkFormat, request: RequestId, offset: number, holeBytes: number, isLast: boolean): void {
+    const sheet = this.#room(MAX_STATUS_BYTES)
+    this.#laidOut(sheet, format.hole(sheet.buffer, sheet.used, request, offset, holeBytes, isLast))
+  }
+
+  /** A chunk whose payload is made by `fill`, in its place. */
+  chunk(
+    format: ChunkFormat,
+    request: RequestId,
+    type: number,
+    payloadBytes: number,
+    isLast: boolean,
+    fill: (buffer: Buffer, at: number) => void
+  ): void {
+    const sheet = this.#room(MAX_STATUS_BYTES + payloadBytes)
+    const headerBytes = format.header(sheet.buffer, sheet.used, request, type, payloadBytes, isLast)
+    fill(sheet.buffer, sheet.used + headerBytes)
+    this.#laidOut(sheet, headerBytes + payloadBytes)
+  }
+
+  /** The place for data that follows: `commit` makes it a reply (or a part of one), `open` promises it for later. */
   place(dataBytes: number): Buffer {
-    const sheet = this.#room(SIMPLE_REPLY_BYTES + dataBytes)
-    const start = sheet.used + SIMPLE_REPLY_BYTES
+    const headerBytes = this.#format.dataHeaderBytes
+    const sheet = this.#room(Math.max(headerBytes + dataBytes, MAX_STATUS_BYTES))
+    const start = sheet.used + headerBytes
     return sheet.buffer.subarray(start, start + dataBytes)
   }
 
   /** The data lies in its place; the reply joins the run. */
-  commit(dataBytes: number, cookieHigh: number, cookieLow: number): void {
+  commit(request: RequestId, offset: number, dataBytes: number, isLast: boolean): void {
     const sheet = this.#sheet!
-    writeHeader(sheet.buffer, sheet.used, 0, cookieHigh, cookieLow)
-    sheet.used += SIMPLE_REPLY_BYTES + dataBytes
-    this.queuedBytes += SIMPLE_REPLY_BYTES + dataBytes
+    const headerBytes = this.#format.data(sheet.buffer, sheet.used, request, offset, dataBytes, isLast)
+    this.#laidOut(sheet, headerBytes + dataBytes)
     if (sheet.used - this.#runStart >= RUN_BYTES) this.#sendRun(sheet)
   }
 
@@ -84,27 +113,36 @@ export class ReplyWriter {
   open(dataBytes: number): Gap {
     const sheet = this.#sheet!
     this.#sendRun(sheet)
-    const gap = { sheet, start: sheet.used, dataBytes }
-    sheet.used += SIMPLE_REPLY_BYTES + dataBytes
+    const roomBytes = Math.max(this.#format.dataHeaderBytes + dataBytes, MAX_STATUS_BYTES)
+    const gap = { sheet, start: sheet.used, dataBytes, roomBytes }
     sheet.holds += 1
-    this.queuedBytes += SIMPLE_REPLY_BYTES + dataBytes
+    this.#laidOut(sheet, roomBytes)
     this.#runStart = sheet.used
     return gap
   }
 
-  /** The data of a gap is there, or (`errno` not 0) will never be. Sent soon, together with others. */
-  fill(gap: Gap, errno: number, cookieHigh: number, cookieLow: number): void {
-    writeHeader(gap.sheet.buffer, gap.start, errno, cookieHigh, cookieLow)
-    const dataBytes = errno === 0 ? gap.dataBytes : 0
-    this.queuedBytes -= gap.dataBytes - dataBytes
-    this.#filled.push({ gap, end: gap.start + SIMPLE_REPLY_BYTES + dataBytes })
-    this.flushSoon()
+  /** The data of a gap, read from `offset`, is there. Sent soon, together with others. */
+  fill(gap: Gap, request: RequestId, offset: number, isLast: boolean): void {
+    const { sheet, start, dataBytes } = gap
+    const headerBytes = this.#format.data(sheet.buffer, start, request, offset, dataBytes, isLast)
+    this.#close(gap, headerBytes + dataBytes)
   }
 
-  /** A gap that nobody waits for any more. */
-  abandon(gap: Gap): void {
-    this.queuedBytes -= SIMPLE_REPLY_BYTES + gap.dataBytes
-    this.#unhold(gap.sheet)
+  /** The data of a gap will never be there. The reply keeps its turn among the parts of its request. */
+  failGap(gap: Gap, request: RequestId, failure: Failure, isLast: boolean, offset?: number): void {
+    const { sheet, start } = gap
+    this.#close(gap, this.#format.error(sheet.buffer, start, request, failure, isLast, offset))
+  }
+
+  #laidOut(sheet: Sheet, bytes: number): void {
+    sheet.used += bytes
+    this.queuedBytes += bytes
+  }
+
+  #close(gap: Gap, usedBytes: number): void {
+    this.queuedBytes -= gap.roomBytes - usedBytes
+    this.#filled.push({ gap, end: gap.start + usedBytes })
+    this.flushSoon()
   }
 
   /** Hands what is finished to the socket, once everything that happens at this moment has happened. */
@@ -175,11 +213,4 @@ export class ReplyWriter {
     this.#sheet = undefined
     if (sheet !== undefined) this.#buffers.give(sheet.buffer)
   }
-}
-
-function writeHeader(buffer: Buffer, at: number, errno: number, cookieHigh: number, cookieLow: number): void {
-  buffer.writeUInt32BE(SIMPLE_REPLY_MAGIC, at)
-  buffer.writeUInt32BE(errno, at + 4)
-  buffer.writeUInt32BE(cookieHigh, at + 8)
-  buffer.writeUInt32BE(cookieLow, at + 12)
 }

@@ -5,10 +5,21 @@
  * caller alternates: `readHeader`, then for a write `readPayload` or `skipPayload`, each until it says true; false
  * means that the chunk is used up. A payload that lies whole in a chunk is handed out where it lies; a split one is
  * copied once, into a buffer of the pool.
+ *
+ * A compact header is 28 bytes, and only a write has a payload. An extended one is 32 bytes with a length of 64 bits,
+ * and its flag PAYLOAD_LEN says that this is the length of a payload.
  */
 import type { BufferPool } from './buffer-pool.ts'
 import { Gather } from './gather.ts'
-import { REQUEST_HEADER_BYTES, REQUEST_MAGIC } from './protocol.ts'
+import {
+  COMMAND,
+  COMMAND_FLAG,
+  EXTENDED_REQUEST_HEADER_BYTES,
+  EXTENDED_REQUEST_MAGIC,
+  REQUEST_HEADER_BYTES,
+  REQUEST_MAGIC
+} from './protocol.ts'
+import type { RequestId } from './reply-format.ts'
 
 const TWO_TO_32 = 2 ** 32
 
@@ -18,19 +29,24 @@ export interface Payload {
   pooled: Buffer | undefined
 }
 
-export class RequestReader {
+export class RequestReader implements RequestId {
   /** Of the request whose header was read last. */
   magicIsRight = true
   flags = 0
   command = 0
   cookieHigh = 0
   cookieLow = 0
-  /** Exact up to 2^53; more is past the end of any disk anyway. */
+  offsetHigh = 0
+  offsetLow = 0
+  /** Exact up to 2^53; more is past the end of any disk anyway. So with the length. */
   offset = 0
   length = 0
+  /** What follows the header. */
+  payloadBytes = 0
 
   readonly #buffers: BufferPool
-  readonly #header = new Gather(REQUEST_HEADER_BYTES)
+  readonly #extended: boolean
+  readonly #header: Gather
   #chunk: Buffer = Buffer.alloc(0)
   #position = 0
   /** The payload being put together, and how much of it is there. */
@@ -38,8 +54,14 @@ export class RequestReader {
   #collected = 0
   #skipped = 0
 
-  constructor(components: { buffers: BufferPool }) {
+  constructor(components: { buffers: BufferPool }, settings: { extended: boolean }) {
     this.#buffers = components.buffers
+    this.#extended = settings.extended
+    this.#header = new Gather(this.#headerBytes)
+  }
+
+  get #headerBytes(): number {
+    return this.#extended ? EXTENDED_REQUEST_HEADER_BYTES : REQUEST_HEADER_BYTES
   }
 
   /** Goes on with `chunk`; the one before must be used up. */
@@ -54,22 +76,33 @@ export class RequestReader {
 
   readHeader(): boolean {
     if (this.exhausted) return false
-    this.#position += this.#header.take(this.#chunk, this.#position, REQUEST_HEADER_BYTES)
+    this.#position += this.#header.take(this.#chunk, this.#position, this.#headerBytes)
     if (!this.#header.whole) return false
     const header = this.#header.piece
-    this.magicIsRight = header.readUInt32BE(0) === REQUEST_MAGIC
+    this.magicIsRight = header.readUInt32BE(0) === (this.#extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC)
     this.flags = header.readUInt16BE(4)
     this.command = header.readUInt16BE(6)
     this.cookieHigh = header.readUInt32BE(8)
     this.cookieLow = header.readUInt32BE(12)
-    this.offset = header.readUInt32BE(16) * TWO_TO_32 + header.readUInt32BE(20)
-    this.length = header.readUInt32BE(24)
+    this.offsetHigh = header.readUInt32BE(16)
+    this.offsetLow = header.readUInt32BE(20)
+    this.offset = this.offsetHigh * TWO_TO_32 + this.offsetLow
+    const first = header.readUInt32BE(24)
+    this.length = this.#extended ? first * TWO_TO_32 + header.readUInt32BE(28) : first
+    const hasPayload = this.#extended ? (this.flags & COMMAND_FLAG.PAYLOAD_LEN) !== 0 : this.command === COMMAND.WRITE
+    this.payloadBytes = hasPayload ? this.length : 0
     return true
+  }
+
+  /** The request at hand, for a reply that comes when another is at hand. */
+  get id(): RequestId {
+    const { command, cookieHigh, cookieLow, offsetHigh, offsetLow } = this
+    return { command, cookieHigh, cookieLow, offsetHigh, offsetLow }
   }
 
   /** Whether the payload at hand needs a pooled buffer: it neither has one nor lies whole in the chunk. */
   get payloadNeedsBuffer(): boolean {
-    return this.#collecting === undefined && this.#chunk.length - this.#position < this.length
+    return this.#collecting === undefined && this.#chunk.length - this.#position < this.payloadBytes
   }
 
   get isCollecting(): boolean {
@@ -79,29 +112,29 @@ export class RequestReader {
   /** The payload of the request at hand, or undefined when the chunk ends before it. */
   readPayload(): Payload | undefined {
     const left = this.#chunk.length - this.#position
-    if (this.#collecting === undefined && left >= this.length) {
-      const data = this.#chunk.subarray(this.#position, this.#position + this.length)
-      this.#position += this.length
+    if (this.#collecting === undefined && left >= this.payloadBytes) {
+      const data = this.#chunk.subarray(this.#position, this.#position + this.payloadBytes)
+      this.#position += this.payloadBytes
       return { data, pooled: undefined }
     }
-    this.#collecting ??= this.#buffers.take(this.length)
-    const taken = Math.min(left, this.length - this.#collected)
+    this.#collecting ??= this.#buffers.take(this.payloadBytes)
+    const taken = Math.min(left, this.payloadBytes - this.#collected)
     this.#chunk.copy(this.#collecting, this.#collected, this.#position, this.#position + taken)
     this.#position += taken
     this.#collected += taken
-    if (this.#collected < this.length) return undefined
+    if (this.#collected < this.payloadBytes) return undefined
     const pooled = this.#collecting
     this.#collecting = undefined
     this.#collected = 0
-    return { data: pooled.subarray(0, this.length), pooled }
+    return { data: pooled.subarray(0, this.payloadBytes), pooled }
   }
 
   /** Passes over the payload of the request at hand. */
   skipPayload(): boolean {
-    const taken = Math.min(this.#chunk.length - this.#position, this.length - this.#skipped)
+    const taken = Math.min(this.#chunk.length - this.#position, this.payloadBytes - this.#skipped)
     this.#position += taken
     this.#skipped += taken
-    if (this.#skipped < this.length) return false
+    if (this.#skipped < this.payloadBytes) return false
     this.#skipped = 0
     return true
   }

@@ -1,32 +1,27 @@
 /**
- * The NBD server: exports behind one Unix socket, for clients of this host.
+ * The NBD server: exports behind one or more listeners (listener.ts).
  *
- * Only its owner may connect to the socket (mode 0600, in a folder of its owner's alone). A socket file that a dead process left behind is replaced; one
- * that somebody listens on never is.
- *
- * Owns: the socket file, the connections, the buffers that they share. Does not own: the disks behind the exports.
+ * Owns: the listeners, the connections, the buffers that they share. Does not own: the disks behind the exports.
  */
-import { chmod } from 'node:fs/promises'
-import { createServer, type Server, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Clock, Log } from '../environment.ts'
-import { RowanError } from '../errors.ts'
-import { checkSocketPath, freeSocketPath } from '../socket-path.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { Connection } from './connection.ts'
 import type { Export, Exports } from './export.ts'
 import { NBD_LIMITS, type NbdLimits } from './limits.ts'
+import { Listener, type ListenerSettings } from './listener.ts'
 import { StallWatch } from './stall-watch.ts'
+import type { TlsUpgrade } from './tls.ts'
 
 export interface NbdServerSettings extends Partial<NbdLimits> {
-  /** In a folder that is its owner's alone. */
-  socketPath: string
+  listeners: ListenerSettings[]
 }
 
 export class NbdServer {
   readonly #clock: Clock
   readonly #log: Log
   readonly #exports: Exports
-  readonly #path: string
+  readonly #settings: ListenerSettings[]
   readonly #limits: NbdLimits
   readonly #buffers: BufferPool
   readonly #connections = new Set<Connection>()
@@ -35,13 +30,14 @@ export class NbdServer {
   /** Exports that are being closed take no new clients. */
   readonly #closing = new Set<string>()
   readonly #stalls: StallWatch
-  #server: Server | undefined
+  #listeners: Listener[] = []
+  #accepts = false
 
   constructor(components: { exports: Exports; clock: Clock; log: Log }, settings: NbdServerSettings) {
-    const { socketPath, ...limits } = settings
+    const { listeners, ...limits } = settings
     this.#clock = components.clock
     this.#log = components.log
-    this.#path = socketPath
+    this.#settings = listeners
     this.#limits = { ...NBD_LIMITS, ...limits }
     this.#buffers = new BufferPool(this.#limits)
     this.#stalls = new StallWatch(
@@ -54,8 +50,9 @@ export class NbdServer {
     }
   }
 
-  get socketPath(): string {
-    return this.#path
+  /** Where it listens: paths, and HOST:PORT with the ports as they became. */
+  get addresses(): string[] {
+    return this.#listeners.map(listener => listener.where)
   }
 
   /** Memory that the connections hold now, and that is kept for the next request. */
@@ -64,37 +61,30 @@ export class NbdServer {
   }
 
   /**
-   * Begins to listen.
+   * Begins to listen, everywhere or nowhere.
    *
-   * @throws RowanError SOCKET_PATH_TOO_LONG, LISTEN_FAILED
+   * @throws RowanError SOCKET_PATH_TOO_LONG, LISTEN_FAILED, TLS_INVALID
    */
   async start(): Promise<void> {
-    checkSocketPath(this.#path)
-    await freeSocketPath(this.#path)
-    // A client that has sent its last request may close its half and still wants the replies: allowHalfOpen.
-    const server = createServer({ allowHalfOpen: true }, socket => this.#accept(socket))
-    server.maxConnections = this.#limits.maxConnections
-    server.on('drop', () => {
-      const { maxConnections } = this.#limits
-      this.#log.warn('an NBD client was turned away', { code: 'LIMIT_EXCEEDED', maxConnections })
-    })
-    await listen(server, this.#path)
-    server.on('error', error => this.#log.warn('the NBD socket failed', { code: 'LISTEN_FAILED', error }))
-    this.#server = server
-    await chmod(this.#path, 0o600).catch(async (error: unknown) => {
+    this.#accepts = true
+    const onSocket = (socket: Socket, tls: TlsUpgrade | undefined) => this.#accept(socket, tls)
+    try {
+      for (const settings of this.#settings) {
+        this.#listeners.push(await Listener.open(settings, { log: this.#log, onSocket }, this.#limits))
+      }
+    } catch (error) {
       await this.stop()
-      throw new RowanError('LISTEN_FAILED', `${this.#path} cannot be closed to other users`, { cause: error })
-    })
+      throw error
+    }
   }
 
   /** Listens no more, lets requests in flight finish for a bounded time, and ends all connections. */
   async stop(): Promise<void> {
-    const server = this.#server
-    this.#server = undefined
-    const closed = server === undefined ? undefined : new Promise<void>(resolve => server.close(() => resolve()))
+    this.#accepts = false
+    const closed = this.#listeners.splice(0).map(listener => listener.close())
     await this.#end([...this.#connections])
     this.#stalls.stop()
-    await closed
+    await Promise.all(closed)
   }
 
   /** Ends the connections of one export, as `stop` does; meanwhile no new ones begin. */
@@ -113,15 +103,15 @@ export class NbdServer {
     return theirs.filter(connection => connection.inTransmission).length
   }
 
-  #accept(socket: Socket): void {
+  #accept(socket: Socket, tls: TlsUpgrade | undefined): void {
     const { maxConnections } = this.#limits
-    if (this.#server === undefined || this.#connections.size >= maxConnections) {
+    if (!this.#accepts || this.#connections.size >= maxConnections) {
       // The socket of a connection may be gone while the disk still works for it: it keeps its place until then.
       socket.destroy()
       return
     }
     const connection = new Connection(
-      { socket, exports: this.#exports, buffers: this.#buffers, clock: this.#clock, log: this.#log },
+      { socket, tls, exports: this.#exports, buffers: this.#buffers, clock: this.#clock, log: this.#log },
       this.#limits
     )
     this.#connections.add(connection)
@@ -151,18 +141,4 @@ export class NbdServer {
     await Promise.race([Promise.all(connections.map(connection => connection.over)), late])
     timer.cancel()
   }
-}
-
-/**
- * Listens on `path`. Between this and the change of its mode the socket is as open as the umask makes it, so the folder
- * that it lies in must be its owner's alone. (A narrow umask for the moment is not to be had in a worker thread.)
- */
-async function listen(server: Server, path: string): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      reject(new RowanError('LISTEN_FAILED', `cannot listen on ${path}: ${error.message}`, { cause: error }))
-    })
-    server.listen(path, resolve)
-  })
-  server.removeAllListeners('error')
 }

@@ -1,28 +1,35 @@
 /**
  * The transmission phase of one connection: requests in, the disk's answers out.
  *
- * A request goes through stages: its header is read; it is judged; it waits until there is room for it; a write's
- * payload is read; it runs. A disk that answers at once is answered for at once, in one batch with its neighbours; one
- * that answers with a promise is waited for, and its reply goes out when it comes, whatever came in between.
+ * A request goes through stages: its header is read; it is judged; it waits until there is room for it; its payload is
+ * read; it runs (request-runner.ts). Replies to neighbours leave in one batch.
  *
  * Back-pressure: a connection whose requests in flight, bytes queued or buffers have reached a limit is not read until
  * something was finished or taken. A connection that keeps the disk busy lets the others have their turn.
  *
- * Owns: the reader and the writer. Does not own: the socket, which it pauses and resumes but never closes.
+ * Owns: the reader, the writer, the runner. Does not own: the socket, which it pauses and resumes but never closes.
  */
-import type { BlockDevice } from '../disk/block-device.ts'
 import type { Log } from '../environment.ts'
-import { asRowanError } from '../errors.ts'
+import { maxStatusPayloadBytes } from './block-status.ts'
 import type { BufferPool } from './buffer-pool.ts'
-import { judge } from './commands.ts'
-import { errnoOf } from './errno.ts'
+import { type CommandContext, judge } from './commands.ts'
 import type { NbdLimits } from './limits.ts'
-import { COMMAND, COMMAND_FLAG, MAX_PAYLOAD_BYTES, SIMPLE_REPLY_BYTES } from './protocol.ts'
+import { COMMAND, ERRNO, MAX_PAYLOAD_BYTES } from './protocol.ts'
+import { type Failure, MAX_STATUS_BYTES, REPLY_FORMATS } from './reply-format.ts'
 import { type ReplySocket, ReplyWriter } from './reply-writer.ts'
-import { type Payload, RequestReader } from './request-reader.ts'
+import { RequestReader } from './request-reader.ts'
+import { RequestRunner } from './request-runner.ts'
 
 /** A payload that is refused is passed over up to this length; beyond it, the connection ends. */
 const MAX_SKIPPED_PAYLOAD_BYTES = 2 * MAX_PAYLOAD_BYTES
+
+const LONG_STATUS_PAYLOAD: Failure = {
+  errno: ERRNO.EINVAL,
+  text: 'the payload names more metadata contexts than were selected'
+}
+
+/** The payload of a write of nothing. */
+const NOTHING = { data: Buffer.alloc(0), pooled: undefined }
 
 export interface TransmissionSocket extends ReplySocket {
   pause(): unknown
@@ -38,40 +45,33 @@ type Stage = 'header' | 'room' | 'payload' | 'skip'
 
 export class Transmission {
   readonly #socket: TransmissionSocket
-  readonly #device: BlockDevice
-  readonly #blockBytes: number
+  readonly #context: CommandContext
   readonly #buffers: BufferPool
-  readonly #log: Log
   readonly #limits: TransmissionLimits
   readonly #onOver: (broken: string) => void
   readonly #onIdle: () => void
   readonly #reader: RequestReader
   readonly #replies: ReplyWriter
+  readonly #runner: RequestRunner
 
   #stage: Stage = 'header'
   /** What the request at hand is refused with, in stage `skip`. */
-  #errno = 0
-  #inFlight = 0
-  /** Payloads of writes that the disk is at. */
-  #writingBytes = 0
+  #refusal: Failure | undefined
   /** Why the socket is paused: there is no room, or the others have their turn. */
   #pausedFor: 'nothing' | 'room' | 'turn' = 'nothing'
   #over = false
   #progress = 0
-  /** Codes of failures that were logged: a broken disk says so once for each connection, not once for each request. */
-  readonly #logged = new Set<string>()
 
   /**
-   * @param components.blockBytes - what the client must keep to, see `judge`
+   * @param context - the disk, and what the client agreed on
    * @param components.onOver - called once when no more requests will be read: '' after DISC, else the rule that the
    *   client broke
    * @param components.onIdle - called whenever the last request in flight was finished
    */
   constructor(
+    context: CommandContext,
     components: {
       socket: TransmissionSocket
-      device: BlockDevice
-      blockBytes: number
       buffers: BufferPool
       log: Log
       onOver: (broken: string) => void
@@ -79,28 +79,30 @@ export class Transmission {
     },
     limits: TransmissionLimits
   ) {
-    this.#socket = components.socket
-    this.#device = components.device
-    this.#blockBytes = components.blockBytes
-    this.#buffers = components.buffers
-    this.#log = components.log
+    const { socket, buffers, log } = components
+    const { mode } = context.session
+    this.#context = context
+    this.#socket = socket
+    this.#buffers = buffers
     this.#onOver = components.onOver
     this.#onIdle = components.onIdle
     this.#limits = limits
-    this.#reader = new RequestReader({ buffers: components.buffers })
-    this.#replies = new ReplyWriter({
-      socket: components.socket,
-      buffers: components.buffers,
-      onTaken: () => {
-        this.#progress += 1
-        this.#continue()
-      }
-    })
+    this.#reader = new RequestReader({ buffers }, { extended: mode === 'extended' })
+    const onTaken = () => {
+      this.#progress += 1
+      this.#continue()
+    }
+    this.#replies = new ReplyWriter({ format: REPLY_FORMATS[mode], socket, buffers, onTaken })
+    const onFinished = () => {
+      this.#continue()
+      if (this.#runner.inFlight === 0) this.#onIdle()
+    }
+    this.#runner = new RequestRunner({ ...context, buffers, replies: this.#replies, log, onFinished })
   }
 
   /** Requests that the disk has not answered yet. */
   get inFlight(): number {
-    return this.#inFlight
+    return this.#runner.inFlight
   }
 
   /** Changes whenever the client sends something or takes replies. */
@@ -156,7 +158,10 @@ export class Transmission {
           setImmediate(this.#nextTurn)
           break
         }
-        if (this.#heldBytes >= this.#limits.maxQueuedBytes || this.#inFlight >= this.#limits.maxRequestsInFlight) {
+        if (
+          this.#heldBytes >= this.#limits.maxQueuedBytes ||
+          this.#runner.inFlight >= this.#limits.maxRequestsInFlight
+        ) {
           this.#pause('room')
           break
         }
@@ -167,7 +172,7 @@ export class Transmission {
       }
       if (this.#stage === 'skip') {
         if (!this.#reader.skipPayload()) break
-        this.#refuse(this.#errno)
+        this.#refuse(this.#refusal!)
         continue
       }
       if (this.#stage === 'room') {
@@ -177,17 +182,12 @@ export class Transmission {
         }
         this.#stage = 'payload'
       }
-      bytes += this.#reader.length
-      if (this.#reader.command === COMMAND.WRITE) {
-        const payload = this.#reader.readPayload()
-        if (payload === undefined) break
-        this.#stage = 'header'
-        this.#write(payload)
-      } else {
-        this.#stage = 'header'
-        if (this.#reader.command === COMMAND.READ) this.#read()
-        else this.#other()
-      }
+      bytes += this.#carriedBytes
+      const payload = this.#reader.payloadBytes > 0 ? this.#reader.readPayload() : undefined
+      if (payload === undefined && this.#reader.payloadBytes > 0) break
+      this.#stage = 'header'
+      if (this.#reader.command === COMMAND.WRITE) this.#runner.write(this.#reader, payload ?? NOTHING)
+      else this.#runner.run(this.#reader, payload)
     }
     this.#replies.flush()
   }
@@ -203,37 +203,55 @@ export class Transmission {
       this.#end('')
       return false
     }
-    this.#errno = judge(reader, this.#device, this.#blockBytes)
-    if (this.#errno === 0) {
+    const refusal = judge(reader, this.#context) ?? this.#judgePayload()
+    if (refusal === undefined) {
       this.#stage = 'room'
-    } else if (reader.command !== COMMAND.WRITE) {
-      this.#refuse(this.#errno)
-    } else if (reader.length > MAX_SKIPPED_PAYLOAD_BYTES) {
-      this.#end(`a payload of ${reader.length} bytes`)
+    } else if (reader.payloadBytes === 0) {
+      this.#refuse(refusal)
+    } else if (reader.payloadBytes > this.#maxSkippedBytes) {
+      this.#end(`a payload of ${reader.payloadBytes} bytes`)
       return false
     } else {
+      this.#refusal = refusal
       this.#stage = 'skip'
     }
     return true
   }
 
-  #refuse(errno: number): void {
+  /** A payload that cannot be right is not even put together. */
+  #judgePayload(): Failure | undefined {
+    const { command, payloadBytes } = this.#reader
+    if (command !== COMMAND.BLOCK_STATUS) return undefined
+    return payloadBytes > maxStatusPayloadBytes(this.#context.session.contexts) ? LONG_STATUS_PAYLOAD : undefined
+  }
+
+  /** The extension asks to cut off whoever sends more than the largest payload; before it, there was some leeway. */
+  get #maxSkippedBytes(): number {
+    return this.#context.session.mode === 'extended' ? MAX_PAYLOAD_BYTES : MAX_SKIPPED_PAYLOAD_BYTES
+  }
+
+  #refuse(refusal: Failure): void {
     this.#stage = 'header'
-    this.#replies.status(errno, this.#reader.cookieHigh, this.#reader.cookieLow)
+    this.#replies.fail(this.#reader, refusal)
   }
 
   get #heldBytes(): number {
-    return this.#replies.queuedBytes + this.#writingBytes
+    return this.#replies.queuedBytes + this.#runner.writingBytes
+  }
+
+  /** Data of the request at hand, in either direction. */
+  get #carriedBytes(): number {
+    return this.#reader.command === COMMAND.READ ? this.#reader.length : this.#reader.payloadBytes
   }
 
   /** Whether the request at hand may run now; if not, `#continue` is called when that may have changed. */
   #hasRoom(): boolean {
-    const { command, length } = this.#reader
-    const carries = command === COMMAND.READ || command === COMMAND.WRITE ? length : 0
+    const { command, payloadBytes } = this.#reader
+    const carries = this.#carriedBytes
     const held = this.#heldBytes
     if (held > 0 && held + carries > this.#limits.maxQueuedBytes) return false
-    const needsBuffer = command === COMMAND.READ || (command === COMMAND.WRITE && this.#reader.payloadNeedsBuffer)
-    if (needsBuffer && !this.#buffers.allows(SIMPLE_REPLY_BYTES + length, held)) {
+    const needsBuffer = command === COMMAND.READ || (payloadBytes > 0 && this.#reader.payloadNeedsBuffer)
+    if (needsBuffer && !this.#buffers.allows(MAX_STATUS_BYTES + carries, held)) {
       this.#buffers.wait(this.#continue)
       return false
     }
@@ -259,95 +277,5 @@ export class Transmission {
     this.#pausedFor = 'nothing'
     this.#run()
     if (this.#pausedFor === 'nothing') this.#socket.resume()
-  }
-
-  #read(): void {
-    const { offset, length, cookieHigh, cookieLow } = this.#reader
-    const replies = this.#replies
-    if (length === 0) {
-      replies.status(0, cookieHigh, cookieLow)
-      return
-    }
-    const target = replies.place(length)
-    const answer = this.#ask(COMMAND.READ, () => this.#device.read(offset, target))
-    if (answer === 0) {
-      replies.commit(length, cookieHigh, cookieLow)
-    } else if (typeof answer === 'number') {
-      replies.status(answer, cookieHigh, cookieLow)
-    } else {
-      const gap = replies.open(length)
-      this.#wait(COMMAND.READ, answer, errno => replies.fill(gap, errno, cookieHigh, cookieLow))
-    }
-  }
-
-  #write(payload: Payload): void {
-    const { offset, length, cookieHigh, cookieLow, flags } = this.#reader
-    const options = (flags & COMMAND_FLAG.FUA) === 0 ? undefined : { fua: true }
-    const { data, pooled } = payload
-    const answer = length === 0 ? 0 : this.#ask(COMMAND.WRITE, () => this.#device.write(offset, data, options))
-    if (typeof answer === 'number') {
-      if (pooled !== undefined) this.#buffers.give(pooled)
-      this.#replies.status(answer, cookieHigh, cookieLow)
-      return
-    }
-    this.#writingBytes += length
-    this.#wait(COMMAND.WRITE, answer, errno => {
-      this.#writingBytes -= length
-      if (pooled !== undefined) this.#buffers.give(pooled)
-      this.#lateStatus(errno, cookieHigh, cookieLow)
-    })
-  }
-
-  /** FLUSH, TRIM and WRITE_ZEROES: no data in either direction. */
-  #other(): void {
-    const { command, offset, length, flags, cookieHigh, cookieLow } = this.#reader
-    const fua = (flags & COMMAND_FLAG.FUA) !== 0
-    const noHole = (flags & COMMAND_FLAG.NO_HOLE) !== 0
-    const run = () => {
-      if (command === COMMAND.FLUSH) return this.#device.flush()
-      if (length === 0) return undefined
-      if (command === COMMAND.TRIM) return this.#device.trim(offset, length, { fua })
-      return this.#device.writeZeroes(offset, length, { fua, noHole })
-    }
-    const answer = this.#ask(command, run)
-    if (typeof answer === 'number') this.#replies.status(answer, cookieHigh, cookieLow)
-    else this.#wait(command, answer, errno => this.#lateStatus(errno, cookieHigh, cookieLow))
-  }
-
-  #lateStatus(errno: number, cookieHigh: number, cookieLow: number): void {
-    this.#replies.status(errno, cookieHigh, cookieLow)
-    this.#replies.flushSoon()
-  }
-
-  /** What the disk says at once: 0 done, an errno, or a promise to wait for. */
-  #ask(command: number, run: () => void | Promise<void>): number | Promise<void> {
-    try {
-      return run() ?? 0
-    } catch (error) {
-      return this.#failure(error, command)
-    }
-  }
-
-  #wait(command: number, answer: Promise<void>, done: (errno: number) => void): void {
-    this.#inFlight += 1
-    const finish = (errno: number) => {
-      this.#inFlight -= 1
-      done(errno)
-      this.#continue()
-      if (this.#inFlight === 0) this.#onIdle()
-    }
-    answer.then(
-      () => finish(0),
-      error => finish(this.#failure(error, command))
-    )
-  }
-
-  #failure(error: unknown, command: number): number {
-    const { code, message } = asRowanError(error, 'STORE_IO')
-    if (!this.#logged.has(code)) {
-      this.#logged.add(code)
-      this.#log.warn('a request to a disk failed; later ones with this code are not logged', { code, message, command })
-    }
-    return errnoOf(error, command)
   }
 }

@@ -11,7 +11,7 @@ import { waitUntil } from '../tools/wait.ts'
 
 const MIB = 1024 * 1024
 const { READ, WRITE, FLUSH, TRIM, CACHE, WRITE_ZEROES, DISC } = COMMAND
-const { FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO } = COMMAND_FLAG
+const { FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO, PAYLOAD_LEN } = COMMAND_FLAG
 
 afterEach(stopServers)
 
@@ -138,8 +138,8 @@ describe('TRIM and WRITE_ZEROES', () => {
     expect(device.calls).toEqual([
       { operation: 'trim', offset: 512, length: 1024, options: { fua: false } },
       { operation: 'trim', offset: 0, length: 512, options: { fua: true } },
-      { operation: 'writeZeroes', offset: 4096, length: 4096, options: { fua: false, noHole: false } },
-      { operation: 'writeZeroes', offset: 8192, length: 4096, options: { fua: true, noHole: true } }
+      { operation: 'writeZeroes', offset: 4096, length: 4096, options: { fua: false, noHole: false, fast: false } },
+      { operation: 'writeZeroes', offset: 8192, length: 4096, options: { fua: true, noHole: true, fast: false } }
     ])
     expect(await client.bytes(4096, 8192)).toEqual(Buffer.alloc(8192))
   })
@@ -164,6 +164,51 @@ describe('TRIM and WRITE_ZEROES', () => {
     const spec = { offset: MIB - 512, length: 1024 }
     expect(await client.request(TRIM, spec)).toMatchObject({ errno: ERRNO.EINVAL })
     expect(await client.request(WRITE_ZEROES, spec)).toMatchObject({ errno: ERRNO.ENOSPC })
+  })
+})
+
+describe('FAST_ZERO', () => {
+  test('zeros where the disk is fast, and is ENOTSUP at once where it is not, with nothing changed', async () => {
+    const { client, device, log } = await openDisk(new MemoryDevice(pattern(MIB)))
+    expect(await client.request(WRITE_ZEROES, { length: 4096, flags: FAST_ZERO })).toMatchObject({ errno: 0 })
+    expect(device.calls.at(-1)?.options).toEqual({ fua: false, noHole: false, fast: true })
+    expect(await client.bytes(0, 4096)).toEqual(Buffer.alloc(4096))
+    device.zeroesFast = false
+    const spec = { offset: 8192, length: 4096, flags: FAST_ZERO | NO_HOLE | FUA }
+    expect(await client.request(WRITE_ZEROES, spec)).toMatchObject({ errno: ERRNO.ENOTSUP })
+    expect(await client.bytes(8192, 4096)).toEqual(pattern(MIB).subarray(8192, 12_288))
+    expect(await client.request(WRITE_ZEROES, { ...spec, flags: 0 })).toMatchObject({ errno: 0 })
+    // It is an answer, not a failure.
+    expect(log).toEqual([])
+  })
+})
+
+describe('CACHE', () => {
+  test('goes to the disk, and is answered when that has fetched', async () => {
+    const device = new MemoryDevice(MIB)
+    device.hold = call => call.operation === 'cache'
+    const { client } = await openDisk(device)
+    let answered = false
+    const cached = client.request(CACHE, { offset: 4096, length: 65_536 }).finally(() => {
+      answered = true
+    })
+    await waitUntil('the request', () => device.held.length === 1, { timeoutMs: 5000 })
+    expect(device.calls).toEqual([{ operation: 'cache', offset: 4096, length: 65_536, options: undefined }])
+    await client.bytes(0, 512)
+    expect(answered).toBe(false)
+    device.releaseAll()
+    expect(await cached).toMatchObject({ errno: 0 })
+  })
+
+  test('past the end is EINVAL, of a part that cannot be had EIO, and a read-only disk takes it', async () => {
+    const device = new MemoryDevice(MIB, { readOnly: true })
+    const { client } = await openDisk(device)
+    expect(await client.request(CACHE, { offset: MIB, length: 512 })).toMatchObject({ errno: ERRNO.EINVAL })
+    expect(await client.request(CACHE, { length: 0 })).toMatchObject({ errno: 0 })
+    expect(device.calls).toEqual([])
+    expect(await client.request(CACHE, { length: MIB })).toMatchObject({ errno: 0 })
+    device.fail = () => new RowanError('STORE_IO', 'no')
+    expect(await client.request(CACHE, { length: MIB })).toMatchObject({ errno: ERRNO.EIO })
   })
 })
 
@@ -217,14 +262,16 @@ describe('flags and commands', () => {
   })
 
   test.each([
-    ['READ with DF, which was not offered', READ, DF],
+    ['READ with DF, which only chunks make sense of', READ, DF],
     ['READ with NO_HOLE', READ, NO_HOLE],
     ['TRIM with NO_HOLE', TRIM, NO_HOLE],
-    ['WRITE_ZEROES with FAST_ZERO, which was not offered', WRITE_ZEROES, FAST_ZERO],
+    ['TRIM with FAST_ZERO', TRIM, FAST_ZERO],
+    ['FLUSH with FAST_ZERO', FLUSH, FAST_ZERO],
+    ['CACHE with NO_HOLE', CACHE, NO_HOLE],
+    ['READ with PAYLOAD_LEN, which only extended headers have', READ, PAYLOAD_LEN],
     ['TRIM with REQ_ONE', TRIM, REQ_ONE],
     ['READ with a flag that does not exist', READ, 0x8000],
     ['BLOCK_STATUS, which was not negotiated', 7, 0],
-    ['CACHE, which was not offered', CACHE, 0],
     ['RESIZE', 8, 0],
     ['a command that does not exist', 0xffff, 0]
   ])('%s is EINVAL, and the connection lives', async (_what, command, flags) => {

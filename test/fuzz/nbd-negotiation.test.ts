@@ -50,7 +50,7 @@ function converse(bytes: Buffer, sizes: number[]) {
     list: () => ['disk'],
     open: (asked: string) => (asked === 'disk' || asked === '' ? { device: new MemoryDevice(512) } : undefined)
   }
-  const negotiation = new Negotiation({ exports }, NBD_LIMITS)
+  const negotiation = new Negotiation({ exports }, NBD_LIMITS, { tls: false })
   const replies: Buffer[] = []
   let used = 0
   for (let index = 0; used < bytes.length; index++) {

@@ -53,7 +53,7 @@ export async function serve(disks: BlockDevice | Record<string, BlockDevice>, op
       log: collectingLog(log)
     },
     // Whoever is cut off in a test is cut off for a reason, not because time passed.
-    { socketPath: path, negotiationTimeoutMs: 600_000, ...options.limits }
+    { listeners: [{ kind: 'unix', path }], negotiationTimeoutMs: 600_000, ...options.limits }
   )
   servers.add(server)
   await server.start()

@@ -47,7 +47,7 @@ const server = new NbdServer(
     clock: systemClock,
     log
   },
-  { socketPath }
+  { listeners: [{ kind: 'unix', path: socketPath }] }
 )
 await server.start()
 process.once('SIGTERM', async () => {

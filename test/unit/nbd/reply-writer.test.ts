@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { BufferPool, SMALL_BUFFER_BYTES } from '../../../src/nbd/buffer-pool.ts'
+import { MAX_STATUS_BYTES, REPLY_FORMATS } from '../../../src/nbd/reply-format.ts'
 import { ReplyWriter } from '../../../src/nbd/reply-writer.ts'
 
 /** The other end of the writer: what was written, and when the system takes it. */
@@ -20,6 +21,7 @@ function makeWriter() {
     uncork: () => undefined
   }
   const writer = new ReplyWriter({
+    format: REPLY_FORMATS.simple,
     socket,
     buffers,
     onTaken: () => {
@@ -40,16 +42,20 @@ const header = (errno: number, cookie: number) => {
   return bytes
 }
 
+/** A request by its number. */
+const id = (cookie: number) => ({ command: 0, cookieHigh: 0, cookieLow: cookie, offsetHigh: 0, offsetLow: 0 })
+const failure = (errno: number) => ({ errno, text: 'no' })
+
 function read(writer: ReplyWriter, cookie: number, data: string): void {
   writer.place(data.length).write(data)
-  writer.commit(data.length, 0, cookie)
+  writer.commit(id(cookie), 0, data.length, true)
 }
 
 describe('ReplyWriter', () => {
   test('sends many replies with one write', () => {
     const { writer, writes } = makeWriter()
     read(writer, 1, 'one')
-    writer.status(22, 0, 2)
+    writer.fail(id(2), failure(22))
     read(writer, 3, 'three')
     expect(writes).toEqual([])
     writer.flush()
@@ -64,7 +70,7 @@ describe('ReplyWriter', () => {
   test('takes the same place again for a reply after data that failed', () => {
     const { writer, writes } = makeWriter()
     writer.place(1000).fill(1)
-    writer.status(5, 0, 1)
+    writer.fail(id(1), failure(5))
     writer.flush()
     expect(writes[0]?.bytes).toEqual(header(5, 1))
   })
@@ -80,7 +86,7 @@ describe('ReplyWriter', () => {
       Buffer.concat([header(0, 1), Buffer.from('one'), header(0, 3), Buffer.from('three')])
     )
     place.write('two')
-    writer.fill(gap, 0, 0, 2)
+    writer.fill(gap, id(2), 0, true)
     expect(writes).toEqual([])
     await Promise.resolve()
     expect(writes.map(write => write.bytes)).toEqual([Buffer.concat([header(0, 2), Buffer.from('two')])])
@@ -91,12 +97,25 @@ describe('ReplyWriter', () => {
     writer.place(300)
     const gap = writer.open(300)
     expect(writer.queuedBytes).toBe(316)
-    writer.fill(gap, 5, 0, 2)
+    writer.failGap(gap, id(2), failure(5), true)
     expect(writer.queuedBytes).toBe(16)
     await Promise.resolve()
     expect(writes[0]?.bytes).toEqual(header(5, 2))
     takeAll()
     expect(writer.queuedBytes).toBe(0)
+  })
+
+  test('a gap keeps room for an error, however little data was to be in it', async () => {
+    const { writer, writes } = makeWriter()
+    writer.place(1)
+    const gap = writer.open(1)
+    expect(writer.queuedBytes).toBe(MAX_STATUS_BYTES)
+    read(writer, 3, 'three')
+    writer.failGap(gap, id(2), { errno: 5, text: 'x'.repeat(10_000) }, true)
+    await Promise.resolve()
+    expect(Buffer.concat(writes.map(write => write.bytes)).subarray(0, 21)).toEqual(
+      Buffer.concat([header(0, 3), Buffer.from('three')])
+    )
   })
 
   test('sends a long run before it is asked to', () => {
@@ -134,7 +153,7 @@ describe('ReplyWriter', () => {
     writer.flush()
     takeAll()
     expect(buffers.lentBytes).toBe(SMALL_BUFFER_BYTES)
-    writer.fill(gap, 0, 0, 1)
+    writer.fill(gap, id(1), 0, true)
     await Promise.resolve()
     takeAll()
     expect(buffers.lentBytes).toBe(0)
@@ -144,7 +163,7 @@ describe('ReplyWriter', () => {
     const { writer, buffers, writes, takeAll } = makeWriter()
     read(writer, 1, 'one')
     writer.place(1024 * 1024).fill(7)
-    writer.commit(1024 * 1024, 0, 2)
+    writer.commit(id(2), 0, 1024 * 1024, true)
     expect(writes.map(write => write.bytes.length)).toEqual([19, 16 + 1024 * 1024])
     takeAll()
     expect(buffers.lentBytes).toBe(0)

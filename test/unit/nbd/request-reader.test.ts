@@ -2,15 +2,15 @@ import { describe, expect, test } from 'vitest'
 import { BufferPool } from '../../../src/nbd/buffer-pool.ts'
 import { COMMAND } from '../../../src/nbd/protocol.ts'
 import { RequestReader } from '../../../src/nbd/request-reader.ts'
-import { requestBytes } from '../../tools/nbd-client.ts'
+import { extendedRequestBytes, requestBytes } from '../../tools/nbd-client.ts'
 
-const makeReader = () => {
+const makeReader = ({ extended = false } = {}) => {
   const buffers = new BufferPool({
     maxBufferBytes: 2 ** 26,
     maxIdleBufferBytes: 2 ** 20,
     guaranteedBufferBytes: 2 ** 20
   })
-  return { buffers, reader: new RequestReader({ buffers }) }
+  return { buffers, reader: new RequestReader({ buffers }, { extended }) }
 }
 
 describe('RequestReader', () => {
@@ -30,6 +30,26 @@ describe('RequestReader', () => {
       length: 0xfffffe00
     })
     expect(reader.readHeader()).toBe(false)
+  })
+
+  test('reads the fields of an extended header, whose length may be one of 64 bits', () => {
+    const { reader } = makeReader({ extended: true })
+    const trim = { flags: 1, offset: 2 ** 42 + 512, length: 2 ** 40 + 512 }
+    reader.push(extendedRequestBytes(COMMAND.TRIM, 0x0123456789abcdefn, trim))
+    expect(reader.readHeader()).toBe(true)
+    expect(reader).toMatchObject({ magicIsRight: true, command: COMMAND.TRIM, payloadBytes: 0, ...trim })
+    expect(reader.id).toEqual({
+      ...{ command: COMMAND.TRIM, cookieHigh: 0x01234567, cookieLow: 0x89abcdef },
+      ...{ offsetHigh: 2 ** 10, offsetLow: 512 }
+    })
+    reader.push(extendedRequestBytes(COMMAND.WRITE, 1n, { data: Buffer.from('payload') }))
+    expect(reader.readHeader()).toBe(true)
+    expect(reader.payloadBytes).toBe(7)
+    expect(reader.readPayload()?.data.toString()).toBe('payload')
+    reader.push(requestBytes(COMMAND.READ, 1n))
+    reader.push(Buffer.concat([requestBytes(COMMAND.READ, 1n), Buffer.alloc(4)]))
+    reader.readHeader()
+    expect(reader.magicIsRight).toBe(false)
   })
 
   test('tells a wrong magic number', () => {

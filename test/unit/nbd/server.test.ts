@@ -27,7 +27,10 @@ afterEach(stopServers)
 
 function makeServer(socketPath: string): NbdServer {
   const exports = { list: () => [], open: () => ({ device: new MemoryDevice(512) }) }
-  return new NbdServer({ exports, clock: systemClock, log: collectingLog([]) }, { socketPath })
+  return new NbdServer(
+    { exports, clock: systemClock, log: collectingLog([]) },
+    { listeners: [{ kind: 'unix', path: socketPath }] }
+  )
 }
 
 async function listening(path: string): Promise<Server> {
