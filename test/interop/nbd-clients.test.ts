@@ -4,7 +4,7 @@
  * Everything runs twice: in front of a plain file, and in front of a machine's disk (image in the pool, writes in its
  * layer).
  */
-import { copyFile, writeFile } from 'node:fs/promises'
+import { copyFile, open, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -77,19 +77,40 @@ for (const kind of ['file', 'machine']) {
 
     test('sees what the disk can do', async () => {
       const info = JSON.parse(await runOk('nbdinfo', ['--json', disk().uri()]))
-      expect(info).toMatchObject({ protocol: 'newstyle-fixed', TLS: false, structured: false })
+      expect(info).toMatchObject({ protocol: 'newstyle-fixed', TLS: false, structured: true })
       expect(info.exports[0]).toMatchObject({
         can_flush: true,
         can_fua: true,
         can_trim: true,
         can_zero: true,
         can_multi_conn: true,
-        can_df: false,
-        can_fast_zero: false,
+        can_df: true,
+        can_fast_zero: true,
+        can_cache: true,
+        contexts: ['base:allocation', 'rowan:local'],
         block_size_minimum: 512,
         block_size_preferred: 4096,
         block_size_maximum: 32 * MIB
       })
+    })
+
+    test('maps the disk in both contexts, from end to end', async () => {
+      for (const [context, types] of [
+        ['base:allocation', ['data', 'hole,zero']],
+        ['rowan:local', ['local']]
+      ] as const) {
+        const map = JSON.parse(await runOk('nbdinfo', [`--map=${context}`, '--json', disk().uri()]))
+        let at = 0
+        for (const { offset, length, type, description } of map) {
+          expect(offset).toBe(at)
+          at += length
+          if (context === 'rowan:local') expect(type).toBe(0)
+          else expect(types).toContain(description)
+        }
+        expect(at).toBe(SIZE_BYTES)
+        // A machine knows the zeros of its image; a plain file is data from end to end.
+        expect(map.length > 1).toBe(kind === 'machine' && context === 'base:allocation')
+      }
     })
 
     test('is told when there is no such export', async () => {
@@ -114,6 +135,25 @@ for (const kind of ['file', 'machine']) {
       await runOk('nbdcopy', ['--connections=4', '--requests=64', '--flush', other, uri()])
       await runOk('nbdcopy', ['--synchronous', uri(), out])
       expect(await hashFile(out)).toBe(await hashFile(other))
+    })
+
+    test('copies holes as holes, in either direction', async () => {
+      const { folder, image, uri } = disk()
+      const sparse = join(folder, 'sparse.raw')
+      await writeFile(sparse, '')
+      await truncate(sparse, SIZE_BYTES)
+      const file = await open(sparse, 'r+')
+      await file.write(Buffer.alloc(MIB, 7), 0, MIB, 8 * MIB)
+      await file.close()
+      await runOk('nbdcopy', ['--allocated', image, uri()])
+      await runOk('nbdcopy', [sparse, uri()])
+      const out = join(folder, 'sparse-out.raw')
+      await runOk('nbdcopy', [uri(), out])
+      expect(await hashFile(out)).toBe(await hashFile(sparse))
+      // What is known to be zeros was neither read nor sent nor written.
+      if (kind === 'machine') expect((await stat(out)).blocks * 512).toBeLessThan(4 * MIB)
+      await runOk('nbdcopy', ['--destination-is-zero', '--sparse=4096', uri(), join(folder, 'sparse-2.raw')])
+      expect(await hashFile(join(folder, 'sparse-2.raw'))).toBe(await hashFile(sparse))
     })
 
     test('copies with the largest requests', async () => {
@@ -148,6 +188,22 @@ for (const kind of ['file', 'machine']) {
       await writeFile(other, bytes)
       await runOk('qemu-img', ['convert', '-n', '-W', '-m', '8', '-f', 'raw', '-O', 'raw', other, uri()])
       await runOk('qemu-img', ['compare', '-f', 'raw', '-F', 'raw', other, uri()])
+    })
+
+    test('qemu-img sees what is data and what is zero, and keeps it in a copy', async () => {
+      const { folder, uri } = disk()
+      await qemuIo('write -P 0xaa 0 4M', 'discard 1M 1M', 'write -z -u 2M 1M')
+      const map = JSON.parse(await runOk('qemu-img', ['map', '-f', 'raw', '--output=json', uri()]))
+      const zeroBytes = map
+        .filter((part: { zero: boolean; start: number }) => part.zero && part.start < 4 * MIB)
+        .reduce(
+          (sum: number, part: { start: number; length: number }) => sum + Math.min(part.length, 4 * MIB - part.start),
+          0
+        )
+      expect(zeroBytes).toBe(kind === 'machine' ? 2 * MIB : 0)
+      const out = join(folder, 'mapped.qcow2')
+      await runOk('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', uri(), out])
+      await runOk('qemu-img', ['compare', '-f', 'qcow2', '-F', 'raw', out, uri()])
     })
 
     test('qemu-io writes patterns, zeroes and discards, and reads them back', async () => {
@@ -227,9 +283,52 @@ for (const kind of ['file', 'machine']) {
         'fails(errno.ENOSPC, lambda: h.zero(1024, size - 512))',
         'fails(errno.EINVAL, lambda: h.trim(1024, size - 512))',
         'fails(errno.EINVAL, lambda: h.pread(512, 1))',
-        'fails(errno.EINVAL, lambda: h.cache(512, 0))',
-        'fails(errno.EINVAL, lambda: h.zero(512, 0, nbd.CMD_FLAG_FAST_ZERO))',
+        'fails(errno.EINVAL, lambda: h.cache(1024, size - 512))',
+        'fails(errno.EINVAL, lambda: h.pread(512, 0, nbd.CMD_FLAG_REQ_ONE))',
+        'fails(errno.EOVERFLOW, lambda: h.pread(2 ** 25 + 512, 0))',
+        'fails(errno.EINVAL, lambda: h.block_status(512, 0, lambda *args: 0))',
         'assert len(h.pread(512, 0)) == 512',
+        'h.shutdown()'
+      ])
+    })
+
+    test('tells holes, what is local, and zeros fast where the disk can', async () => {
+      const zeros = kind === 'machine' ? 'True' : 'False'
+      await script([
+        'h.shutdown()',
+        'h = nbd.NBD()',
+        'h.add_meta_context("base:allocation")',
+        'h.add_meta_context("rowan:local")',
+        `h.connect_uri("${disk().uri()}")`,
+        'assert h.get_structured_replies_negotiated()',
+        'def runs(offset, length, flags=0):',
+        '    found = {}',
+        '    h.block_status(length, offset, lambda name, at, entries, err: found.update({name: (at, entries)}), flags)',
+        '    return found',
+        'h.pwrite(b"x" * 131072, 1048576)',
+        'try:',
+        '    h.zero(65536, 1048576, nbd.CMD_FLAG_FAST_ZERO)',
+        '    fast = True',
+        'except nbd.Error as error:',
+        '    assert error.errnum == errno.EOPNOTSUPP, error.errnum',
+        '    fast = False',
+        `assert fast == ${zeros}`,
+        'h.zero(65536, 1048576)',
+        'found = runs(1048576, 131072)',
+        'assert set(found) == {"base:allocation", "rowan:local"}, found',
+        'assert found["rowan:local"] == (1048576, [131072, 0]), found',
+        'base = found["base:allocation"][1]',
+        'assert base == ([65536, 3, 65536, 0] if fast else [131072, 0]), base',
+        'one = runs(1048576 + 4096, 131072 - 4096, nbd.CMD_FLAG_REQ_ONE)["base:allocation"][1]',
+        'assert one == ([65536 - 4096, 3] if fast else [131072 - 4096, 0]), one',
+        'chunks = []',
+        'def chunk(data, offset, status, err):',
+        '    chunks.append((len(data), offset - 1048576, status))',
+        'data = h.pread_structured(131072, 1048576, chunk)',
+        'assert data == bytes(65536) + b"x" * 65536',
+        'assert sorted(chunks) == ([(65536, 0, nbd.READ_HOLE), (65536, 65536, nbd.READ_DATA)] if fast else [(131072, 0, nbd.READ_DATA)]), chunks',
+        'h.pread_structured(131072, 1048576, lambda *args: 0, nbd.CMD_FLAG_DF)',
+        'h.cache(131072, 1048576)',
         'h.shutdown()'
       ])
     })

@@ -224,6 +224,7 @@ export class NbdClient {
     const plain = this.socket
     plain.removeAllListeners()
     const secure = connectTls({ ...options, socket: plain })
+    plain.on('close', this.#leave)
     await new Promise<void>((resolve, reject) => {
       secure.once('secureConnect', resolve)
       secure.once('error', reject)

@@ -6,7 +6,9 @@ import type { BlockDevice } from '../../src/disk/block-device.ts'
 import type { Clock, Log, Timer } from '../../src/environment.ts'
 import type { Export } from '../../src/nbd/export.ts'
 import type { NbdLimits } from '../../src/nbd/limits.ts'
+import type { ListenerSettings } from '../../src/nbd/listener.ts'
 import { NbdServer } from '../../src/nbd/server.ts'
+import { readTlsFolder } from '../../src/nbd/tls-folder.ts'
 import { systemClock } from '../../src/node/system.ts'
 import { removeFolders, temporaryFolder } from './folders.ts'
 import { NbdClient } from './nbd-client.ts'
@@ -20,6 +22,8 @@ export interface LogLine {
 export interface Served {
   server: NbdServer
   path: string
+  /** HOST:PORT, where TLS was asked for. */
+  tcp: string | undefined
   log: LogLine[]
   exports: Map<string, Export>
 }
@@ -28,6 +32,8 @@ export interface ServeOptions {
   limits?: Partial<NbdLimits>
   clock?: Clock
   description?: string
+  /** Listens on a TCP port of the loopback, too, behind TLS with what is in this folder. */
+  tlsFolder?: string
 }
 
 const servers = new Set<NbdServer>()
@@ -43,6 +49,10 @@ export async function serve(disks: BlockDevice | Record<string, BlockDevice>, op
   )
   const log: LogLine[] = []
   const path = join(await temporaryFolder(), 'nbd.sock')
+  const listeners: ListenerSettings[] = [{ kind: 'unix', path }]
+  if (options.tlsFolder !== undefined) {
+    listeners.push({ kind: 'tcp', host: '127.0.0.1', port: 0, tls: await readTlsFolder(options.tlsFolder) })
+  }
   const server = new NbdServer(
     {
       exports: {
@@ -53,11 +63,11 @@ export async function serve(disks: BlockDevice | Record<string, BlockDevice>, op
       log: collectingLog(log)
     },
     // Whoever is cut off in a test is cut off for a reason, not because time passed.
-    { listeners: [{ kind: 'unix', path }], negotiationTimeoutMs: 600_000, ...options.limits }
+    { listeners, negotiationTimeoutMs: 600_000, ...options.limits }
   )
   servers.add(server)
   await server.start()
-  return { server, path, log, exports } satisfies Served
+  return { server, path, tcp: server.addresses[1], log, exports } satisfies Served
 }
 
 export async function stopServers(): Promise<void> {
