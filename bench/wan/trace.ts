@@ -68,7 +68,10 @@ async function record(image: string): Promise<{ reads: TracedRead[]; wallSeconds
       return { device: machine.disk, name: 'disk', description: 'the recorded disk' }
     }
   }
-  const server = new NbdServer({ exports, clock: systemClock, log }, { socketPath })
+  const server = new NbdServer(
+    { exports, clock: systemClock, log },
+    { listeners: [{ kind: 'unix', path: socketPath }] }
+  )
   await server.start()
   try {
     const startMs = performance.now()
