@@ -7,7 +7,7 @@
 import type { BlockDevice } from '../disk/block-device.ts'
 import { type MetaContext, type Status, statusesOf } from './meta-context.ts'
 import { CHUNK } from './protocol.ts'
-import { type ChunkFormat, type RequestId, writeUint64 } from './reply-format.ts'
+import { type ChunkFormat, MAX_STATUS_BYTES, type RequestId, writeUint64 } from './reply-format.ts'
 import type { ReplyWriter } from './reply-writer.ts'
 
 /** Parts that one answer tells of: 32 KiB a context. The specification's limit is 2^20. */
@@ -49,6 +49,11 @@ export function decodeStatusPayload(
 /** The longest payload that can be right. */
 export function maxStatusPayloadBytes(selected: readonly MetaContext[]): number {
   return LENGTH_BYTES + ID_BYTES * selected.length
+}
+
+/** The longest answer. */
+export function maxStatusBytes(selected: readonly MetaContext[]): number {
+  return selected.length * (MAX_STATUS_BYTES + 16 * MAX_STATUSES)
 }
 
 /**

@@ -10,7 +10,7 @@
  * Owns: the reader, the writer, the runner. Does not own: the socket, which it pauses and resumes but never closes.
  */
 import type { Log } from '../environment.ts'
-import { maxStatusPayloadBytes } from './block-status.ts'
+import { maxStatusBytes, maxStatusPayloadBytes } from './block-status.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import { type CommandContext, judge } from './commands.ts'
 import type { NbdLimits } from './limits.ts'
@@ -53,6 +53,8 @@ export class Transmission {
   readonly #reader: RequestReader
   readonly #replies: ReplyWriter
   readonly #runner: RequestRunner
+  /** The longest answer to BLOCK_STATUS. */
+  readonly #statusBytes: number
 
   #stage: Stage = 'header'
   /** What the request at hand is refused with, in stage `skip`. */
@@ -87,6 +89,7 @@ export class Transmission {
     this.#onOver = components.onOver
     this.#onIdle = components.onIdle
     this.#limits = limits
+    this.#statusBytes = maxStatusBytes(context.session.contexts)
     this.#reader = new RequestReader({ buffers }, { extended: mode === 'extended' })
     const onTaken = () => {
       this.#progress += 1
@@ -158,10 +161,7 @@ export class Transmission {
           setImmediate(this.#nextTurn)
           break
         }
-        if (
-          this.#heldBytes >= this.#limits.maxQueuedBytes ||
-          this.#runner.inFlight >= this.#limits.maxRequestsInFlight
-        ) {
+        if (!this.#mayReadOn()) {
           this.#pause('room')
           break
         }
@@ -239,9 +239,21 @@ export class Transmission {
     return this.#replies.queuedBytes + this.#runner.writingBytes
   }
 
+  /** Whether there is room for the shortest reply; if not, `#continue` is called when that may have changed. */
+  #mayReadOn(): boolean {
+    const held = this.#heldBytes
+    const { maxQueuedBytes, maxRequestsInFlight } = this.#limits
+    if (held >= maxQueuedBytes || this.#runner.inFlight >= maxRequestsInFlight) return false
+    if (this.#buffers.allows(MAX_STATUS_BYTES, held)) return true
+    this.#buffers.wait(this.#continue)
+    return false
+  }
+
   /** Data of the request at hand, in either direction. */
   get #carriedBytes(): number {
-    return this.#reader.command === COMMAND.READ ? this.#reader.length : this.#reader.payloadBytes
+    const { command, length, payloadBytes } = this.#reader
+    if (command === COMMAND.READ) return length
+    return command === COMMAND.BLOCK_STATUS ? this.#statusBytes : payloadBytes
   }
 
   /** Whether the request at hand may run now; if not, `#continue` is called when that may have changed. */
@@ -250,7 +262,8 @@ export class Transmission {
     const carries = this.#carriedBytes
     const held = this.#heldBytes
     if (held > 0 && held + carries > this.#limits.maxQueuedBytes) return false
-    const needsBuffer = command === COMMAND.READ || (payloadBytes > 0 && this.#reader.payloadNeedsBuffer)
+    const answersAtLength = command === COMMAND.READ || command === COMMAND.BLOCK_STATUS
+    const needsBuffer = answersAtLength || (payloadBytes > 0 && this.#reader.payloadNeedsBuffer)
     if (needsBuffer && !this.#buffers.allows(MAX_STATUS_BYTES + carries, held)) {
       this.#buffers.wait(this.#continue)
       return false

@@ -4,7 +4,9 @@
  * Everything runs twice: in front of a plain file, and in front of a machine's disk (image in the pool, writes in its
  * layer).
  */
-import { copyFile, open, stat, truncate, writeFile } from 'node:fs/promises'
+import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { copyFile, mkdir, open, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -14,6 +16,7 @@ import { writeSampleImage } from '../tools/local-machine.ts'
 import { nbdsh } from '../tools/nbdsh.ts'
 import { describeWithTools } from '../tools/need.ts'
 import { endProcesses, type RunningProcess, run, runOk, start } from '../tools/processes.ts'
+import { waitUntil } from '../tools/wait.ts'
 
 const SERVE = fileURLToPath(new URL('../tools/nbd-serve.ts', import.meta.url))
 const MIB = 1024 * 1024
@@ -39,6 +42,11 @@ async function serveDisk(kind: string): Promise<Disk> {
   const server = start(process.execPath, [SERVE, socket, `${kind}:disk=${served}`, `readonly:locked=${locked}`])
   await server.waitForOutput(/ready/, { timeoutMs: 30_000 })
   return { folder, image, uri: (name = 'disk') => `nbd+unix:///${name}?socket=${socket}`, server }
+}
+
+/** Mounts are root's, and a container may have no device for them. */
+function fuseCanBeHad(): boolean {
+  return process.getuid?.() === 0 && existsSync('/dev/fuse') && existsSync('/dev/loop-control')
 }
 
 afterAll(async () => {
@@ -376,6 +384,47 @@ for (const kind of ['file', 'machine']) {
         'h.shutdown()'
       ])
     })
+  })
+
+  describeWithTools(`nbdfuse and a loop device, ${kind}`, ['nbdfuse', 'losetup', 'mkfs.ext4', 'debugfs'], () => {
+    const disk = withDisk(kind)
+
+    test.skipIf(!fuseCanBeHad())(
+      'the disk is a file to this host’s kernel, which makes a file system on it',
+      async () => {
+        const { folder, uri } = disk()
+        const [file, mounted, secret] = [join(folder, 'disk'), join(folder, 'mounted'), join(folder, 'secret')]
+        await writeFile(file, '')
+        await mkdir(mounted)
+        await writeFile(secret, randomBytes(3 * MIB))
+        const fuse = start('nbdfuse', [file, uri()])
+        await waitUntil('the disk as a file', async () => (await stat(file)).size === SIZE_BYTES, { timeoutMs: 10_000 })
+        try {
+          const loop = (await runOk('losetup', ['--find', '--show', file])).trim()
+          try {
+            await runOk('mkfs.ext4', ['-q', '-E', 'nodiscard', loop])
+            await runOk('mount', [loop, mounted])
+            try {
+              await copyFile(secret, join(mounted, 'secret'))
+              await runOk('fstrim', [mounted])
+            } finally {
+              await runOk('umount', [mounted])
+            }
+          } finally {
+            await runOk('losetup', ['--detach', loop])
+          }
+        } finally {
+          await runOk('umount', [file])
+          await fuse.exited
+        }
+        // Another client, another connection: what the kernel wrote is on the disk.
+        const copy = join(folder, 'copy.raw')
+        await runOk('nbdcopy', [uri(), copy])
+        await runOk('e2fsck', ['-fn', copy])
+        await runOk('debugfs', ['-R', `dump /secret ${join(folder, 'found')}`, copy])
+        expect(await hashFile(join(folder, 'found'))).toBe(await hashFile(secret))
+      }
+    )
   })
 
   describeWithTools(`fio, ${kind}`, ['fio'], () => {

@@ -12,6 +12,8 @@ export interface BootOptions {
   memoryMb?: number
   /** How long QEMU waits for the server to come back, in seconds. */
   reconnectDelaySeconds?: number
+  /** More arguments for QEMU. */
+  extra?: string[]
 }
 
 const TCG = ['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '1', '-display', 'none', '-nodefaults', '-no-reboot']
@@ -76,6 +78,6 @@ export function driveOption(options: BootOptions): string {
 
 export function boot(options: BootOptions): Guest {
   const args = [...TCG, '-m', String(options.memoryMb ?? 64), '-chardev', 'stdio,id=console,signal=off']
-  args.push('-serial', 'chardev:console', '-drive', driveOption(options))
+  args.push('-serial', 'chardev:console', '-drive', driveOption(options), ...(options.extra ?? []))
   return new Guest(start('qemu-system-x86_64', args, { name: 'qemu' }))
 }

@@ -17,6 +17,7 @@ export interface Call {
 }
 
 const SECTOR_BYTES = 512
+const ZEROS = Buffer.alloc(SECTOR_BYTES)
 
 interface Held extends Call {
   release: () => void
@@ -84,7 +85,7 @@ export class MemoryDevice implements BlockDevice {
     const end = offset + lengthBytes
     for (let at = offset; at < end; ) {
       const sectorEnd = Math.min(end, (Math.floor(at / SECTOR_BYTES) + 1) * SECTOR_BYTES)
-      const isZero = this.bytes.subarray(at, sectorEnd).every(byte => byte === 0)
+      const isZero = this.bytes.subarray(at, sectorEnd).equals(ZEROS.subarray(0, sectorEnd - at))
       const isLocal = this.isLocal(at)
       const last = found.at(-1)
       if (last?.isZero === isZero && last.isLocal === isLocal) last.lengthBytes += sectorEnd - at

@@ -4,11 +4,14 @@
  *   file:NAME=FILE      the file itself (writes go into it)
  *   readonly:NAME=FILE  the file, read-only
  *   machine:NAME=FILE   a machine of rowan with FILE as its image; its store and layer lie in FILE.machine
+ *   tls:HOST:PORT=FOLDER  no export: listens there, too, with what TLS needs in FOLDER
  *
- * The first export is also the default one. Prints `ready` and runs until SIGTERM; on SIGUSR2 it prints its memory.
+ * The first export is also the default one. Prints `tcp HOST:PORT` where it listens there, and `ready`; runs until SIGTERM; on SIGUSR2 it prints its memory.
  */
 import type { BlockDevice } from '../../src/disk/block-device.ts'
+import type { ListenerSettings } from '../../src/nbd/listener.ts'
 import { NbdServer } from '../../src/nbd/server.ts'
+import { readTlsFolder } from '../../src/nbd/tls-folder.ts'
 import { lineLog, systemClock } from '../../src/node/system.ts'
 import { FileDevice } from './file-device.ts'
 import { openLocalMachine } from './local-machine.ts'
@@ -19,8 +22,14 @@ if (socketPath === undefined || files.length === 0) throw new Error('usage: nbd-
 const log = lineLog('info')
 const devices = new Map<string, BlockDevice>()
 const closers: (() => void | Promise<void>)[] = []
+const listeners: ListenerSettings[] = [{ kind: 'unix', path: socketPath }]
 
 for (const argument of files) {
+  const [, host, port, folder] = /^tls:(.*):(\d+)=(.*)$/.exec(argument) ?? []
+  if (host !== undefined && folder !== undefined) {
+    listeners.push({ kind: 'tcp', host, port: Number(port), tls: await readTlsFolder(folder) })
+    continue
+  }
   const [, kind, name, path] = /^(file|readonly|machine):([^=]+)=(.*)$/.exec(argument) ?? []
   if (name === undefined || path === undefined) throw new Error(`not KIND:NAME=FILE: ${argument}`)
   if (kind === 'machine') {
@@ -47,9 +56,10 @@ const server = new NbdServer(
     clock: systemClock,
     log
   },
-  { listeners: [{ kind: 'unix', path: socketPath }] }
+  { listeners }
 )
 await server.start()
+for (const address of server.addresses.slice(1)) process.stdout.write(`tcp ${address}\n`)
 process.once('SIGTERM', async () => {
   await server.stop()
   for (const close of closers) await close()

@@ -277,6 +277,35 @@ describe('all connections together', () => {
     for (const client of [patient, deaf, stuck, good]) client.destroy()
   })
 
+  test('answers that are longer than their questions, and are left unread, are bounded by the same memory', async () => {
+    const device = new MemoryDevice(2 * MIB)
+    for (let at = 0; at < device.sizeBytes; at += 1024) device.bytes.fill(1, at, at + 512)
+    const limits = { maxBufferBytes: 4 * MIB, guaranteedBufferBytes: 256 * 1024, stallTimeoutMs: 600_000 }
+    const { path, server } = await serve(device, { limits })
+    const CLIENTS = 12
+    const agree = { mode: 'structured' as const, contexts: ['base:allocation', 'rowan:local'] }
+    const deaf: NbdClient[] = []
+    for (let index = 0; index < CLIENTS; index++) {
+      const client = await NbdClient.open(path, '', [], agree)
+      client.socket.pause()
+      // One kind of answer is 16 KiB for a question of 28 bytes, the other a sentence.
+      const asks = index % 2 === 0 ? { length: 2 * MIB } : { length: 512, offset: 2 ** 40 }
+      const ask = requestBytes(COMMAND.BLOCK_STATUS, 1n, asks)
+      client.send(Buffer.concat(Array.from({ length: 50_000 }, () => ask)))
+      deaf.push(client)
+    }
+    await waitUntil(
+      'all to stand still',
+      standsStill(() => server.bufferBytes.lent),
+      SOON
+    )
+    // Each may have its share, and the sheet that it is at.
+    expect(server.bufferBytes.lent).toBeLessThan(4 * MIB + CLIENTS * 2 * 256 * 1024)
+    await expectGoodService(path)
+    for (const client of deaf) client.destroy()
+    await waitUntil('all to be given back', () => server.bufferBytes.lent === 0, SOON)
+  })
+
   test('payloads that never come to an end are bounded by the same memory', async () => {
     const device = new MemoryDevice(32 * MIB)
     const { path, server } = await serve(device, { limits: { maxBufferBytes: 16 * MIB } })
