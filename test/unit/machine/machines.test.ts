@@ -402,7 +402,7 @@ test('each machine is served apart, under its name and as the default export', a
     const client = await clientOf('m', asked)
     await client.disconnect()
   }
-  await expect(clientOf('m', 'n')).rejects.toThrow('GO was refused')
+  await expect(clientOf('m', 'n')).rejects.toThrow('there is no export "n" here')
   expect(peer.machines.images()).toEqual(new Set([world.releases.v1.id]))
 })
 
