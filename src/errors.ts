@@ -179,6 +179,11 @@ export const ERRORS = {
     advice: 'Nothing: the guest writes zeros.',
     nbd: 'ENOTSUP'
   },
+  LAYERS_FULL: {
+    meaning: 'The layers of a machine have reached their quota.',
+    advice: 'Discard snapshots, trim the disk in its guest (`fstrim`), or raise `[machine] layerQuota`.',
+    nbd: 'ENOSPC'
+  },
   LAYER_FAILED: {
     meaning: 'The layer could not make writes durable, and takes no more.',
     advice: 'Check the disk, then detach and attach the machine.'

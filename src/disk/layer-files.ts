@@ -22,6 +22,7 @@ import {
   renameSync,
   rmSync,
   statfsSync,
+  statSync,
   write,
   writeSync
 } from 'node:fs'
@@ -66,6 +67,8 @@ export interface LayerFiles {
   syncFolder(path: string): void
   /** What may still be written on the disk that the folder is on; Infinity where the system does not tell. */
   freeBytes(path: string): number
+  /** What a file takes on the disk; 0 where there is none, or the system does not tell. */
+  allocatedBytes(path: string): number
 }
 
 /** The unit of `blocks` in a stat, whatever the file system's own is (POSIX leaves it open; on Linux it is this). */
@@ -131,6 +134,10 @@ export const systemFiles: LayerFiles = {
         closeSync(descriptor)
       }
     })
+  },
+  allocatedBytes(path) {
+    const found = guarded(path, 'look at', () => statSync(path, { throwIfNoEntry: false }))
+    return (found?.blocks ?? 0) * STAT_BLOCK_BYTES
   },
   freeBytes(path) {
     const { blocks, bavail, bsize } = guarded(path, 'look at', () => statfsSync(path))

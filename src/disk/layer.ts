@@ -26,7 +26,7 @@
  * A full disk is no failure: the write (or the flush) says DISK_FULL, nothing before it is lost, and it can be repeated.
  * Writes to new sectors leave some of the disk free (disk-reserve.ts).
  *
- * Space of trimmed sectors stays allocated in the data file (Node has no fallocate).
+ * Space of trimmed sectors is given back behind the guest's requests (hole-puncher.ts).
  *
  * Known limit: taking a mounted disk away (a pulled USB stick) loses the page cache under the same boot id, so what was
  * not flushed may come back as zeros.
@@ -54,6 +54,8 @@ export interface LayerComponents {
   /** /proc/sys/kernel/random/boot_id */
   bootId: string
   files?: LayerFiles
+  /** Bytes that the machine's layers may still take, whatever is free on the disk; without it there is no quota. */
+  quotaRoom?: () => number
 }
 
 export interface LayerLimits {
@@ -178,7 +180,7 @@ export class Layer {
       const pending = LayerLog.open(openFile('log'), identity, components.bootId, limits.logAreaRecords)
       const map = new LayerMap(Math.ceil(identity.sizeBytes / SECTOR_BYTES))
       mapFile.load(map)
-      const reserve = new DiskReserve(folder, files)
+      const reserve = new DiskReserve(folder, files, components.quotaRoom)
       const layer = new Layer(folder, data, map, mapFile, pending, components.log, limits, reserve)
       await layer.#recover()
       return layer
@@ -192,6 +194,15 @@ export class Layer {
   /** Why the layer takes no more writes, once an fdatasync failed. */
   get failure(): RowanError | undefined {
     return this.#failure
+  }
+
+  get dataPath(): string {
+    return this.#data.path
+  }
+
+  /** What its data takes on the host's disk. */
+  get allocatedBytes(): number {
+    return this.#data.allocatedBytes
   }
 
   /** Whether nothing was ever written to it. */

@@ -60,6 +60,8 @@ export interface MachineLayersSettings {
   create?: boolean
   /** The machine has a data disk of this size; it is made if it has none yet. */
   dataBytes?: number
+  /** What the data of all the machine's layers may take on the host's disk; a write beyond is LAYERS_FULL. */
+  quotaBytes?: number
   limits?: LayerLimits
   /** As many layers are put together from their own maps, page by page, before the merged map is saved anew. */
   maxUnsavedLayers?: number
@@ -82,6 +84,9 @@ export class MachineLayers {
   readonly #maxUnsavedLayers: number
   readonly #stacks = new Map<DiskName, LayerStack>()
   #chain: Chain
+  readonly #quotaBytes: number
+  /** What all layers but the tops take. */
+  #frozenBytes = 0
   #turn: Promise<unknown> = Promise.resolve()
   /** Old tops that are being closed. */
   readonly #retiring = new Set<Promise<void>>()
@@ -92,7 +97,8 @@ export class MachineLayers {
     settings: MachineLayersSettings,
     chain: Chain
   ) {
-    this.#components = components
+    this.#components = { ...components, quotaRoom: () => this.#quotaBytes - this.allocatedBytes }
+    this.#quotaBytes = settings.quotaBytes ?? Number.POSITIVE_INFINITY
     this.#limits = settings.limits
     this.#maxUnsavedLayers = settings.maxUnsavedLayers ?? DEFAULT_MAX_UNSAVED_LAYERS
     this.folder = settings.folder
@@ -114,13 +120,17 @@ export class MachineLayers {
     const layers = new MachineLayers(known, settings, chain)
     try {
       for (const [disk] of disksOf(chain)) {
-        layers.#stacks.set(disk, await LayerStack.open(known, settings.folder, chain, disk, settings.limits))
+        layers.#stacks.set(
+          disk,
+          await LayerStack.open(layers.#components, settings.folder, chain, disk, settings.limits)
+        )
       }
     } catch (error) {
       for (const stack of layers.#stacks.values()) await stack.close()
       throw error
     }
     layers.#sweep()
+    layers.#measure()
     return layers
   }
 
@@ -131,6 +141,13 @@ export class MachineLayers {
 
   get chain(): Chain {
     return this.#chain
+  }
+
+  /** What the data of all layers takes on the host's disk. */
+  get allocatedBytes(): number {
+    let sum = this.#frozenBytes
+    for (const { top } of this.#stacks.values()) sum += top.allocatedBytes
+    return sum
   }
 
   stack(disk: DiskName): LayerStack | undefined {
@@ -381,6 +398,7 @@ export class MachineLayers {
       stack.frozen.push(frozen)
       stack.top = top
     }
+    this.#measure()
     // Nothing is left to be flushed; the guest need not wait for it all the same.
     for (const { old, oldName } of switched) {
       const retiring = this.#retire(old, oldName).finally(() => this.#retiring.delete(retiring))
@@ -396,6 +414,17 @@ export class MachineLayers {
     } catch (error) {
       const { code, message } = asRowanError(error)
       log.warn('a layer that was frozen did not close well', { code, message, layer: name })
+    }
+  }
+
+  #measure(): void {
+    const { files } = this.#components
+    this.#frozenBytes = 0
+    if (this.#quotaBytes === Number.POSITIVE_INFINITY) return
+    for (const [, { layers, top }] of disksOf(this.#chain)) {
+      for (const { name } of layers) {
+        if (name !== top) this.#frozenBytes += files.allocatedBytes(join(this.folder, name, 'data'))
+      }
     }
   }
 
@@ -417,6 +446,7 @@ export class MachineLayers {
 
   async #delete(names: readonly string[]): Promise<void> {
     for (const name of names) await this.#components.files.deleteFolder(join(this.folder, name))
+    this.#measure()
   }
 }
 

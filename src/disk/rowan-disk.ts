@@ -11,8 +11,8 @@
  * multiple of 512) reads that sector first. If it has to wait for it, or for room in the layer's log, it holds its
  * sectors meanwhile, and later changes of them queue behind it (range-queue.ts).
  *
- * `trim` and `writeZeroes` are the same here: sectors become zero in the map. Nothing is reserved (`noHole`) and no
- * space is given back, because Node has no fallocate.
+ * `trim` and `writeZeroes` are the same here: sectors become zero in the map, and their space is given back later
+ * (hole-puncher.ts), unless it is to stay reserved (`noHole`).
  *
  * A snapshot holds back changes for the moment of the switch (machine-layers.ts); reads go on.
  *
@@ -25,6 +25,7 @@ import type { BlockDevice, Extent, ZeroOptions } from './block-device.ts'
 import type { Snapshot } from './chain.ts'
 import { diskExtents } from './disk-extents.ts'
 import type { TouchSink } from './first-touches.ts'
+import { HolePuncher } from './hole-puncher.ts'
 import { type BaseImage, ImageReader, type SlotReader } from './image-reader.ts'
 import type { Layer, LayerLimits } from './layer.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
@@ -32,6 +33,7 @@ import { SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO } from './layer-map.ts'
 import type { LayerStack } from './layer-stack.ts'
 import { LayerUpkeep } from './layer-upkeep.ts'
 import { MachineLayers } from './machine-layers.ts'
+import { type PunchHoles, punchHoles } from './punch-tool.ts'
 import { RangeQueue } from './range-queue.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { readBelow } from './read-below.ts'
@@ -49,6 +51,8 @@ export interface RowanDiskComponents {
   /** /proc/sys/kernel/random/boot_id */
   bootId: string
   files?: LayerFiles
+  /** How space is given back to the host; `files` of a test's own have no space. */
+  punch?: PunchHoles
 }
 
 export interface RowanDiskSettings {
@@ -62,6 +66,8 @@ export interface RowanDiskSettings {
    * so that a machine that lost its layer never starts with an empty one.
    */
   create?: boolean
+  /** See MachineLayersSettings. */
+  quotaBytes?: number
   limits?: LayerLimits
   maxUnsavedLayers?: number
 }
@@ -89,6 +95,7 @@ export class RowanDisk implements BlockDevice {
   readonly #stack: LayerStack | undefined
   readonly #states: StackStates | undefined
   readonly #changes = new RangeQueue()
+  readonly #puncher: HolePuncher | undefined
   readonly #upkeep: LayerUpkeep | undefined
   #writtenBytes = 0
   #requests = 0
@@ -106,7 +113,10 @@ export class RowanDisk implements BlockDevice {
     this.#states = this.#stack === undefined ? undefined : new StackStates(this.#stack)
     this.#base = new ImageReader(components)
     this.#ahead = new ReadAhead({ image, source, map: this.#states })
-    const { clock, log } = components
+    const { clock, log, files, punch = files === undefined ? punchHoles : undefined } = components
+    if (punch !== undefined) {
+      this.#puncher = new HolePuncher({ changes: this.#changes, punch, top: () => this.#top, log })
+    }
     const { monotonicMs, after } = clock
     if (layers === undefined || after === undefined) return
     const timing = { monotonicMs: monotonicMs.bind(clock), after: after.bind(clock) }
@@ -176,7 +186,7 @@ export class RowanDisk implements BlockDevice {
   writeZeroes(offset: number, lengthBytes: number, options?: ZeroOptions): void | Promise<void> {
     this.#checkWrite(offset, lengthBytes)
     if (lengthBytes === 0) return
-    const done = this.#zero(offset, offset + lengthBytes)
+    const done = this.#zero(offset, offset + lengthBytes, options?.noHole !== true)
     if (options?.fua !== true) return done
     return done === undefined ? this.#top.flush() : done.then(() => this.#top.flush())
   }
@@ -225,6 +235,7 @@ export class RowanDisk implements BlockDevice {
     this.#base.stop()
     this.#ahead.stop()
     await this.#changes.idle()
+    await this.#puncher?.idle()
     await this.#upkeep?.stop()
     await this.layers?.close()
   }
@@ -289,16 +300,24 @@ export class RowanDisk implements BlockDevice {
   }
 
   /** Whole sectors become zero in the map; the partial ones at the ends are written. */
-  #zero(offset: number, end: number): void | Promise<void> {
+  #zero(offset: number, end: number, mayPunch: boolean): void | Promise<void> {
     const firstWhole = endSector(offset)
     const lastWhole = end === this.sizeBytes ? endSector(end) : sectorOf(end)
     if (firstWhole >= lastWhole) return this.#merge(offset, new Uint8Array(end - offset))
     const start = firstWhole * SECTOR_BYTES
     const stop = Math.min(lastWhole * SECTOR_BYTES, end)
-    const steps = [() => this.#change(start, stop, nothing, layer => layer.zeroSync(firstWhole, lastWhole))]
+    const steps = [
+      () => this.#change(start, stop, nothing, layer => this.#zeroSync(layer, firstWhole, lastWhole, mayPunch))
+    ]
     if (offset < start) steps.push(() => this.#merge(offset, new Uint8Array(start - offset)))
     if (stop < end) steps.push(() => this.#merge(stop, new Uint8Array(end - stop)))
     return inTurn(steps)
+  }
+
+  #zeroSync(top: Layer, start: number, end: number, mayPunch: boolean): void {
+    const puncher = mayPunch && HolePuncher.isWorthIt(top.map, start, end) ? this.#puncher : undefined
+    top.zeroSync(start, end)
+    puncher?.add(top, start, end)
   }
 
   /**

@@ -47,6 +47,8 @@ export interface MachineSettings {
   folder: string
   /** Of the sockets at which disks are served: HOME/nbd, which must exist and be its owner's alone. */
   socketFolder: string
+  /** What the layers of one machine may take on the disk; Infinity: no limit. */
+  layerQuotaBytes: number
   /** Tells whether the kernel's page cache is still that of the daemon before. */
   bootId: string
 }

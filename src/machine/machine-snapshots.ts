@@ -1,9 +1,9 @@
 /**
  * What `rowan snapshots` says of a machine: its chain, and what its layers take on this host's disk.
  */
-import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Chain, disksOf, pathTo } from '../disk/chain.ts'
+import { systemFiles } from '../disk/layer-files.ts'
 
 export interface SnapshotState {
   snapshot: string
@@ -16,8 +16,6 @@ export interface SnapshotState {
   current: boolean
 }
 
-const STAT_BLOCK_BYTES = 512
-
 /** In the order in which they were taken. */
 export function snapshotStates(folder: string, chain: Chain): SnapshotState[] {
   const shown = new Set(disksOf(chain).flatMap(([, disk]) => pathTo(disk, disk.top).map(({ name }) => name)))
@@ -27,13 +25,8 @@ export function snapshotStates(folder: string, chain: Chain): SnapshotState[] {
       snapshot: name,
       note,
       taken,
-      bytes: places.reduce((sum, place) => sum + allocatedBytes(join(folder, place, 'data')), 0),
+      bytes: places.reduce((sum, place) => sum + systemFiles.allocatedBytes(join(folder, place, 'data')), 0),
       current: places.every(place => shown.has(place))
     }
   })
-}
-
-/** Of a file; 0 where there is none, or the system does not tell. */
-function allocatedBytes(path: string): number {
-  return (statSync(path, { throwIfNoEntry: false })?.blocks ?? 0) * STAT_BLOCK_BYTES
 }

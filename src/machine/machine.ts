@@ -84,10 +84,11 @@ export class Machine {
     this.#transferredBefore = { ...swarm.transfers(image.id) }
     const touches = new BootWatch(image, { profiles, clock, log }, { isFresh: !hasLayer })
     const { socketPath } = this
+    const quotaBytes = this.#settings.layerQuotaBytes
     const disk = await ServedDisk.open(
       { image, pool, source: swarm, touches, clock, log, bootId: this.#settings.bootId },
       {
-        disk: { folder: this.layersFolder, machine: id, readOnly, create: !hasLayer && !readOnly },
+        disk: { folder: this.layersFolder, machine: id, readOnly, create: !hasLayer && !readOnly, quotaBytes },
         ...{ socketPath, name, description: `${appliance}@${version}` }
       }
     )

@@ -167,9 +167,10 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const appliances = await Appliances.open({ catalog, memory, directory, publisherId, peerId: self, clock, log })
   const replication = await Replication.open({ catalog, swarm, pool, directory, clock, log })
   const bootId = readBootId()
+  const { layerQuotaBytes } = settings.machine
   const machines = new Machines(
     { appliances, swarm, images, pool, profiles, directory, clock, random, log },
-    { folder: home.machines, socketFolder: home.nbdSockets, bootId }
+    { folder: home.machines, socketFolder: home.nbdSockets, bootId, layerQuotaBytes }
   )
 
   // At the end the machines go first: a guest that loses its disk waits, one whose reads fail does not.

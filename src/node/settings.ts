@@ -119,6 +119,16 @@ export const DEFAULTS = {
         'are not kept. Files shrink in steps of 256 MiB, when a whole one is empty.'
     }
   },
+  machine: {
+    layerQuota: {
+      kind: 'size',
+      default: 'unlimited',
+      meaning: 'The most that the layers of one machine, those of its snapshots included, may take on this disk.',
+      caveat:
+        'At the quota a guest gets "no space left on device" for writes to new places; nothing before is lost, and ' +
+        'what it has written it can write again. In any case the last 16 MiB of the disk are left free.'
+    }
+  },
   swarm: {
     maxUpload: {
       kind: 'rate',

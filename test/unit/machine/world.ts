@@ -96,7 +96,11 @@ export class Peer {
     this.#store = store
   }
 
-  static async start(home: string, world: World, options: { bootId?: string } = {}): Promise<Peer> {
+  static async start(
+    home: string,
+    world: World,
+    options: { bootId?: string; layerQuotaBytes?: number } = {}
+  ): Promise<Peer> {
     const lines: string[] = []
     const log = lineLog('debug', line => lines.push(line))
     await mkdir(join(home, 'pool'), { recursive: true })
@@ -123,7 +127,12 @@ export class Peer {
         random: systemRandom,
         log
       },
-      { folder: join(home, 'machines'), socketFolder, bootId: options.bootId ?? BOOT_ID }
+      {
+        folder: join(home, 'machines'),
+        socketFolder,
+        bootId: options.bootId ?? BOOT_ID,
+        layerQuotaBytes: options.layerQuotaBytes ?? Number.POSITIVE_INFINITY
+      }
     )
     await machines.restore()
     return new Peer(machines, socketFolder, lines, { catalog, pool, images, profiles })

@@ -98,6 +98,10 @@ export class RecordingFiles implements LayerFiles {
   async deleteFolder(): Promise<void> {}
   syncFolder(): void {}
 
+  allocatedBytes(): number {
+    return 0
+  }
+
   freeBytes(): number {
     return this.free
   }

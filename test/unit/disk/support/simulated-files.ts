@@ -156,6 +156,10 @@ export class SimulatedFiles implements LayerFiles {
     this.record({ kind: 'sync-folder', folder: this.tree.find(partsOf(path))! })
   }
 
+  allocatedBytes(path: string): number {
+    return this.exists(path) ? this.open(path).allocatedBytes : 0
+  }
+
   freeBytes(): number {
     return Number.POSITIVE_INFINITY
   }
