@@ -2,9 +2,9 @@
  * rowan attach, rowan detach, rowan remove.
  */
 import { createInterface } from 'node:readline/promises'
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { RowanError } from '../../src/errors.ts'
-import { formatSize } from '../../src/node/units.ts'
+import { formatSize, parseSize } from '../../src/node/units.ts'
 import type { Session } from '../session.ts'
 import { facts } from '../text.ts'
 
@@ -12,6 +12,7 @@ interface AttachOptions {
   as: string
   readOnly?: boolean
   allowExpired?: boolean
+  dataDisk?: number
 }
 
 export function addAttach(program: Command, session: Session): void {
@@ -22,6 +23,7 @@ export function addAttach(program: Command, session: Session): void {
     .requiredOption('--as <machine>', 'the machine')
     .option('--read-only', 'refuse writes')
     .option('--allow-expired', 'accept a record of the appliance that has expired')
+    .addOption(dataDiskOption())
     .addHelpText(
       'after',
       `
@@ -29,6 +31,7 @@ A machine that exists keeps its version and needs no network. Its writes stay in
 
 Examples:
   rowan attach grid --as worker
+  rowan attach grid --as worker --data-disk 20GB
   rowan attach 12D3KooW…/grid@v2 --as old --read-only
   qemu-img info "$(rowan attach grid --as worker --json | jq -r .uri)"`
     )
@@ -37,7 +40,8 @@ Examples:
         machine: options.as,
         appliance,
         readOnly: options.readOnly === true,
-        allowExpired: options.allowExpired === true
+        allowExpired: options.allowExpired === true,
+        ...(options.dataDisk === undefined ? {} : { dataDisk: options.dataDisk })
       })
       session.answer(attached, () =>
         facts([
@@ -47,10 +51,30 @@ Examples:
           ],
           ['appliance', `${attached.appliance}@${attached.version}`],
           ['size', formatSize(attached.size)],
-          ['disk', attached.uri]
+          ['disk', attached.uri],
+          ...(attached.data === undefined ? [] : [dataFact(attached.data)])
         ])
       )
     })
+}
+
+/** A second, empty disk. */
+export function dataDiskOption(): Option {
+  return new Option('--data-disk <size>', 'a second, empty disk of this size, made if the machine has none').argParser(
+    text => {
+      try {
+        const bytes = parseSize(text)
+        if (Number.isFinite(bytes)) return bytes
+      } catch (error) {
+        if (!(error instanceof TypeError)) throw error
+      }
+      throw new InvalidArgumentError('Write it like 20GB or 64GiB.')
+    }
+  )
+}
+
+function dataFact({ size, uri }: { size: number; uri: string }): [string, string] {
+  return ['data disk', `${formatSize(size)}, ${uri}`]
 }
 
 export function addDetach(program: Command, session: Session): void {

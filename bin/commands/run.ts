@@ -16,12 +16,14 @@ import { lineLog, readBootId, systemClock } from '../../src/node/system.ts'
 import { formatDuration } from '../../src/node/units.ts'
 import type { Session } from '../session.ts'
 import { shortAppliance } from '../text.ts'
+import { dataDiskOption } from './machines.ts'
 
 interface RunOptions {
   as?: string
   net: QemuNetwork['mode']
   allowExpired?: boolean
   verbose?: boolean
+  dataDisk?: number
 }
 
 export function addRun(program: Command, session: Session): void {
@@ -37,6 +39,7 @@ export function addRun(program: Command, session: Session): void {
         .default('none')
     )
     .option('--allow-expired', 'accept a record of the appliance that has expired')
+    .addOption(dataDiskOption())
     .option('--verbose', 'show the QEMU command')
     .addHelpText(
       'after',
@@ -66,6 +69,7 @@ async function run(session: Session, target: string, extra: string[], options: R
       machine: attached.machine,
       socketPath: socketOfUri(attached.uri),
       readOnly: attached.readOnly,
+      dataDisk: attached.data !== undefined,
       network: relay === undefined ? { mode: options.net as 'none' } : { mode: 'user', socketPath: relay.socketPath },
       kvm: !choosesAccelerator(extra) && kvmUsable() && (await kvmIsFaster({ clock: systemClock, log }, probe)),
       terminal: process.stdin.isTTY === true,
@@ -88,11 +92,12 @@ async function run(session: Session, target: string, extra: string[], options: R
 /** The machine of this name if there is one; else one made of the appliance. */
 async function attach(session: Session, target: string, options: RunOptions): Promise<AttachResult> {
   const allowExpired = options.allowExpired === true
+  const data = options.dataDisk === undefined ? {} : { dataDisk: options.dataDisk }
   if (options.as === undefined && (await isMachine(session, target))) {
-    return await session.call('attach', { machine: target, allowExpired })
+    return await session.call('attach', { machine: target, allowExpired, ...data })
   }
   const machine = options.as ?? parseApplianceRef(target).name
-  const attached = await session.call('attach', { machine, appliance: target, allowExpired })
+  const attached = await session.call('attach', { machine, appliance: target, allowExpired, ...data })
   if (attached.created)
     session.say(`new machine ${machine} of ${shortAppliance(attached.appliance)}@${attached.version}`)
   return attached

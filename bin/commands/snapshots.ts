@@ -3,6 +3,7 @@
  */
 import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
+import { DISK_NAMES } from '../../src/disk/chain.ts'
 import { EXPORT_FORMATS } from '../../src/machine/disk-export.ts'
 import type { SnapshotRow } from '../../src/node/daemon-api.ts'
 import { formatDuration, formatSize } from '../../src/node/units.ts'
@@ -99,6 +100,7 @@ export function addExport(program: Command, session: Session): void {
     .argument('<file>', 'a file that does not exist yet')
     .addOption(new Option('--format <format>', 'of the file').choices(EXPORT_FORMATS).default('raw'))
     .option('--snapshot <snapshot>', 'as it was then (default: as it is now)')
+    .addOption(new Option('--disk <disk>', 'which disk').choices(DISK_NAMES).default('system'))
     .addHelpText(
       'after',
       `
@@ -108,15 +110,15 @@ Examples:
   rowan export worker worker.raw
   rowan export worker before.qcow2 --format qcow2 --snapshot s1`
     )
-    .action(async (machine: string, file: string, options: { format: string; snapshot?: string }) => {
-      const { format, snapshot } = options
+    .action(async (machine: string, file: string, options: { format: string; snapshot?: string; disk: string }) => {
+      const { format, snapshot, disk } = options
       const done = await session.call('export', {
-        ...{ machine, file: resolve(file), format },
+        ...{ machine, file: resolve(file), format, disk },
         ...(snapshot === undefined ? {} : { snapshot })
       })
       session.answer(done, () => {
         const how = `${formatSize(done.data)} of ${formatSize(done.size)} in ${formatDuration(done.seconds * 1000)}`
-        return `${done.file} has the disk of ${machine} (${how})`
+        return `${done.file} has the ${disk} disk of ${machine} (${how})`
       })
     })
 }

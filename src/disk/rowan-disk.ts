@@ -22,9 +22,10 @@ import type { Clock, Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import type { BlockSource } from '../store/block-source.ts'
 import type { BlockDevice, Extent, ZeroOptions } from './block-device.ts'
-import type { Snapshot } from './chain.ts'
+import type { DiskName, Snapshot } from './chain.ts'
 import { diskExtents } from './disk-extents.ts'
 import type { TouchSink } from './first-touches.ts'
+import { EmptyImage } from './empty-image.ts'
 import { HolePuncher } from './hole-puncher.ts'
 import { type BaseImage, ImageReader, type SlotReader } from './image-reader.ts'
 import type { Layer, LayerLimits } from './layer.ts'
@@ -67,6 +68,8 @@ export interface RowanDiskSettings {
    */
   create?: boolean
   /** See MachineLayersSettings. */
+  dataBytes?: number
+  /** See MachineLayersSettings. */
   quotaBytes?: number
   limits?: LayerLimits
   maxUnsavedLayers?: number
@@ -87,9 +90,12 @@ const MAX_FROZEN_EXTENT_BYTES = 2 * 1024 ** 3
 export class RowanDisk implements BlockDevice {
   readonly sizeBytes: number
   readonly readOnly: boolean
+  readonly #name: DiskName
   readonly #image: BaseImage
   readonly #base: ImageReader
   readonly #ahead: ReadAhead
+  /** The machine's other disk, which began with zeros. It is closed with this one. */
+  readonly data: RowanDisk | undefined
   /** Undefined for a read-only machine that was never written to. */
   readonly layers: MachineLayers | undefined
   readonly #stack: LayerStack | undefined
@@ -103,13 +109,19 @@ export class RowanDisk implements BlockDevice {
   #unusedList: Promise<void>[] = []
   #closing: Promise<void> | undefined
 
-  private constructor(components: RowanDiskComponents, readOnly: boolean, layers: MachineLayers | undefined) {
+  private constructor(
+    components: RowanDiskComponents,
+    readOnly: boolean,
+    layers: MachineLayers | undefined,
+    name: DiskName
+  ) {
     const { image, source } = components
     this.sizeBytes = image.root.sizeBytes
     this.readOnly = readOnly
+    this.#name = name
     this.#image = image
     this.layers = layers
-    this.#stack = layers?.stack('system')
+    this.#stack = layers?.stack(name)
     this.#states = this.#stack === undefined ? undefined : new StackStates(this.#stack)
     this.#base = new ImageReader(components)
     this.#ahead = new ReadAhead({ image, source, map: this.#states })
@@ -117,10 +129,16 @@ export class RowanDisk implements BlockDevice {
     if (punch !== undefined) {
       this.#puncher = new HolePuncher({ changes: this.#changes, punch, top: () => this.#top, log })
     }
+    if (name === 'data') return
+    const dataBytes = layers?.chain.disks.data?.sizeBytes
+    if (dataBytes !== undefined) {
+      const { touches: _, ...others } = components
+      this.data = new RowanDisk({ ...others, image: new EmptyImage(dataBytes) }, readOnly, layers, 'data')
+    }
     const { monotonicMs, after } = clock
     if (layers === undefined || after === undefined) return
     const timing = { monotonicMs: monotonicMs.bind(clock), after: after.bind(clock) }
-    this.#upkeep = new LayerUpkeep({ layers, requests: () => this.#requests, clock: timing, log })
+    this.#upkeep = new LayerUpkeep({ layers, requests: () => this.#allRequests, clock: timing, log })
     this.#upkeep.wake()
   }
 
@@ -140,7 +158,7 @@ export class RowanDisk implements BlockDevice {
         sizeBytes: image.root.sizeBytes
       })
     }
-    return new RowanDisk(components, readOnly, layers)
+    return new RowanDisk(components, readOnly, layers, 'system')
   }
 
   get stats(): DiskStats {
@@ -208,13 +226,13 @@ export class RowanDisk implements BlockDevice {
   }
 
   /**
-   * Keeps what the machine's disks hold now; a guest may go on writing. It waits for changes that are under way, also for one
+   * Keeps what the machine's disks hold at one moment; a guest may go on writing. It waits for changes that are under way, also for one
    * that waits for the network. Errors as `MachineLayers.snapshot`, READ_ONLY where there are no layers.
    *
    * @param request - `taken`: ISO 8601
    */
   snapshot(request: { note: string; taken: string }): Promise<Snapshot> {
-    return this.#changeChain(layers => layers.snapshot(request, work => this.#hold(work)))
+    return this.#changeChain(layers => layers.snapshot(request, work => this.#holdAll(work)))
   }
 
   /** Forgets a snapshot. Errors as `MachineLayers.discard`. */
@@ -236,6 +254,9 @@ export class RowanDisk implements BlockDevice {
     this.#ahead.stop()
     await this.#changes.idle()
     await this.#puncher?.idle()
+    // The layers are those of both disks.
+    if (this.#name === 'data') return
+    await this.data?.close()
     await this.#upkeep?.stop()
     await this.layers?.close()
   }
@@ -351,6 +372,15 @@ export class RowanDisk implements BlockDevice {
       await preparing
       await commitWithRoom()
     })
+  }
+
+  get #allRequests(): number {
+    return this.#requests + (this.data?.#requests ?? 0)
+  }
+
+  #holdAll<T>(work: () => Promise<T>): Promise<T> {
+    const { data } = this
+    return this.#hold(data === undefined ? work : () => data.#hold(work))
   }
 
   /** Runs `work` while no change is under way and all that are asked for wait. */

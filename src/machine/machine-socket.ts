@@ -26,6 +26,11 @@ export function checkSocketFolder(folder: string): void {
   checkSocketPath(join(folder, shortName('')))
 }
 
+/** The name under which a machine's data disk is exported. No machine's name has a slash. */
+export function dataExport(machine: string): string {
+  return `${machine}/data`
+}
+
 /** An NBD URI: the export of this name behind a socket. */
 export function nbdUri(name: string, socketPath: string): string {
   return `nbd+unix:///${name}?socket=${encodeURI(socketPath).replace(/[?#&+]/g, encodeURIComponent)}`

@@ -6,8 +6,9 @@
  */
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Chain, newChain, type Snapshot, snapshotOf } from '../disk/chain.ts'
+import { type Chain, type DiskName, newChain, type Snapshot, snapshotOf } from '../disk/chain.ts'
 import { readChain } from '../disk/chain-file.ts'
+import { EmptyImage } from '../disk/empty-image.ts'
 import { ImageReader } from '../disk/image-reader.ts'
 import { systemFiles } from '../disk/layer-files.ts'
 import { MachineLayers } from '../disk/machine-layers.ts'
@@ -70,9 +71,10 @@ export class Machine {
   /**
    * Serves the disk over `image`; from now on the machine counts as attached, also after a restart.
    *
+   * @param dataBytes - it gets a data disk of this size, if it has none
    * @throws RowanError LAYER_CORRUPT, DISK_FULL, STORE_IO, LISTEN_FAILED; MACHINE_CORRUPT when the image is not the machine's
    */
-  async open(image: LocalImage, readOnly: boolean): Promise<void> {
+  async open(image: LocalImage, readOnly: boolean, dataBytes?: number): Promise<void> {
     const { name, id, sizeBytes, appliance, version } = this.#description
     if (image.id !== this.#description.image || image.root.sizeBytes !== sizeBytes) {
       const says = `${name} is of an image of ${sizeBytes} bytes, and its image has ${image.root.sizeBytes}`
@@ -85,10 +87,11 @@ export class Machine {
     const touches = new BootWatch(image, { profiles, clock, log }, { isFresh: !hasLayer })
     const { socketPath } = this
     const quotaBytes = this.#settings.layerQuotaBytes
+    const data = dataBytes === undefined ? {} : { dataBytes }
     const disk = await ServedDisk.open(
       { image, pool, source: swarm, touches, clock, log, bootId: this.#settings.bootId },
       {
-        disk: { folder: this.layersFolder, machine: id, readOnly, create: !hasLayer && !readOnly, quotaBytes },
+        disk: { folder: this.layersFolder, machine: id, readOnly, create: !hasLayer && !readOnly, quotaBytes, ...data },
         ...{ socketPath, name, description: `${appliance}@${version}` }
       }
     )
@@ -109,6 +112,11 @@ export class Machine {
   /** The chain of the machine's layers; undefined for one that never had any. LAYER_CORRUPT. */
   get chain(): Chain | undefined {
     return this.#description.hasLayer ? readChain(systemFiles, this.layersFolder) : undefined
+  }
+
+  /** Of its data disk; undefined if it has none. */
+  get dataBytes(): number | undefined {
+    return this.chain?.disks.data?.sizeBytes
   }
 
   get snapshots(): SnapshotState[] {
@@ -159,7 +167,7 @@ export class Machine {
    *
    * @returns the reader, and what is to be called when it is not needed any more
    */
-  async openSnapshot(name: string | undefined): Promise<{ reader: SnapshotReader; release: () => Promise<void> }> {
+  async openSnapshot(name: string | undefined, disk: DiskName): Promise<{ reader: SnapshotReader; release: () => Promise<void> }> {
     const { pool, swarm, images, clock, log } = this.#components
     this.#image ??= await images.open(this.#description.image)
     const image = this.#image
@@ -176,8 +184,14 @@ export class Machine {
       want: (id: string, block: number, _priority: unknown, options?: { signal?: AbortSignal }) =>
         swarm.want(id, block, 'fill', options)
     }
-    const base = new ImageReader({ image, pool, source, clock })
-    const place = snapshot === undefined ? null : snapshotOf(chain, snapshot).at.system!
+    const place = snapshot === undefined ? null : snapshotOf(chain, snapshot).at[disk]
+    const sizeBytes = chain.disks[disk]?.sizeBytes
+    if (place === undefined || sizeBytes === undefined) {
+      const of = snapshot === undefined ? this.#description.name : `${this.#description.name} at ${snapshot}`
+      throw new RowanError('SNAPSHOT_UNKNOWN', `there is no ${disk} disk of ${of}`)
+    }
+    const below = disk === 'data' ? new EmptyImage(sizeBytes) : image
+    const base = new ImageReader({ image: below, pool, source, clock })
     if (snapshot !== undefined) this.#exporting.set(snapshot, (this.#exporting.get(snapshot) ?? 0) + 1)
     const free = async () => {
       base.stop()
@@ -188,7 +202,7 @@ export class Machine {
       if (isOurs) await this.discard(snapshot)
     }
     try {
-      const reader = new SnapshotReader({ log, image, reader: base }, this.layersFolder, chain, 'system', place)
+      const reader = new SnapshotReader({ log, image: below, reader: base }, this.layersFolder, chain, disk, place)
       return {
         reader,
         release: async () => {

@@ -11,7 +11,8 @@
  * when the daemon stopped. Each machine's disk has a socket of its own (machine-socket.ts).
  */
 import { join } from 'node:path'
-import type { Snapshot } from '../disk/chain.ts'
+import type { DiskName, Snapshot } from '../disk/chain.ts'
+import { MAX_IMAGE_BYTES } from '../cluster.ts'
 import type { Timer } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { toHex } from '../image/hash.ts'
@@ -23,12 +24,14 @@ import { type ExportRequest, exportDisk } from './disk-export.ts'
 import { Machine } from './machine.ts'
 import { deleteFolder, findMachines, makeMachineFolder, putMachineFolderAside } from './machine-folders.ts'
 import type { SnapshotState } from './machine-snapshots.ts'
-import { nbdUri, sweepSockets } from './machine-socket.ts'
+import { dataExport, nbdUri, sweepSockets } from './machine-socket.ts'
 import { type MachineStats, noStats } from './machine-stats.ts'
 import { sharesOf } from './shares.ts'
 import { Turns } from './turns.ts'
 
 export const MAX_MACHINES = 1024
+const DATA_DISK_UNIT_BYTES = 4096
+const MIN_DATA_DISK_BYTES = 1024 * 1024
 /** How often numbers are kept and a newly complete image is announced. */
 const HOUSEKEEPING_MS = 10_000
 
@@ -41,6 +44,8 @@ export interface AttachRequest {
   readOnly?: boolean
   /** Takes an expired record of the appliance. */
   allowExpired?: boolean
+  /** The machine gets a data disk of this size, if it has none; rounded up to 4 KiB. */
+  dataBytes?: number
   signal?: AbortSignal
 }
 
@@ -54,6 +59,8 @@ export interface AttachAnswer {
   uri: string
   readOnly: boolean
   created: boolean
+  /** Its data disk, if it has one. */
+  data?: { size: number; uri: string }
 }
 
 export interface MachineState extends MachineStats {
@@ -63,6 +70,8 @@ export interface MachineState extends MachineStats {
   attached: boolean
   clients: number
   layers: number
+  /** Of its data disk; undefined if it has none. */
+  dataBytes: number | undefined
   local: { blocks: number; of: number }
   error?: RowanError
 }
@@ -192,11 +201,11 @@ export class Machines {
    */
   async export(
     name: string,
-    snapshot: string | undefined,
+    from: { snapshot?: string; disk: DiskName },
     request: ExportRequest
   ): Promise<{ sizeBytes: number; dataBytes: number }> {
     const machine = this.#usable(name)
-    const { reader, release } = await this.#turns.run(name, () => machine.openSnapshot(snapshot))
+    const { reader, release } = await this.#turns.run(name, () => machine.openSnapshot(from.snapshot, from.disk))
     try {
       return { sizeBytes: reader.sizeBytes, dataBytes: await exportDisk(reader, request) }
     } finally {
@@ -267,6 +276,7 @@ export class Machines {
   async #create(request: AttachRequest): Promise<AttachAnswer> {
     const { appliances, swarm, clock, random } = this.#components
     const { name, ref, signal, allowExpired = false, readOnly = false } = request
+    const dataBytes = checkDataDisk(request.dataBytes, readOnly)
     if (ref === undefined) throw new RowanError('MACHINE_UNKNOWN', `there is no machine ${name}`)
     if (this.#entries.size >= MAX_MACHINES) {
       throw new RowanError('LIMIT_EXCEEDED', `there are ${MAX_MACHINES} machines already, which is the limit`)
@@ -295,7 +305,7 @@ export class Machines {
     await makeMachineFolder(this.#settings.folder, description)
     const machine = this.#machine(description)
     try {
-      await machine.open(image, readOnly)
+      await machine.open(image, readOnly, dataBytes)
     } catch (error) {
       await deleteFolder(putMachineFolderAside(this.#settings.folder, name))
       throw asRowanError(error)
@@ -312,7 +322,13 @@ export class Machines {
     const { description } = machine
     if (request.ref !== undefined) this.#checkSame(description, request.ref)
     const readOnly = request.readOnly ?? description.readOnly
-    if (machine.disk !== undefined && machine.disk.readOnly !== readOnly) {
+    const dataBytes = checkDataDisk(request.dataBytes, readOnly)
+    const hasBytes = machine.dataBytes
+    if (dataBytes !== undefined && hasBytes !== undefined && hasBytes !== dataBytes) {
+      throw new RowanError('MACHINE_DIFFERS', `the data disk of ${name} has ${hasBytes} bytes, not ${dataBytes}`)
+    }
+    const isNewDisk = dataBytes !== undefined && hasBytes === undefined
+    if (machine.disk !== undefined && (machine.disk.readOnly !== readOnly || isNewDisk)) {
       if ((await machine.clients()) > 0) {
         const mode = description.readOnly ? 'read-only' : 'read-write'
         throw new RowanError('MACHINE_RUNNING', `${name} is in use, attached ${mode}`)
@@ -320,7 +336,7 @@ export class Machines {
       await machine.close({ stayAttached: false })
     }
     if (machine.disk === undefined) {
-      await machine.open(await this.#imageOf(description, request), readOnly)
+      await machine.open(await this.#imageOf(description, request), readOnly, dataBytes)
       entry.error = undefined
     }
     return this.#answer(machine, false)
@@ -362,10 +378,11 @@ export class Machines {
     return new Machine(this.#components, this.#settings, description)
   }
 
-  #answer({ description, disk, socketPath }: Machine, created: boolean): AttachAnswer {
+  #answer({ description, disk, socketPath, dataBytes }: Machine, created: boolean): AttachAnswer {
     const { name, appliance, version, image, sizeBytes } = description
     const uri = nbdUri(name, socketPath)
-    return { machine: name, appliance, version, image, size: sizeBytes, uri, readOnly: disk!.readOnly, created }
+    const data = dataBytes === undefined ? {} : { data: { size: dataBytes, uri: nbdUri(dataExport(name), socketPath) } }
+    return { machine: name, appliance, version, image, size: sizeBytes, uri, readOnly: disk!.readOnly, created, ...data }
   }
 
   #known(name: string): Entry {
@@ -393,13 +410,22 @@ export class Machines {
     const failed = error === undefined ? {} : { error }
     const description = machine?.description
     const base = { name, description, attached: machine?.disk !== undefined }
-    const nothing = { layers: 0, local: { blocks: 0, of: 0 } }
+    const nothing = { layers: 0, dataBytes: undefined, local: { blocks: 0, of: 0 } }
     if (machine === undefined) return { ...base, clients: 0, ...nothing, ...noStats(), ...failed }
     const known = { ...base, clients: await machine.clients(), ...(await machine.stats()) }
     try {
-      return { ...known, layers: machine.layers, local: await machine.local(), ...failed }
+      return { ...known, layers: machine.layers, dataBytes: machine.dataBytes, local: await machine.local(), ...failed }
     } catch (problem) {
       return { ...known, ...nothing, error: error ?? asRowanError(problem, 'STORE_IO', name) }
     }
   }
+}
+
+/** @throws RowanError USAGE */
+function checkDataDisk(dataBytes: number | undefined, readOnly: boolean): number | undefined {
+  if (dataBytes === undefined) return undefined
+  if (readOnly) throw new RowanError('USAGE', 'a read-only machine cannot be given a data disk')
+  const rounded = Math.ceil(dataBytes / DATA_DISK_UNIT_BYTES) * DATA_DISK_UNIT_BYTES
+  if (rounded >= MIN_DATA_DISK_BYTES && rounded <= MAX_IMAGE_BYTES) return rounded
+  throw new RowanError('USAGE', `a data disk has from 1 MiB to 8 TiB, not ${dataBytes} bytes`)
 }

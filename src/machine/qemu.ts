@@ -6,6 +6,8 @@
  * without a word from the user there is no network.
  */
 
+import { dataExport } from './machine-socket.ts'
+
 /** How a guest is connected: not at all; to nothing but itself; or through a relay (guest-network.ts) to the world. */
 export type QemuNetwork = { mode: 'none' } | { mode: 'restricted' } | { mode: 'user'; socketPath: string }
 
@@ -14,6 +16,8 @@ export interface QemuOptions {
   /** Of the NBD server. */
   socketPath: string
   readOnly: boolean
+  /** Whether the machine has a second disk. */
+  dataDisk?: boolean
   network: QemuNetwork
   /** Whether to use KVM (see accelerator.ts). If KVM fails all the same, QEMU goes on without. */
   kvm: boolean
@@ -40,6 +44,7 @@ export function qemuCommand(options: QemuOptions): { file: string; args: string[
   if (!given.has('-cpu')) args.push('-cpu', 'max')
   if (!given.has('-m')) args.push('-m', String(DEFAULT_MEMORY_MIB))
   args.push(...disk(options, given))
+  if (options.dataDisk === true) args.push(...drive(options, dataExport(options.machine), 1, ''))
   if (!['-nic', '-net', '-netdev'].some(option => given.has(option))) args.push(...network(options.network))
   args.push(...screen(given))
   if (!takesConsole(given)) {
@@ -100,13 +105,19 @@ function acceleration(kvm: boolean): string[] {
   return [...(kvm ? ['-accel', 'kvm'] : []), '-accel', 'tcg,thread=multi']
 }
 
-function disk({ socketPath, machine, readOnly }: QemuOptions, given: Map<string, string[]>): string[] {
+function disk(options: QemuOptions, given: Map<string, string[]>): string[] {
+  // The guest boots from it, unless the user has an order of his own.
+  const ordered = given.has('-boot') || [...given.values()].flat().some(value => value.includes('bootindex='))
+  return drive(options, options.machine, 0, ordered ? '' : ',bootindex=0')
+}
+
+function drive({ socketPath, readOnly }: QemuOptions, name: string, number: number, more: string): string[] {
   // JSON, because it needs no escaping of commas in paths.
   const wire = {
     driver: 'nbd',
-    'node-name': 'wire0',
+    'node-name': `wire${number}`,
     server: { type: 'unix', path: socketPath },
-    export: machine,
+    export: name,
     'reconnect-delay': RECONNECT_DELAY_SECONDS,
     'read-only': readOnly,
     discard: 'unmap',
@@ -114,15 +125,13 @@ function disk({ socketPath, machine, readOnly }: QemuOptions, given: Map<string,
   }
   const raw = {
     driver: 'raw',
-    'node-name': 'disk0',
-    file: 'wire0',
+    'node-name': `disk${number}`,
+    file: `wire${number}`,
     'read-only': readOnly,
     discard: 'unmap',
     'detect-zeroes': 'off'
   }
-  // The guest boots from it, unless the user has an order of his own.
-  const ordered = given.has('-boot') || [...given.values()].flat().some(value => value.includes('bootindex='))
-  const device = `virtio-blk-pci,drive=disk0,write-cache=on,discard=on${ordered ? '' : ',bootindex=0'}`
+  const device = `virtio-blk-pci,drive=disk${number},write-cache=on,discard=on${more}`
   return ['-blockdev', JSON.stringify(wire), '-blockdev', JSON.stringify(raw), '-device', device]
 }
 

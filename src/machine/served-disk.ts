@@ -2,7 +2,8 @@
  * The disk of a machine behind an NBD server of its own.
  *
  * It is opened first and served afterwards, so that what must be known of a machine with a layer can be written down
- * before the first client writes to it. The export has the machine's name and is the default one, too.
+ * before the first client writes to it. The export has the machine's name and is the default one, too; a data disk is
+ * NAME/data.
  *
  * Owns: the disk, the server, its socket. Does not own: the image, the pool.
  */
@@ -11,6 +12,7 @@ import { type DiskStats, RowanDisk, type RowanDiskComponents, type RowanDiskSett
 import type { Clock } from '../environment.ts'
 import type { Export } from '../nbd/export.ts'
 import { NbdServer } from '../nbd/server.ts'
+import { dataExport } from './machine-socket.ts'
 
 export type ServedDiskComponents = RowanDiskComponents & { clock: Clock }
 
@@ -38,10 +40,14 @@ export class ServedDisk {
     const { clock, log } = components
     const { socketPath, name, description } = settings
     const disk = await RowanDisk.open(components, settings.disk)
-    const served: Export = { device: disk, name, description }
+    const served = new Map<string, Export>([[name, { device: disk, name, description }]])
+    if (disk.data !== undefined) {
+      const dataName = dataExport(name)
+      served.set(dataName, { device: disk.data, name: dataName, description: `data disk of ${name}` })
+    }
     const exports = {
-      list: () => [name],
-      open: (asked: string) => (asked === '' || asked === name ? served : undefined)
+      list: () => [...served.keys()],
+      open: (asked: string) => served.get(asked === '' ? name : asked)
     }
     return new ServedDisk(
       disk,
@@ -54,6 +60,15 @@ export class ServedDisk {
     this.#disk = disk
     this.#server = server
     this.#name = name
+  }
+
+  /** Of its data disk; undefined if it has none. */
+  get dataBytes(): number | undefined {
+    return this.#disk.data?.sizeBytes
+  }
+
+  get #clients(): number {
+    return this.#server.clients(this.#name) + this.#server.clients(dataExport(this.#name))
   }
 
   get readOnly(): boolean {
@@ -76,7 +91,7 @@ export class ServedDisk {
   }
 
   async report(): Promise<DiskReport> {
-    return { ...this.#disk.stats, clients: this.#server.clients(this.#name) }
+    return { ...this.#disk.stats, clients: this.#clients }
   }
 
   /**

@@ -5,6 +5,7 @@
 import type { ApplianceMemory } from '../directory/appliance-memory.ts'
 import type { Directory } from '../directory/directory.ts'
 import type { Clock, Log } from '../environment.ts'
+import { DISK_NAMES } from '../disk/chain.ts'
 import { RowanError } from '../errors.ts'
 import { checkName, parseApplianceRef } from '../image/names.ts'
 import { EXPORT_FORMATS } from '../machine/disk-export.ts'
@@ -72,13 +73,14 @@ export function commands(rooms: Rooms): Handlers {
       })
     },
 
-    async attach({ machine, appliance, readOnly, allowExpired = false }, { signal }) {
+    async attach({ machine, appliance, readOnly, allowExpired = false, dataDisk }, { signal }) {
       return machines.attach({
         name: machine,
         allowExpired,
         signal,
         ...(appliance === undefined ? {} : { ref: appliance }),
-        ...(readOnly === undefined ? {} : { readOnly })
+        ...(readOnly === undefined ? {} : { readOnly }),
+        ...(dataDisk === undefined ? {} : { dataBytes: dataDisk })
       })
     },
 
@@ -112,11 +114,14 @@ export function commands(rooms: Rooms): Handlers {
       return { machine, snapshot }
     },
 
-    async export({ machine, file, format = 'raw', snapshot }, { signal, progress }) {
+    async export({ machine, file, format = 'raw', snapshot, disk = 'system' }, { signal, progress }) {
       const startMs = rooms.clock.monotonicMs()
       const known = EXPORT_FORMATS.find(each => each === format)
       if (known === undefined) throw new RowanError('USAGE', `the format is raw or qcow2, not "${format}"`)
-      const { sizeBytes, dataBytes } = await machines.export(checkName(machine, 'machine'), snapshot, {
+      const ofDisk = DISK_NAMES.find(each => each === disk)
+      if (ofDisk === undefined) throw new RowanError('USAGE', `the disk is system or data, not "${disk}"`)
+      const from = { disk: ofDisk, ...(snapshot === undefined ? {} : { snapshot }) }
+      const { sizeBytes, dataBytes } = await machines.export(checkName(machine, 'machine'), from, {
         ...{ file, format: known, signal },
         onProgress: (done, of) => progress({ phase: 'exporting', done, of, unit: 'bytes' })
       })
@@ -204,9 +209,10 @@ async function status(rooms: Rooms): Promise<StatusResult> {
   }
 }
 
-function machineStatus({ description, error, ...state }: MachineState): MachineStatus {
+function machineStatus({ description, error, dataBytes, ...state }: MachineState): MachineStatus {
   return {
     ...state,
+    dataDisk: dataBytes ?? null,
     appliance: description?.appliance ?? '',
     version: description?.version ?? '',
     image: description?.image ?? '',

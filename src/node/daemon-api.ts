@@ -30,7 +30,9 @@ export const PARAMS = {
     appliance: optional(text),
     /** Absent: as the machine was last time, read-write if new. */
     readOnly: optional(flag),
-    allowExpired: optional(flag)
+    allowExpired: optional(flag),
+    /** Bytes: it gets a data disk, if it has none. */
+    dataDisk: optional(wholeNumber)
   },
   detach: { machine: text },
   remove: { machine: text, force: optional(flag) },
@@ -45,7 +47,9 @@ export const PARAMS = {
     /** raw or qcow2. */
     format: optional(text),
     /** Absent: as the machine is now. */
-    snapshot: optional(text)
+    snapshot: optional(text),
+    /** system, if absent, or data. */
+    disk: optional(text)
   },
   releases: { appliance: text },
   status: {},
@@ -105,6 +109,8 @@ export interface AttachResult {
   readOnly: boolean
   /** Whether this call created the machine. */
   created: boolean
+  /** Its data disk, if it has one: bytes, and nbd+unix:///MACHINE/data?socket=PATH */
+  data?: { size: number; uri: string }
 }
 
 export interface MachineResult {
@@ -161,6 +167,8 @@ export interface MachineStatus {
   /** NBD connections. */
   clients: number
   layers: number
+  /** Bytes of its data disk; null if it has none. */
+  dataDisk: number | null
   /** Blocks of the image that are here, of those that are not zero. */
   local: { blocks: number; of: number }
   /** Since the machine was created. `wireBytes` is what crossed the network, compressed. */

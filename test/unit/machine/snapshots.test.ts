@@ -52,7 +52,7 @@ async function read(offset = 0): Promise<string> {
 }
 
 const exported = (file: string, format: 'raw' | 'qcow2', snapshot?: string) =>
-  peer.machines.export('m', snapshot, {
+  peer.machines.export('m', { disk: 'system', ...(snapshot === undefined ? {} : { snapshot }) }, {
     ...{ file, format },
     signal: new AbortController().signal,
     onProgress: () => {}
@@ -197,7 +197,7 @@ describe('a disk that is exported', () => {
     const stopping = new AbortController()
     const files = () => readdirSync(home).filter(name => name.includes('disk.raw'))
     const request = { file: join(home, 'disk.raw'), format: 'raw' as const, onProgress: () => {} }
-    const exporting = peer.machines.export('m', undefined, { ...request, signal: stopping.signal })
+    const exporting = peer.machines.export('m', { disk: 'system' }, { ...request, signal: stopping.signal })
     stopping.abort()
     await expect(exporting).rejects.toThrow()
     expect(files()).toEqual([])
@@ -242,5 +242,100 @@ describe('layers that are not what they should be', () => {
     const broken = (await peer.machines.status()).find(({ name }) => name === 'm')!
     expect(broken.error?.message).toMatch(/chain.json: its machine is/)
     expect(existsSync(join(layers(), '0001'))).toBe(true)
+  })
+})
+
+describe('a data disk', () => {
+  const SIZE = 4 * 1024 * 1024
+  const dataWrite = async (text: string, offset = 0) => {
+    const client = await NbdClient.open(peer.socket('d'), 'd/data')
+    const data = Buffer.alloc(512, text)
+    const { errno } = await client.request(COMMAND.WRITE, { offset, flags: COMMAND_FLAG.FUA, data })
+    expect(errno).toBe(0)
+    await client.disconnect()
+  }
+  const dataRead = async (offset = 0, name = 'd/data') => {
+    const client = await NbdClient.open(peer.socket('d'), name)
+    const bytes = await client.bytes(offset, 512)
+    await client.disconnect()
+    return bytes[0]
+  }
+  const gone = () =>
+    expect.poll(async () => (await peer.machines.status()).find(({ name }) => name === 'd')!.clients).toBe(0)
+
+  test('is a second export that begins with zeros, is there after a restart, and shows in the status', async () => {
+    const answer = await peer.machines.attach({ name: 'd', ref: 'grid', dataBytes: SIZE - 100 })
+    expect(answer.data).toEqual({ size: SIZE, uri: `nbd+unix:///d/data?socket=${peer.socket('d')}` })
+    expect(await dataRead(SIZE - 512)).toBe(0)
+    await dataWrite('x', SIZE - 512)
+    expect(await dataRead(0, 'd')).toBe(diskBytes(10)[0])
+    await peer.stop()
+    peer = await Peer.start(home, world)
+    expect(await dataRead(SIZE - 512)).toBe('x'.charCodeAt(0))
+    expect((await peer.machines.status()).map(({ name, dataBytes }) => [name, dataBytes])).toEqual([
+      ['d', SIZE],
+      ['m', undefined]
+    ])
+  })
+
+  test('can be had later, once, of one size, and not by a read-only machine', async () => {
+    await peer.machines.attach({ name: 'd', ref: 'grid' })
+    await peer.machines.snapshot('d', 'without it')
+    await peer.machines.attach({ name: 'd', dataBytes: SIZE })
+    await dataWrite('x')
+    await gone()
+    await expect(peer.machines.attach({ name: 'd', dataBytes: 2 * SIZE })).rejects.toMatchObject({
+      code: 'MACHINE_DIFFERS'
+    })
+    await peer.machines.attach({ name: 'd', dataBytes: SIZE })
+    await peer.machines.rollback('d', 's1')
+    expect(await dataRead()).toBe('x'.charCodeAt(0))
+    const readOnly = { name: 'r', ref: 'grid', readOnly: true, dataBytes: SIZE }
+    await expect(peer.machines.attach(readOnly)).rejects.toMatchObject({ code: 'USAGE' })
+    await expect(peer.machines.attach({ name: 'x', ref: 'grid', dataBytes: 10 })).rejects.toMatchObject({
+      code: 'USAGE'
+    })
+  })
+
+  test('goes back together with the system disk, and can be exported', async () => {
+    await peer.machines.attach({ name: 'd', ref: 'grid', dataBytes: SIZE })
+    await dataWrite('a')
+    await peer.machines.snapshot('d', '')
+    await dataWrite('b')
+    const files = ['now', 's1'].map(name => join(home, `${name}.raw`))
+    const request = { format: 'raw' as const, signal: new AbortController().signal, onProgress: () => {} }
+    await peer.machines.export('d', { disk: 'data' }, { ...request, file: files[0]! })
+    await peer.machines.export('d', { disk: 'data', snapshot: 's1' }, { ...request, file: files[1]! })
+    const found = await Promise.all(files.map(file => readFile(file)))
+    expect(found.map(bytes => [bytes.length, bytes.toString('latin1', 0, 1), bytes[512]])).toEqual([
+      [SIZE, 'b', 0],
+      [SIZE, 'a', 0]
+    ])
+    await gone()
+    await peer.machines.rollback('d', 's1')
+    expect(await dataRead()).toBe('a'.charCodeAt(0))
+    await expect(
+      peer.machines.export('m', { disk: 'data' }, { ...request, file: join(home, 'x') })
+    ).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN' })
+  })
+
+  test('is in a snapshot what it was at the very moment of the system disk, whoever writes', async () => {
+    await peer.machines.attach({ name: 'd', ref: 'grid', dataBytes: SIZE })
+    const clients = await Promise.all(['d', 'd/data'].map(name => NbdClient.open(peer.socket('d'), name)))
+    let taken: Promise<unknown> | undefined
+    // First to the one, then to the other: a snapshot never has the second write without the first.
+    for (let value = 1; value < 120; value++) {
+      for (const client of clients) {
+        await client.request(COMMAND.WRITE, { offset: 0, data: Buffer.alloc(512, value) })
+      }
+      if (value === 40) taken = peer.machines.snapshot('d', '')
+    }
+    await taken
+    for (const client of clients) await client.disconnect()
+    await gone()
+    await peer.machines.rollback('d', 's1')
+    const [system, data] = [await dataRead(0, 'd'), await dataRead(0)]
+    expect(system).toBeGreaterThanOrEqual(40)
+    expect([0, 1]).toContain(system! - data!)
   })
 })
