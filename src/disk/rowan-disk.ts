@@ -24,8 +24,8 @@ import type { BlockSource } from '../store/block-source.ts'
 import type { BlockDevice, Extent, ZeroOptions } from './block-device.ts'
 import type { DiskName, Snapshot } from './chain.ts'
 import { diskExtents } from './disk-extents.ts'
-import type { TouchSink } from './first-touches.ts'
 import { EmptyImage } from './empty-image.ts'
+import type { TouchSink } from './first-touches.ts'
 import { HolePuncher } from './hole-puncher.ts'
 import { type BaseImage, ImageReader, type SlotReader } from './image-reader.ts'
 import type { Layer, LayerLimits } from './layer.ts'
@@ -375,7 +375,7 @@ export class RowanDisk implements BlockDevice {
   }
 
   get #allRequests(): number {
-    return this.#requests + (this.data?.#requests ?? 0)
+    return this.#requests + (this.data === undefined ? 0 : this.data.#requests)
   }
 
   #holdAll<T>(work: () => Promise<T>): Promise<T> {

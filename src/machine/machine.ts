@@ -167,7 +167,10 @@ export class Machine {
    *
    * @returns the reader, and what is to be called when it is not needed any more
    */
-  async openSnapshot(name: string | undefined, disk: DiskName): Promise<{ reader: SnapshotReader; release: () => Promise<void> }> {
+  async openSnapshot(
+    name: string | undefined,
+    disk: DiskName
+  ): Promise<{ reader: SnapshotReader; release: () => Promise<void> }> {
     const { pool, swarm, images, clock, log } = this.#components
     this.#image ??= await images.open(this.#description.image)
     const image = this.#image

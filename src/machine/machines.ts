@@ -11,8 +11,8 @@
  * when the daemon stopped. Each machine's disk has a socket of its own (machine-socket.ts).
  */
 import { join } from 'node:path'
-import type { DiskName, Snapshot } from '../disk/chain.ts'
 import { MAX_IMAGE_BYTES } from '../cluster.ts'
+import type { DiskName, Snapshot } from '../disk/chain.ts'
 import type { Timer } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { toHex } from '../image/hash.ts'
@@ -382,7 +382,17 @@ export class Machines {
     const { name, appliance, version, image, sizeBytes } = description
     const uri = nbdUri(name, socketPath)
     const data = dataBytes === undefined ? {} : { data: { size: dataBytes, uri: nbdUri(dataExport(name), socketPath) } }
-    return { machine: name, appliance, version, image, size: sizeBytes, uri, readOnly: disk!.readOnly, created, ...data }
+    return {
+      machine: name,
+      appliance,
+      version,
+      image,
+      size: sizeBytes,
+      uri,
+      readOnly: disk!.readOnly,
+      created,
+      ...data
+    }
   }
 
   #known(name: string): Entry {

@@ -4,8 +4,8 @@
  */
 import type { ApplianceMemory } from '../directory/appliance-memory.ts'
 import type { Directory } from '../directory/directory.ts'
-import type { Clock, Log } from '../environment.ts'
 import { DISK_NAMES } from '../disk/chain.ts'
+import type { Clock, Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import { checkName, parseApplianceRef } from '../image/names.ts'
 import { EXPORT_FORMATS } from '../machine/disk-export.ts'

@@ -36,6 +36,20 @@ function values(args: string[], option: string): string[] {
 }
 
 describe('the command', () => {
+  test('has the data disk as its second drive, from which it does not boot', () => {
+    const args = argsOf({ dataDisk: true })
+    const drives = values(args, '-blockdev').map(value => JSON.parse(value) as Record<string, unknown>)
+    expect(drives.map(drive => [drive['node-name'], drive.export ?? drive.file])).toEqual([
+      ['wire0', 'm'],
+      ['disk0', 'wire0'],
+      ['wire1', 'm/data'],
+      ['disk1', 'wire1']
+    ])
+    const devices = values(args, '-device').filter(value => value.startsWith('virtio-blk'))
+    expect(devices.map(value => value.includes('bootindex'))).toEqual([true, false])
+    expect(values(argsOf(), '-blockdev')).toHaveLength(2)
+  })
+
   test('is sandboxed, without defaults, without network, and its disk is raw, whatever the image says it is', () => {
     const args = argsOf()
     expect(args.slice(0, 2)).toEqual(['-nodefaults', '-no-user-config'])

@@ -52,11 +52,15 @@ async function read(offset = 0): Promise<string> {
 }
 
 const exported = (file: string, format: 'raw' | 'qcow2', snapshot?: string) =>
-  peer.machines.export('m', { disk: 'system', ...(snapshot === undefined ? {} : { snapshot }) }, {
-    ...{ file, format },
-    signal: new AbortController().signal,
-    onProgress: () => {}
-  })
+  peer.machines.export(
+    'm',
+    { disk: 'system', ...(snapshot === undefined ? {} : { snapshot }) },
+    {
+      ...{ file, format },
+      signal: new AbortController().signal,
+      onProgress: () => {}
+    }
+  )
 
 describe('snapshots of a machine', () => {
   test('are taken while a client writes, and listed with what they are', async () => {
