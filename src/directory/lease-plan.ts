@@ -3,8 +3,9 @@
  *
  * A lease is renewed at a third of its TTL, give or take a tenth; one that holds for long, every MAX_LEASE_RENEWAL_MS,
  * because whoever holds it may change or leave. What nobody took is tried again soon, with growing patience; so is what
- * found too few holders. What is not shared any more is given back once, as well as the holders can be reached. At which
- * holders a lease is renewed, and when it may rest, is the lease's own affair (sharer-lease.ts).
+ * found too few holders. What is not shared any more is given back, several times if somebody did not hear of it: a single
+ * holder that still knows a lease keeps its version for as long as that would have held. At which holders a lease is
+ * renewed, and when it may rest, is the lease's own affair (sharer-lease.ts).
  */
 
 import type { Random } from '../environment.ts'
@@ -46,6 +47,8 @@ export interface LeaseOutcome {
   asked: number
   /** Those that took it, or where it rests. */
   kept: number
+  /** Of those that a lease was to be given back to, holders and replicas, how many did not take it. */
+  missed?: number
   /** Nothing is left to be done: the lease has expired. */
   over?: boolean
 }
@@ -60,10 +63,14 @@ interface Item {
   failures: number
   /** In a row, with fewer holders than a full set. */
   thin: number
+  /** How often it was given back and somebody missed it. */
+  missedBacks: number
 }
 
 /** Attempts to give back a lease in a network that seems too small. */
 const THIN_GIVE_BACKS = 4
+/** Attempts to give back a lease to everybody; with growing patience they take a day. */
+const MAX_GIVE_BACKS = 14
 
 export class LeasePlan {
   readonly #random: Random
@@ -117,6 +124,7 @@ export class LeasePlan {
     if (item === undefined || item.dueMs !== undefined) return
     item.failures = outcome.kept === 0 ? item.failures + 1 : 0
     item.thin = outcome.kept > 0 && outcome.asked < FULL_SET_OF_HOLDERS ? item.thin + 1 : 0
+    item.missedBacks = task.kind === 'give-back' && (outcome.missed ?? 0) > 0 ? item.missedBacks + 1 : 0
     if (!item.isStale && !isShared(item.share) && (outcome.over || isGivenBack(item))) {
       this.#items.delete(task.share.release)
       return
@@ -141,7 +149,7 @@ export class LeasePlan {
   #set(share: Share, now: number): void {
     const item = this.#items.get(share.release)
     if (item === undefined) {
-      const fresh = { dueMs: now, isStale: false, failures: 0, thin: 0 }
+      const fresh = { dueMs: now, isStale: false, failures: 0, thin: 0, missedBacks: 0 }
       this.#items.set(share.release, { share, lease: new SharerLease(), ...fresh })
       return
     }
@@ -152,6 +160,7 @@ export class LeasePlan {
     item.lease.probed(false, now)
     item.failures = 0
     item.thin = 0
+    item.missedBacks = 0
     if (item.dueMs === undefined) item.isStale = true
     else item.dueMs = now
   }
@@ -164,7 +173,8 @@ export class LeasePlan {
     const normal = this.#renewalMs(item.share)
     if (item.failures > 0) return this.#around(Math.min(normal, ANNOUNCE_RETRY_MS * 2 ** (item.failures - 1)))
     if (item.lease.isResting) return restDelayMs(normal, this.#random)
-    if (item.thin > 0) return this.#around(Math.min(normal, THIN_RETRY_MS * 2 ** (item.thin - 1)))
+    const again = Math.max(item.thin, item.missedBacks)
+    if (again > 0) return this.#around(Math.min(normal, THIN_RETRY_MS * 2 ** (again - 1)))
     return this.#around(normal)
   }
 
@@ -187,6 +197,7 @@ function isShared({ running, keep }: Share): boolean {
   return running || keep
 }
 
-function isGivenBack({ failures, thin }: Item): boolean {
-  return failures === 0 && (thin === 0 || thin >= THIN_GIVE_BACKS)
+function isGivenBack({ failures, thin, missedBacks }: Item): boolean {
+  if (failures > 0 || (thin > 0 && thin < THIN_GIVE_BACKS)) return false
+  return missedBacks === 0 || missedBacks >= MAX_GIVE_BACKS
 }

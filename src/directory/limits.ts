@@ -124,6 +124,8 @@ export const REST_RENEWALS = 3
 export const PROBES_TRIED = 3
 /** Replicas that a lease is also put to. */
 export const REPLICAS_TOLD = 8
+/** Of those who were told of a lease, remembered to be told when it is given back. */
+export const MAX_PEERS_TOLD = 96
 
 // Counting
 /** Replicas that are asked beside the holders. */

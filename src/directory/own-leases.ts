@@ -21,9 +21,10 @@ import type { CloserPeer } from './routing.ts'
 import { takeRandom } from './sampling.ts'
 import { isFarAbove } from './sharer-lease.ts'
 import { HASH_SPAN, leaseHash } from './sharer-sketch.ts'
+import { ToldPeers } from './told-peers.ts'
 
 export interface OwnLeasesComponents {
-  circle: Pick<HolderCircle, 'of' | 'put' | 'putTo' | 'ask' | 'signal'>
+  circle: Pick<HolderCircle, 'of' | 'putTo' | 'ask' | 'signal'>
   plan: LeasePlan
   pseudonyms: Pseudonyms
   /** Replicas of an image that this peer is connected with. */
@@ -49,6 +50,7 @@ export class OwnLeases {
   readonly #ttls: { runningMs: number; keepMs: number }
   readonly #table: Table<Out>
   readonly #out = new Map<string, Out>()
+  readonly #told = new ToldPeers()
   /** The newest lease of each release, sealed, for greetings. */
   readonly #sealed = new Map<string, { image: string; bytes: Uint8Array<ArrayBuffer> }>()
   #lastSequence = 0
@@ -78,7 +80,10 @@ export class OwnLeases {
     if (task.kind === 'give-back') return this.#giveBack(task, signal)
     const record = await this.#seal(task.share)
     const outcome = task.kind === 'probe' ? await this.#probe(task, signal) : await this.#renew(task, record, signal)
-    await this.#tellReplicas(task.share, record, signal)
+    const { replicas, random } = this.#components
+    const chosen = takeRandom(replicas(task.share.image), REPLICAS_TOLD, random)
+    this.#told.add(task.share.release, chosen)
+    await this.#tell(chosen, record, signal)
     return outcome
   }
 
@@ -93,6 +98,7 @@ export class OwnLeases {
     const { share, lease, restMs } = task
     const holders = await circle.of(kadKey('sharers', share.release), signal)
     const targets = lease.targets(holders, clock.monotonicMs())
+    this.#told.add(share.release, targets)
     const hash = await this.#hashOf(share.release)
     const put = await circle.putTo(targets, { table: TABLE.sharers, record }, signal, {
       request: () => ({ sharers: { release: share.release, hashes: false } }),
@@ -131,7 +137,7 @@ export class OwnLeases {
   }
 
   async #giveBack({ share }: LeaseTask, signal: AbortSignal): Promise<LeaseOutcome> {
-    const { circle, clock, log } = this.#components
+    const { circle, clock, replicas, log } = this.#components
     const { release } = share
     this.#sealed.delete(release)
     const out = this.#out.get(release)
@@ -141,12 +147,18 @@ export class OwnLeases {
     }
     const times = { runningUntilMs: 0, keepUntilMs: out.untilMs }
     const record = await this.#sealWith(release, { ...times, givenBack: true })
-    const { asked, kept } = await circle.put(kadKey('sharers', release), { table: TABLE.sharers, record }, signal)
-    await this.#tellReplicas(share, record, signal)
+    const holders = await circle.of(kadKey('sharers', release), signal)
+    const { asked, kept } = await circle.putTo(holders, { table: TABLE.sharers, record }, signal)
+    const isHolder = new Set(holders.map(({ peer }) => peer))
+    const others = replicas(share.image).filter(({ peer }) => !isHolder.has(peer))
+    const unheard = await this.#tell(others, record, signal)
+    // Many of these are gone for good, so nobody waits for them to be reached.
+    await this.#tell(this.#told.beside(release, [...holders, ...others]), record, signal)
+    const missed = asked - kept + unheard
     // In a network that seems too small, others may have the lease: it is given back again, now and after a restart.
-    if (kept > 0 && asked >= FULL_SET_OF_HOLDERS) await this.#forget(release)
-    log.debug('gave back a lease', { release, asked, kept })
-    return { asked, kept }
+    if (missed === 0 && kept > 0 && asked >= FULL_SET_OF_HOLDERS) await this.#forget(release)
+    log.debug('gave back a lease', { release, asked, kept, unheard })
+    return { asked, kept, missed }
   }
 
   async #seal(share: Share): Promise<Uint8Array<ArrayBuffer>> {
@@ -180,12 +192,12 @@ export class OwnLeases {
     return owned(await sealLease({ ...lease, issuedMs: issued }, await pseudonyms.of(applianceOf(release))))
   }
 
-  async #tellReplicas(share: Share, record: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<void> {
-    const { circle, replicas, random } = this.#components
-    const chosen = takeRandom(replicas(share.image), REPLICAS_TOLD, random)
+  /** Returns how many could not be told. */
+  async #tell(chosen: readonly CloserPeer[], record: Uint8Array<ArrayBuffer>, signal: AbortSignal): Promise<number> {
+    const { circle } = this.#components
     const request = { puts: [{ table: TABLE.sharers, record }] }
     // One that cannot be asked this way has the lease from the greeting.
-    await pollHolders(
+    const { failed } = await pollHolders(
       chosen,
       async (replica, one) => {
         await circle.ask(replica, request, one)
@@ -193,9 +205,11 @@ export class OwnLeases {
       () => false,
       circle.signal(signal)
     )
+    return failed.length
   }
 
   async #forget(release: string): Promise<void> {
+    this.#told.forget(release)
     this.#out.delete(release)
     await this.#table.delete(release)
   }

@@ -28,6 +28,10 @@ export interface Witness {
   tenureMs: number
   /** When the last lease that it knows of expires, by this peer's clock; 0: it knows of none. */
   inUseUntilMs: number
+  /** For how long yet, by the peer's own clock; 0: it knows of none. */
+  inUseForMs: number
+  /** The places of the sharers that it knows (sharer-sketch.ts), if these are all; absent: it knows, or may know, of more. */
+  hashes?: readonly number[]
 }
 
 export interface SharerCount {
@@ -67,13 +71,15 @@ export async function countSharers(
     [...holders, ...replicas],
     async ({ peer, addresses }, signal) => {
       const role = isHolder.has(peer) ? 'holder' : 'replica'
-      const request = { sharers: { release, hashes: role === 'holder' } }
+      const request = { sharers: { release, hashes: true } }
       const { response }: HolderAnswer = await circle.ask({ peer, addresses }, request, signal)
       const answer = response.sharers
       if (answer === undefined) throw new RowanError('WIRE_INVALID', `${peer} did not answer what it was asked`)
       const { inUseForMs, tenureMs, all } = answer
-      if (role === 'holder') sketches.push({ hashes: hashesOf(answer), all })
-      witnesses.push({ peer, role, tenureMs, inUseUntilMs: inUseForMs === 0 ? 0 : clock.now() + inUseForMs })
+      const hashes = hashesOf(answer)
+      if (role === 'holder') sketches.push({ hashes, all })
+      const inUseUntilMs = inUseForMs === 0 ? 0 : clock.now() + inUseForMs
+      witnesses.push({ peer, role, tenureMs, inUseForMs, inUseUntilMs, ...(all && { hashes }) })
     },
     () => false,
     circle.signal(options.signal)

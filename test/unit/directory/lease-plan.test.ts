@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { LeasePlan, type LeaseTask, type Share } from '../../../src/directory/lease-plan.ts'
+import { type LeaseOutcome, LeasePlan, type LeaseTask, type Share } from '../../../src/directory/lease-plan.ts'
 import { MAX_LEASE_RENEWAL_MS, MAX_SHARED_RELEASES } from '../../../src/directory/limits.ts'
 import { DAY_MS, HOUR_MS, imageNumber, RELEASE, seeded } from './support.ts'
 
@@ -15,11 +15,7 @@ const share = (values: Partial<Share> = {}): Share => ({
 const newPlan = () => new LeasePlan({ random: seeded(7) }, { runningTtlMs: TTL_MS, keepTtlMs: 60 * DAY_MS })
 
 /** Carries out what is due until `endMs`; returns what was done when. */
-function run(
-  plan: LeasePlan,
-  endMs: number,
-  carryOut: (task: LeaseTask, now: number) => { asked: number; kept: number }
-) {
+function run(plan: LeasePlan, endMs: number, carryOut: (task: LeaseTask, now: number) => LeaseOutcome) {
   const done: { kind: LeaseTask['kind']; atMs: number }[] = []
   for (let next = plan.nextMs(); next !== undefined && next <= endMs; next = plan.nextMs()) {
     for (const task of plan.due(next, 5)) {
@@ -90,6 +86,22 @@ describe('the plan of leases', () => {
     plan.remember(RELEASE, imageNumber(1), 20_000)
     run(plan, 20_000, () => ({ asked: 0, kept: 0, over: true }))
     expect(plan.size).toBe(0)
+  })
+
+  test('gives back again, with growing patience, while somebody misses it, and not for ever', () => {
+    const plan = newPlan()
+    plan.share([share({ running: false, keep: true })], 0)
+    run(plan, 0, () => FULL)
+    plan.share([], 5)
+    let tries = 0
+    run(plan, HOUR_MS, () => ({ ...FULL, missed: ++tries < 4 ? 1 : 0 }))
+    expect([tries, plan.size]).toEqual([4, 0])
+    plan.remember(RELEASE, imageNumber(1), 0)
+    const done = run(plan, 60 * DAY_MS, () => ({ ...FULL, missed: 1 }))
+    expect(plan.size).toBe(0)
+    expect(done.length).toBeLessThanOrEqual(14)
+    expect(done.at(-1)!.atMs).toBeGreaterThan(20 * HOUR_MS)
+    expect(done.at(-1)!.atMs).toBeLessThan(3 * DAY_MS)
   })
 
   test('shares again what was being given back', () => {

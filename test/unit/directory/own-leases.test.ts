@@ -58,7 +58,7 @@ class Holders {
     this.clock = clock
   }
 
-  get face(): Pick<HolderCircle, 'of' | 'put' | 'putTo' | 'ask' | 'signal'> {
+  get face(): Pick<HolderCircle, 'of' | 'putTo' | 'ask' | 'signal'> {
     const putTo: HolderCircle['putTo'] = async (peers, put, _signal, also) => {
       const outcomes: string[] = []
       for (const holder of peers) {
@@ -73,10 +73,10 @@ class Holders {
     return {
       of: async () => this.circle,
       putTo,
-      put: async (_key, put, signal) => putTo(this.circle, put, signal),
-      ask: async ({ peer }) => {
-        this.questions.push(peer)
+      ask: async ({ peer }, request) => {
         if (this.down.has(peer)) throw new Error('gone')
+        for (const put of request.puts ?? []) await this.#put(peer, put)
+        if (request.sharers !== undefined) this.questions.push(peer)
         return this.#answer(peer)
       },
       signal: parent => parent ?? new AbortController().signal
@@ -115,11 +115,11 @@ class Holders {
 }
 
 /** @param shares - what machines use when the peer starts */
-async function start(holders: Holders, shares: Share[] = []) {
+async function start(holders: Holders, shares: Share[] = [], replicas: { peer: string; addresses: string[] }[] = []) {
   const random = seeded(5)
   const plan = new LeasePlan({ random }, TTLS)
   const { clock } = holders
-  const parts = { circle: holders.face, plan, pseudonyms: new Pseudonyms(secret), replicas: () => [] }
+  const parts = { circle: holders.face, plan, pseudonyms: new Pseudonyms(secret), replicas: () => replicas }
   const leases = new OwnLeases({ ...parts, catalog, clock, random, log }, TTLS)
   plan.share(shares, clock.monotonicMs())
   await leases.start()
@@ -185,6 +185,25 @@ describe('a peer that uses a release', () => {
     await until(() => holders.sharersAt('holder-19') === 0)
     expect(holders.puts.at(-1)!.lease).toMatchObject({ givenBack: true })
     expect(leases.offer([imageNumber(1)])).toHaveLength(0)
+    await announcer.stop()
+  })
+
+  test('gives back to all whom it told: those who could not be reached, replicas, and who is no longer a holder', async () => {
+    const holders = new Holders(new FakeClock())
+    holders.circle = PEERS.slice(0, 15)
+    const { use, announcer } = await start(holders, [], PEERS.slice(18))
+    await use([share()])
+    await until(() => holders.sharersAt('holder-19') === 1)
+    holders.circle = PEERS.slice(0, 13)
+    holders.down.add('holder-3').add('holder-18')
+    await use([])
+    await until(() => holders.sharersAt('holder-19') === 0)
+    expect(holders.sharersAt('holder-14')).toBe(0)
+    expect(holders.sharersAt('holder-3')).toBe(1)
+    holders.down.clear()
+    await pass(holders.clock, 5 * 60_000)
+    expect(holders.sharersAt('holder-3')).toBe(0)
+    expect(holders.sharersAt('holder-18')).toBe(0)
     await announcer.stop()
   })
 
