@@ -1,25 +1,33 @@
 /**
  * When a version of an appliance may go: a pure policy, without clock, dice or network.
  *
- * A version goes when it was seen unused in every poll for a window of max(grace, 2 × the running TTL), and nothing else
- * keeps it. A poll asks the holders of the release and replicas of its image (directory/sharer-count.ts); each of them is
- * a witness with a tenure, the time for which it has answered for this release without a gap. A poll is *clean* when no
- * witness knows of a use, and a majority of the holders answered with a tenure of the window or more. Any other poll,
- * also one that failed, ends the run of clean ones. That the grace is counted from publishing and from the last use
- * follows from this: no run is older than the one or the other. Only the time since no channel points at the version is
- * counted apart.
+ * A version goes when it was seen unused for a window of max(grace, 2 × the running TTL), and nothing else keeps it. A
+ * poll asks the holders of the release and replicas of its image (directory/sharer-count.ts); each of them is a witness
+ * with a tenure, the time for which it has answered for this release without a gap. A poll is *clean* when no witness
+ * knows of a use, and a majority of the holders answered with a tenure in which every running machine would have told
+ * them. A use ends the run of clean polls. That the grace is counted from publishing and from the last use follows from
+ * this: no run is older than the one or the other. Only the time since no channel points at the version is counted apart.
  *
- * Four things are less obvious.
+ * Five things are less obvious.
  *
- * **Claims.** Holders leave, and take with them what they were told; a machine that is switched off tells nobody again. So
- * the policy remembers what it was ever told: until when the longest use runs. When nobody speaks of it any more before
- * that is over, it was given back or it was forgotten. Given back it was only if a majority of the holders have a tenure
- * as long as the claim's age, which is counted from the last poll before it was first told: so they were there when the
- * lease was put, and now know better. It is not enough that they were there when it was *last* told, for then those who
- * never heard of it outnumber those who knew, once these have left one by one. A witness tells the longest use that it
- * knows and hides the others behind it, so a claim does not replace older and shorter ones; they stand beside it with
- * their own age, until they run out. A claim that is not given back counts like a use that is told. In a network whose holders stay, this costs nothing; where they come and go, a version
- * may stay for as long as a lease could still be out that everybody has forgotten.
+ * **Want of witnesses.** Peers come and go: if each poll of seven days had to have a majority that has been there for
+ * seven days, nothing would ever go where computers stay on for a day or two (measured in sim/: 0 of 20 worlds). What a
+ * tenure must prove is that its holder would know, and each running machine tells all holders three times in a TTL. So
+ * two TTLs are enough, and a poll without a majority of such holders neither counts nor ends the run, unless none is
+ * clean for maxUnsureMs. Nothing is removed after a poll that is not clean itself.
+ *
+ * **Named uses.** Holders leave, and take with them what they were told; a machine that is switched off tells nobody
+ * again. So the policy remembers every sharer that it was ever told of, and tells a lease that was given back from one
+ * that everybody has forgotten: see told-sharers.ts.
+ *
+ * **Claims.** Of uses that were told without names, by holders that do not keep every lease, it remembers until when the
+ * longest runs. When nobody speaks of it any more before that is over, it was given back only if a majority of the holders
+ * have a tenure as long as the claim's age, which is counted from the last poll before it was first told: so they were
+ * there when the lease was put, and now know better. It is not enough that they were there when it was *last* told, for
+ * then those who never heard of it outnumber those who knew, once these have left one by one. A witness tells the longest
+ * use that it knows and hides the others behind it, so a claim does not replace older and shorter ones; they stand beside
+ * it with their own age, until they run out. A claim that is not given back counts like a use that is told. Where holders
+ * come and go, a version may so stay for as long as a lease could still be out that everybody has forgotten.
  *
  * **The circle.** Who loses the network finds fewer and fewer holders, in the end only itself, and has a majority of
  * those. So a majority is of the most holders that were found in the last CIRCLE_MEMORY_MS, and by half as many in each
@@ -32,7 +40,8 @@
  * To have one removed that is in use, they must be a majority of the holders, or all that ever knew of the use.
  */
 
-import { MAX_KEEP_TTL_MS } from '../directory/limits.ts'
+import { MAX_KEEP_TTL_MS, MISSED_FOR_MS } from '../directory/limits.ts'
+import { type NamingWitness, type ToldState, toldAfter, toldPaused } from './told-sharers.ts'
 
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
@@ -59,6 +68,8 @@ export interface PollWitness {
   tenureMs: number
   /** How long the longest use that it knows of still runs; 0 if it knows none. */
   inUseForMs: number
+  /** The places of the sharers that it knows (sharer-sketch.ts), if these are all; absent: it does not name them all. */
+  hashes?: readonly number[]
 }
 
 export interface Poll {
@@ -90,6 +101,7 @@ export type PollOutcome =
   | { kind: 'none' | 'failed' | 'clean' }
   | { kind: 'in-use'; forMs: number }
   | { kind: 'forgotten'; forMs: number }
+  | { kind: 'doubtful' }
   | { kind: 'no-majority'; answered: number; needed: number }
   | { kind: 'young'; tenureMs: number; neededMs: number }
 
@@ -97,12 +109,16 @@ export type PollOutcome =
 export interface CollectionState {
   /** From the first to the last clean poll of the run that is not over. */
   unusedForMs: number
+  /** For how long no poll has been clean since, for want of witnesses; 0 outside of a run. */
+  unsureForMs: number
   /** Clean polls in the run. */
   polls: number
   /** Since a poll found it in use, or took it for that; absent: never. */
   sinceUseMs?: number
-  /** The oldest and shortest first. */
+  /** Uses that were told without names: the oldest and shortest first. */
   claims: Claim[]
+  /** Uses that were told with the sharer's place. */
+  told: ToldState
   /** Since a majority of the holders was last heard. */
   unheardMs: number
   circle: { holders: number; forMs: number }
@@ -114,22 +130,38 @@ export interface CollectionState {
 export function newCollectionState(): CollectionState {
   return {
     unusedForMs: 0,
+    unsureForMs: 0,
     polls: 0,
     claims: [],
+    told: { sharers: [], tellers: [] },
     unheardMs: 0,
     circle: { holders: 0, forMs: 0 },
     last: { kind: 'none' }
   }
 }
 
-/** For how long a version must be seen unused, and for how long the holders must have been there in each poll. */
+/** For how long a version must be seen unused. */
 export function windowMs({ graceMs, runningTtlMs }: CollectionSettings): number {
   return Math.max(graceMs, 2 * runningTtlMs)
 }
 
-/** How long the longest use that was told still runs; 0: none. */
-export function useLeftMs({ claims }: CollectionState): number {
-  return claims.at(-1)?.leftMs ?? 0
+/** The tenure with which a holder would know of every running machine: each renews three times in a TTL. */
+export function knowingTenureMs({ runningTtlMs }: CollectionSettings): number {
+  return 2 * runningTtlMs
+}
+
+/**
+ * For how long a run of clean polls outlives a want of witnesses. When half of the holders leave, there is no majority
+ * until they are no longer missed, and then until those in their place have a tenure.
+ */
+export function maxUnsureMs({ runningTtlMs }: CollectionSettings): number {
+  return MISSED_FOR_MS + 4 * runningTtlMs
+}
+
+/** How long the longest use that was told, and not given back, still runs; 0: none. */
+export function useLeftMs({ claims, told }: CollectionState): number {
+  const named = told.sharers.filter(({ givenBackForMs }) => givenBackForMs === undefined).map(({ leftMs }) => leftMs)
+  return Math.max(claims.at(-1)?.leftMs ?? 0, ...named)
 }
 
 /** The state after one more observation. */
@@ -140,25 +172,62 @@ export function observe(
 ): CollectionState {
   const circle = circleAfter(before.circle, poll?.holdersAsked ?? 0, elapsedMs)
   const needed = Math.floor(circle.holders / 2) + 1
-  const told = Math.min(MAX_CLAIM_MS, Math.max(0, ...(poll?.witnesses ?? []).map(({ inUseForMs }) => inUseForMs)))
+  const witnesses = (poll?.witnesses ?? []).map(bounded)
   const tenureMs = poll === null ? undefined : tenureOfMajority(poll, needed)
   const unheardMs = before.unheardMs + elapsedMs
-  const claims = claimsAfter(before.claims, { told, tenureMs, elapsedMs, unheardMs }, slackMs(settings))
-  const last = outcomeOf(poll, { told, tenureMs, needed, leftMs: claims.at(-1)?.leftMs ?? 0 }, settings)
-  const inUse = last.kind === 'in-use' || claims.length > 0
+  const found = { needed, tenureMs, elapsedMs, unheardMs, slackMs: slackMs(settings) }
+  const named = toldAfter(before.told, {
+    witnesses: witnesses.filter(namesAll),
+    knowingTenureMs: knowingTenureMs(settings),
+    ...found
+  })
+  const unnamed = witnesses.filter(witness => !namesAll(witness)).map(({ inUseForMs }) => inUseForMs)
+  const claimed = Math.max(0, named.surplusMs, ...unnamed)
+  const claims = claimsAfter(before.claims, { told: claimed, ...found })
+  const told = Math.max(named.toldMs, claimed)
+  const leftMs = Math.max(named.forgottenMs, claims.at(-1)?.leftMs ?? 0)
+  const last = outcomeOf(poll, { told, tenureMs, needed, leftMs, isDoubtful: named.doubtfulMs > 0 }, settings)
+  const inUse = told > 0 || leftMs > 0
   const sinceUseMs = inUse ? 0 : before.sinceUseMs === undefined ? undefined : before.sinceUseMs + elapsedMs
   const supersededMs = before.supersededForMs === undefined ? 0 : before.supersededForMs + elapsedMs
-  const goesOn = last.kind === 'clean' && before.polls > 0 && elapsedMs <= MAX_GAP_MS
   return {
-    unusedForMs: goesOn ? before.unusedForMs + elapsedMs : 0,
-    polls: last.kind !== 'clean' ? 0 : goesOn ? before.polls + 1 : 1,
+    ...runAfter(before, last, inUse, elapsedMs, settings),
     ...(sinceUseMs === undefined ? {} : { sinceUseMs }),
     claims,
+    told: named.state,
     unheardMs: tenureMs === undefined ? unheardMs : 0,
     circle,
     ...(pointedAt ? {} : { supersededForMs: supersededMs }),
     last
   }
+}
+
+/** The run of clean polls: a use ends it at once, a want of witnesses when it lasts. */
+function runAfter(
+  before: CollectionState,
+  last: PollOutcome,
+  inUse: boolean,
+  elapsedMs: number,
+  settings: CollectionSettings
+): Pick<CollectionState, 'unusedForMs' | 'unsureForMs' | 'polls'> {
+  const sinceCleanMs = before.unsureForMs + elapsedMs
+  const goesOn = before.polls > 0 && !inUse && elapsedMs <= MAX_GAP_MS && sinceCleanMs <= maxUnsureMs(settings)
+  if (last.kind !== 'clean') {
+    const { unusedForMs, polls } = before
+    return goesOn ? { unusedForMs, unsureForMs: sinceCleanMs, polls } : { unusedForMs: 0, unsureForMs: 0, polls: 0 }
+  }
+  if (!goesOn) return { unusedForMs: 0, unsureForMs: 0, polls: 1 }
+  return { unusedForMs: before.unusedForMs + sinceCleanMs, unsureForMs: 0, polls: before.polls + 1 }
+}
+
+function bounded(witness: PollWitness): PollWitness {
+  return { ...witness, inUseForMs: Math.min(MAX_CLAIM_MS, Math.max(0, witness.inUseForMs)) }
+}
+
+/** It names all sharers that it knows, and knows of some if it says that there is a use. */
+function namesAll(witness: PollWitness): witness is PollWitness & NamingWitness {
+  const { hashes, inUseForMs } = witness
+  return hashes !== undefined && hashes.length > 0 === inUseForMs > 0
 }
 
 /**
@@ -169,8 +238,10 @@ export function observe(
 export function paused(before: CollectionState, pauseMs: number | undefined): CollectionState {
   const atMostMs = pauseMs === undefined || !(pauseMs >= 0) ? MAX_CLAIM_MS : Math.min(pauseMs, MAX_CLAIM_MS)
   const claims = before.claims.map(({ leftMs, ageMs }) => ({ leftMs, ageMs: ageMs + atMostMs }))
-  const after = { ...before, claims, unheardMs: before.unheardMs + atMostMs }
-  return atMostMs <= MAX_GAP_MS ? after : { ...after, unusedForMs: 0, polls: 0 }
+  const isLong = atMostMs > MAX_GAP_MS
+  const told = toldPaused(before.told, atMostMs, isLong)
+  const after = { ...before, claims, told, unheardMs: before.unheardMs + atMostMs }
+  return isLong ? { ...after, unusedForMs: 0, unsureForMs: 0, polls: 0 } : after
 }
 
 /** The tenure that so many holders have at least; undefined when fewer answered. */
@@ -188,17 +259,18 @@ function circleAfter(before: CollectionState['circle'], asked: number, elapsedMs
 
 function outcomeOf(
   poll: Poll | null,
-  found: { told: number; tenureMs: number | undefined; needed: number; leftMs: number },
+  found: { told: number; tenureMs: number | undefined; needed: number; leftMs: number; isDoubtful: boolean },
   settings: CollectionSettings
 ): PollOutcome {
-  const { told, tenureMs, needed, leftMs } = found
+  const { told, tenureMs, needed, leftMs, isDoubtful } = found
   if (poll === null) return { kind: 'failed' }
   if (told > 0) return { kind: 'in-use', forMs: told }
   if (leftMs > 0) return { kind: 'forgotten', forMs: leftMs }
   const answered = poll.witnesses.filter(({ role }) => role === 'holder').length
   if (tenureMs === undefined) return { kind: 'no-majority', answered, needed }
-  const neededMs = windowMs(settings)
-  return tenureMs < neededMs ? { kind: 'young', tenureMs, neededMs } : { kind: 'clean' }
+  const neededMs = knowingTenureMs(settings)
+  if (tenureMs < neededMs) return { kind: 'young', tenureMs, neededMs }
+  return { kind: isDoubtful ? 'doubtful' : 'clean' }
 }
 
 /**
@@ -207,10 +279,9 @@ function outcomeOf(
  */
 function claimsAfter(
   before: readonly Claim[],
-  found: { told: number; tenureMs: number | undefined; elapsedMs: number; unheardMs: number },
-  slack: number
+  found: { told: number; tenureMs: number | undefined; elapsedMs: number; unheardMs: number; slackMs: number }
 ): Claim[] {
-  const { told, tenureMs = Number.NEGATIVE_INFINITY, elapsedMs, unheardMs } = found
+  const { told, tenureMs = Number.NEGATIVE_INFINITY, elapsedMs, unheardMs, slackMs: slack } = found
   const aged: Claim[] = []
   for (const claim of before) {
     const ageMs = claim.ageMs + elapsedMs

@@ -30,6 +30,7 @@ export type ReasonCode =
   | 'replicated'
   | 'in-use'
   | 'forgotten-use'
+  | 'doubtful-use'
   | 'not-polled'
   | 'poll-failed'
   | 'no-majority'
@@ -102,6 +103,9 @@ function useReasons(state: CollectionState, settings: CollectionSettings): KeepR
         `it was in use when last heard of; nobody knows whether that lease was given back, and it runs for ${spellDuration(last.forMs)}`,
         last.forMs + wanted
       )
+      break
+    case 'doubtful':
+      add('doubtful-use', 'holders that were away know a lease that was given back, and too few others can say so yet')
       break
     case 'none':
       add('not-polled', 'nobody has been asked yet who uses it')

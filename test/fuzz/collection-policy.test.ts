@@ -1,8 +1,9 @@
 /**
  * Random histories of a version, its holders, its users and its publisher, against what is really in use.
  *
- * A lease is put to all holders of its time; holders leave and are replaced by some who know nothing; polls reach some of
- * them or none. What was ever told to the publisher must not be removed while it lasts, and what nothing protects must
+ * A lease is put to all holders of its time; holders leave and are replaced by some who know nothing, and come back with
+ * what they knew; polls reach some of them or none. In one half of the histories witnesses name the sharers that they
+ * know, in the other they only say until when. What was ever told to the publisher must not be removed while it lasts, and what nothing protects must
  * be gone in the end.
  */
 
@@ -16,9 +17,11 @@ import {
   observe,
   type Poll,
   paused,
+  useLeftMs,
   windowMs
 } from '../../src/release/collection-policy.ts'
 import { judge, type VersionFacts } from '../../src/release/collection-verdict.ts'
+import { MAX_TELLERS } from '../../src/release/told-sharers.ts'
 
 const SEED = 20261121
 const MINUTE_MS = 60_000
@@ -41,6 +44,7 @@ const step = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('back' as const), user: fc.nat(3) }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('leave' as const), slots }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('return' as const), slots }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('channel' as const), points: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('machine' as const), has: fc.boolean() }) },
   {
@@ -57,6 +61,12 @@ const step = fc.oneof(
 )
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never
 
+interface HolderModel {
+  peer: string
+  sinceMs: number
+  knows: Map<number, number>
+}
+
 interface Lease {
   untilMs: number
   /** Some poll was told of a use of at least that length while it lasted. */
@@ -67,7 +77,10 @@ class World {
   nowMs = 0
   state: CollectionState = newCollectionState()
   removedMs: number | undefined
-  #holders = Array.from({ length: HOLDERS }, () => ({ sinceMs: 0, knows: new Map<number, number>() }))
+  #count = 0
+  #holders = Array.from({ length: HOLDERS }, () => this.#newHolder())
+  readonly #left: HolderModel[] = []
+  readonly #named: boolean
   readonly leases = new Map<number, Lease>()
   #points = false
   #pointedSince = false
@@ -75,6 +88,14 @@ class World {
   /** The last poll that was told of a use; when a channel last pointed at it. */
   #lastToldMs = Number.NEGATIVE_INFINITY
   #pointedMs = 0
+
+  constructor(named: boolean) {
+    this.#named = named
+  }
+
+  #newHolder(): HolderModel {
+    return { peer: `h${this.#count++}`, sinceMs: this.nowMs, knows: new Map() }
+  }
 
   do(step: Step): void {
     switch (step.kind) {
@@ -89,7 +110,18 @@ class World {
         for (const { knows } of this.#holders) knows.delete(step.user)
         break
       case 'leave':
-        for (const slot of step.slots) this.#holders[slot] = { sinceMs: this.nowMs, knows: new Map() }
+        for (const slot of step.slots) {
+          this.#left.push(this.#holders[slot]!)
+          this.#holders[slot] = this.#newHolder()
+        }
+        break
+      case 'return':
+        for (const slot of step.slots) {
+          const back = this.#left.shift()
+          if (back === undefined) break
+          this.#left.push(this.#holders[slot]!)
+          this.#holders[slot] = { ...back, sinceMs: this.nowMs }
+        }
         break
       case 'channel':
         if (this.#points) this.#pointedMs = this.nowMs
@@ -118,15 +150,23 @@ class World {
     this.nowMs += POLL_MS
     this.#behindMs = 0
     const reached = this.#holders.filter((_, slot) => !deaf.has(slot))
-    const words = reached.map(({ sinceMs, knows }, i) => ({
-      peer: `h${i}`,
-      role: 'holder' as const,
-      tenureMs: this.nowMs - sinceMs,
-      inUseForMs: Math.max(0, ...[...knows.values()].map(untilMs => untilMs - this.nowMs))
-    }))
+    const words = reached.map(({ peer, sinceMs, knows }) => {
+      const users = [...knows].filter(([, untilMs]) => untilMs > this.nowMs)
+      const inUseForMs = Math.max(0, ...users.map(([, untilMs]) => untilMs - this.nowMs))
+      const hashes = users.map(([user]) => (user + 1) / 10)
+      const word = { peer, role: 'holder' as const, tenureMs: this.nowMs - sinceMs, inUseForMs }
+      return this.#named ? { ...word, hashes } : word
+    })
     const told = Math.max(0, ...words.map(({ inUseForMs }) => inUseForMs))
-    for (const lease of this.leases.values()) if (told >= lease.untilMs - this.nowMs) lease.wasTold = true
-    if (told > 0) this.#lastToldMs = this.nowMs
+    for (const [user, lease] of this.leases) {
+      if (lease.untilMs <= this.nowMs) continue
+      const isTold = this.#named
+        ? reached.some(({ knows }) => knows.get(user) === lease.untilMs)
+        : told >= lease.untilMs - this.nowMs
+      if (!isTold) continue
+      lease.wasTold = true
+      this.#lastToldMs = this.nowMs
+    }
     const poll: Poll | null = reached.length === 0 ? null : { holdersAsked: HOLDERS, witnesses: words }
     this.state = observe(this.state, { poll, elapsedMs, pointedAt: this.#pointedSince }, SETTINGS)
     this.#pointedSince = this.#points
@@ -157,8 +197,8 @@ class World {
 test('what is protected is never removed, whatever happens', () => {
   let removals = 0
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 40 }), steps => {
-      const world = new World()
+    fc.property(fc.array(step, { maxLength: 40 }), fc.boolean(), (steps, named) => {
+      const world = new World(named)
       for (const step of steps) {
         world.do(step)
         if (world.removedMs !== undefined) break
@@ -173,8 +213,8 @@ test('what is protected is never removed, whatever happens', () => {
 
 test('what nothing protects is removed in the end', () => {
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 20 }), steps => {
-      const world = new World()
+    fc.property(fc.array(step, { maxLength: 20 }), fc.boolean(), (steps, named) => {
+      const world = new World(named)
       for (const step of steps) world.do(step)
       for (const user of world.leases.keys()) world.do({ kind: 'back', user })
       world.do({ kind: 'channel', points: false })
@@ -190,10 +230,10 @@ test('what nothing protects is removed in the end', () => {
 })
 
 test('where the holders stay, an unused version is gone a window and three polls after its last use', () => {
-  const stay = step.filter(({ kind }) => kind !== 'leave' && kind !== 'pause')
+  const stay = step.filter(({ kind }) => kind !== 'leave' && kind !== 'return' && kind !== 'pause')
   fc.assert(
-    fc.property(fc.array(stay, { maxLength: 30 }), steps => {
-      const world = new World()
+    fc.property(fc.array(stay, { maxLength: 30 }), fc.boolean(), (steps, named) => {
+      const world = new World(named)
       // Until the holders have a tenure; a channel points at it, as at any new version.
       world.do({ kind: 'channel', points: true })
       world.do({ kind: 'polls', count: 20, deaf: [] })
@@ -214,12 +254,14 @@ test('where the holders stay, an unused version is gone a window and three polls
 
 test('any state is followed by one that is as well formed', () => {
   const number = fc.oneof(fc.nat(100 * DAY_MS), fc.constantFrom(0, MAX_GAP_MS, Number.MAX_SAFE_INTEGER))
-  const witness = fc.record({
-    peer: fc.string(),
+  const fields = {
+    peer: fc.oneof(fc.string(), fc.nat(40).map(String)),
     role: fc.constantFrom('holder' as const, 'replica' as const),
     tenureMs: number,
-    inUseForMs: number
-  })
+    inUseForMs: number,
+    hashes: fc.uniqueArray(fc.integer({ min: 0, max: 9 }).map(tenth => tenth / 10))
+  }
+  const witness = fc.record(fields, { requiredKeys: ['peer', 'role', 'tenureMs', 'inUseForMs'] })
   const poll = fc.option(fc.record({ holdersAsked: fc.nat(20), witnesses: fc.array(witness, { maxLength: 36 }) }))
   fc.assert(
     fc.property(fc.array(fc.tuple(poll, fc.nat(DAY_MS), fc.boolean()), { maxLength: 100 }), observations => {
@@ -230,13 +272,15 @@ test('any state is followed by one that is as well formed', () => {
           state.unusedForMs,
           state.polls,
           state.supersededForMs ?? 0,
-          ...state.claims.map(claim => claim.leftMs)
+          ...state.claims.map(claim => claim.leftMs),
+          ...state.told.sharers.flatMap(({ leftMs, ageMs, givenBackForMs }) => [leftMs, ageMs, givenBackForMs ?? 0])
         ]) {
           expect(Number.isSafeInteger(value) && value >= 0).toBe(true)
         }
         const lefts = state.claims.map(({ leftMs }) => leftMs)
         expect(lefts).toEqual(lefts.toSorted((a, b) => a - b))
-        expect(lefts.at(-1) ?? 0).toBeLessThanOrEqual(MAX_CLAIM_MS)
+        expect(useLeftMs(state)).toBeLessThanOrEqual(MAX_CLAIM_MS)
+        expect(state.told.tellers.length).toBeLessThanOrEqual(MAX_TELLERS)
       }
     }),
     { seed: SEED }

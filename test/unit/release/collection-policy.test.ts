@@ -5,6 +5,7 @@ import {
   MAX_CLAIM_MS,
   MAX_CLAIMS,
   MAX_GAP_MS,
+  maxUnsureMs,
   newCollectionState,
   observe,
   type Poll,
@@ -54,7 +55,6 @@ test('a run of clean polls is as long as the time from its first poll to its las
 })
 
 test.each<[string, Poll | null, object]>([
-  ['a poll that failed', null, { kind: 'failed' }],
   [
     'a holder that knows a lease',
     { ...quiet, witnesses: [...holders(19), ...holders(1, { inUseForMs: MINUTE_MS })] },
@@ -64,17 +64,6 @@ test.each<[string, Poll | null, object]>([
     'a replica that knows a lease',
     { ...quiet, witnesses: [...holders(20), { peer: 'r', role: 'replica', tenureMs: 0, inUseForMs: 5 }] },
     { kind: 'in-use', forMs: 5 }
-  ],
-  ['half of the holders', { ...quiet, witnesses: holders(10) }, { kind: 'no-majority', answered: 10, needed: 11 }],
-  [
-    'a majority that is there only with holders that have just come',
-    { ...quiet, witnesses: [...holders(10), ...holders(10, { tenureMs: HOUR_MS })] },
-    { kind: 'young', tenureMs: HOUR_MS, neededMs: 2 * HOUR_MS }
-  ],
-  [
-    'replicas in place of holders',
-    { ...quiet, witnesses: [...holders(10), ...holders(10, { role: 'replica' })] },
-    { kind: 'no-majority', answered: 10, needed: 11 }
   ]
 ])('%s ends the run', (_, poll, last) => {
   const before = after(newCollectionState(), times(13, quiet))
@@ -83,8 +72,32 @@ test.each<[string, Poll | null, object]>([
   expect(after(state, [quiet, quiet]).unusedForMs).toBeLessThanOrEqual(STEP_MS)
 })
 
+const unsure: [string, Poll | null, object][] = [
+  ['a poll that failed', null, { kind: 'failed' }],
+  ['half of the holders', { ...quiet, witnesses: holders(10) }, { kind: 'no-majority', answered: 10, needed: 11 }],
+  [
+    'a majority that is there only with holders that have just come',
+    { ...quiet, witnesses: [...holders(10), ...holders(10, { tenureMs: HOUR_MS - MINUTE_MS })] },
+    { kind: 'young', tenureMs: HOUR_MS - MINUTE_MS, neededMs: HOUR_MS }
+  ],
+  [
+    'replicas in place of holders',
+    { ...quiet, witnesses: [...holders(10), ...holders(10, { role: 'replica' })] },
+    { kind: 'no-majority', answered: 10, needed: 11 }
+  ]
+]
+test.each(unsure)('%s neither counts nor ends the run, unless it lasts', (_, poll, last) => {
+  const before = after(newCollectionState(), times(13, quiet))
+  const most = maxUnsureMs(SETTINGS) / STEP_MS
+  const state = after(before, times(most - 1, poll))
+  expect(state).toMatchObject({ unusedForMs: 12 * STEP_MS, polls: 13, last })
+  expect(after(state, [quiet])).toMatchObject({ unusedForMs: (12 + most) * STEP_MS, polls: 14 })
+  expect(after(state, [poll, poll])).toMatchObject({ unusedForMs: 0, polls: 0, last })
+  expect(after(state, [poll, quiet])).toMatchObject({ unusedForMs: 0, polls: 1 })
+})
+
 test('a bare majority of old holders is enough', () => {
-  const poll = { holdersAsked: 20, witnesses: holders(11, { tenureMs: 2 * HOUR_MS }) }
+  const poll = { holdersAsked: 20, witnesses: holders(11, { tenureMs: HOUR_MS }) }
   expect(after(newCollectionState(), times(3, poll)).unusedForMs).toBe(2 * STEP_MS)
 })
 
