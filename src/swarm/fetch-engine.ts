@@ -34,6 +34,8 @@ export interface FetchEngineComponents {
   buffers: BlockBuffers
   /** No connected peer can give what is wanted of this image. */
   findReplicas(image: number, rank: Rank): void
+  /** A guest waits for a connected peer that is silent: its connection may be dead. */
+  redial(peer: string): void
 }
 
 interface Link {
@@ -70,6 +72,10 @@ export class FetchEngine implements FetchDriver {
 
   isLiar(peer: string): boolean {
     return this.#scheduler.isLiar(peer)
+  }
+
+  isSuspected(peer: string): boolean {
+    return this.#scheduler.isSuspected(peer)
   }
 
   view(): PeerView[] {
@@ -178,6 +184,9 @@ export class FetchEngine implements FetchDriver {
         break
       case 'call-off':
         link.client.callOff(action.keys)
+        break
+      case 'redial':
+        this.#components.redial(action.peer)
         break
       case 'drop':
         if (action.why === 'stalled') {

@@ -59,6 +59,8 @@ export type SchedulerAction =
   | { type: 'send'; peer: string; rank: Rank; keys: ItemKey[] }
   | { type: 'raise'; peer: string; rank: Rank; keys: ItemKey[] }
   | { type: 'call-off'; peer: string; keys: ItemKey[] }
+  /** A guest waits, and this peer is silent: call it anew, beside the connection that there is. */
+  | { type: 'redial'; peer: string }
   /** Close the stream to it. A stalled one may be called again later, a liar never. */
   | { type: 'drop'; peer: string; why: 'lied' | 'stalled' }
   /** Something is wanted of this image that no connected peer can give. */

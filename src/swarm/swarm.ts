@@ -103,7 +103,11 @@ export class Swarm implements BlockSource {
     const buffers = new BlockBuffers()
     this.#store = new BlockStore({ pool, buffers, log, clock })
     this.#engine = new FetchEngine(
-      { clock, log, records, buffers, findReplicas: image => this.#links.seek(this.#numbers[image]!) },
+      {
+        ...{ clock, log, records, buffers },
+        findReplicas: image => this.#links.seek(this.#numbers[image]!),
+        redial: peer => void this.#links.redial(peer)
+      },
       settings
     )
     this.#links = new ReplicaLinks(
