@@ -20,6 +20,7 @@ import { ReplicaClient, type ReplicaEvents } from './replica-client.ts'
 import { type PeerView, Scheduler } from './scheduler.ts'
 import type { SchedulerAction, SchedulerEvent } from './scheduler-types.ts'
 import { TokenBucket } from './token-bucket.ts'
+import type { TrafficLimits } from './traffic-limits.ts'
 
 /** A reminder this late says that the process was busy, and that silence of peers means nothing. */
 const LATE_MS = 100
@@ -47,15 +48,19 @@ export class FetchEngine implements FetchDriver {
   readonly #components: FetchEngineComponents
   readonly #scheduler = new Scheduler()
   readonly #links = new Map<string, Link>()
-  readonly #bucket: TokenBucket | undefined
+  #bucket: TokenBucket | undefined
   #isDeciding = false
   #timer: { dueMs: number; timer: Timer } | undefined
   #stopped = false
 
-  constructor(components: FetchEngineComponents, settings: { maxDownloadBytesPerSecond?: number | undefined }) {
+  constructor(components: FetchEngineComponents) {
     this.#components = components
-    const rate = settings.maxDownloadBytesPerSecond
-    if (rate !== undefined) this.#bucket = new TokenBucket(rate, rate / 10, components.clock.monotonicMs())
+  }
+
+  limit({ maxDownloadBytesPerSecond: rate, quiet }: TrafficLimits): void {
+    const nowMs = this.#components.clock.monotonicMs()
+    this.#bucket = Number.isFinite(rate) ? new TokenBucket(rate, rate / 10, nowMs) : undefined
+    this.event({ type: 'quiet', quiet })
   }
 
   get links(): number {

@@ -52,6 +52,8 @@ export type SchedulerEvent =
   | { type: 'lied'; peer: string }
   /** Bytes came from it, be it the middle of a block; or this side keeps it from sending. */
   | { type: 'progress'; peer: string }
+  /** From now on, only what a guest waits for and what it reads on to is asked for; or everything again. */
+  | { type: 'quiet'; quiet: boolean }
   /** Time passed; `lateMs` is by how much the reminder came too late, because this process was busy, else 0. */
   | { type: 'time'; lateMs: number }
 

@@ -28,6 +28,8 @@ import type { ItemKey, SchedulerAction, SchedulerEvent } from './scheduler-types
 import { type WantedItem, WantedItems } from './wanted-items.ts'
 
 const RANKS: Rank[] = [0, 1, 2, 3]
+/** Demand and read-ahead. */
+const QUIET_RANKS: Rank[] = [0, 1]
 /** How long a peer that refused a request for want of room gets no more. */
 const REFUSED_HOLD_MS = 500
 /** Replicas of what is parked are looked for this often, and peers that could not give it are asked again this often. */
@@ -50,6 +52,7 @@ export class Scheduler {
   readonly #items = new WantedItems()
   readonly #peers = new Map<string, PeerLedger>()
   readonly #liars = new Set<string>()
+  #ranks = RANKS
   #actions: SchedulerAction[] = []
   #answeredBytes = 0
   #hedgedBytes = 0
@@ -124,6 +127,9 @@ export class Scheduler {
       case 'progress':
         this.#heard(this.#peers.get(event.peer), nowMs)
         break
+      case 'quiet':
+        this.#ranks = event.quiet ? QUIET_RANKS : RANKS
+        break
       case 'time':
         if (event.lateMs > 0) for (const peer of this.#peers.values()) peer.excuse(nowMs)
     }
@@ -134,7 +140,7 @@ export class Scheduler {
     this.#findStalled(nowMs)
     this.#suspect(nowMs)
     this.#forgive(nowMs)
-    for (const rank of RANKS) this.#ask(rank, nowMs)
+    for (const rank of this.#ranks) this.#ask(rank, nowMs)
     this.#hedge(nowMs)
     this.#remind(nowMs)
     const actions = this.#actions
