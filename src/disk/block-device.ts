@@ -29,6 +29,11 @@ export interface BlockDevice {
   read(offset: number, target: Uint8Array): void | Promise<void>
   /** Takes `data` at `offset`; with `fua` the write is durable when it is done. `data` may be reused afterwards. */
   write(offset: number, data: Uint8Array, options?: { fua?: boolean }): void | Promise<void>
+  /**
+   * What was answered at once since the last call survives the death of this process. To be called before a client hears
+   * of a change; so the changes that came together cost one write of their log. If it throws, no client may hear.
+   */
+  settle?(): void
   /** All that was acknowledged before the call is durable when it is done. */
   flush(): Promise<void>
   /** The range reads as zeros afterwards, and its space may be given back. */

@@ -22,16 +22,17 @@ export interface LayerIdentity {
 export type LayerFileKind = 'data' | 'map' | 'log'
 
 export const IDENTITY_BYTES = 512
-export const LAYER_FORMAT = 1
+/** Of each kind of file; the log's first one is read once more (layer-log-v1.ts). */
+export const FORMATS = { data: 1, map: 1, log: 2 } as const
 
 const MAGIC = 'rowan-layer'
 const CHECKSUM_BYTES = 4
 const FIELDS = ['magic', 'format', 'kind', 'machine', 'layer', 'image', 'sizeBytes'] as const
 
 /** @returns 512 bytes: CRC-32 of the rest (little-endian), JSON, zeros */
-export function encodeIdentity(kind: LayerFileKind, identity: LayerIdentity): Buffer {
+export function encodeIdentity(kind: LayerFileKind, identity: LayerIdentity, format: number = FORMATS[kind]): Buffer {
   const { machine, layer, image, sizeBytes } = identity
-  const text = JSON.stringify({ magic: MAGIC, format: LAYER_FORMAT, kind, machine, layer, image, sizeBytes })
+  const text = JSON.stringify({ magic: MAGIC, format, kind, machine, layer, image, sizeBytes })
   const bytes = Buffer.alloc(IDENTITY_BYTES)
   if (Buffer.byteLength(text) > IDENTITY_BYTES - CHECKSUM_BYTES) {
     throw new RowanError('LIMIT_EXCEEDED', `a layer's identity is longer than ${IDENTITY_BYTES} bytes: ${text}`)
@@ -47,17 +48,29 @@ export function checksumSeed(identityBytes: Buffer): number {
 }
 
 /** Throws LAYER_CORRUPT, naming the file and what is wrong, unless the bytes at `position` are this very identity. */
-export function checkIdentity(file: LayerFile, position: number, kind: LayerFileKind, expected: LayerIdentity): void {
-  const bytes = Buffer.alloc(IDENTITY_BYTES)
-  file.readSync(bytes, 0, IDENTITY_BYTES, position)
-  const found = decodeIdentity(bytes)
+export function checkIdentity(
+  file: LayerFile,
+  position: number,
+  kind: LayerFileKind,
+  expected: LayerIdentity,
+  format: number = FORMATS[kind]
+): void {
+  const found = readIdentity(file, position)
   if (found === undefined) throw new RowanError('LAYER_CORRUPT', `${file.path}: its header is damaged`)
-  const wanted: Record<string, unknown> = { magic: MAGIC, format: LAYER_FORMAT, kind, ...expected }
+  const wanted: Record<string, unknown> = { magic: MAGIC, format, kind, ...expected }
   for (const field of FIELDS) {
     if (found[field] === wanted[field]) continue
     const differs = `its ${field} is ${JSON.stringify(found[field])}, not ${JSON.stringify(wanted[field])}`
     throw new RowanError('LAYER_CORRUPT', `${file.path}: ${differs}`)
   }
+}
+
+/** The fields at `position` of a file; undefined if they are damaged or the file is too short. */
+export function readIdentity(file: LayerFile, position: number): Record<string, unknown> | undefined {
+  if (file.sizeBytes < position + IDENTITY_BYTES) return undefined
+  const bytes = Buffer.alloc(IDENTITY_BYTES)
+  file.readSync(bytes, 0, IDENTITY_BYTES, position)
+  return decodeIdentity(bytes)
 }
 
 /** The fields as they stand there; undefined if the checksum or the JSON is wrong. */

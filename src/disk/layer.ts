@@ -3,24 +3,26 @@
  *
  *     data   sparse, each byte at its own offset on the disk; behind the last, at the next 4 KiB, the identity
  *     map    which sectors are absent, data or zero (layer-map-file.ts)
- *     log    changes of the map that were acknowledged and are not in the map file yet (layer-log.ts)
+ *     log    what was acknowledged or flushed and is not in the map file yet (layer-log.ts)
  *
  * Its three promises, and what keeps them:
  *
- * 1. *A write that was acknowledged survives the death of the daemon.* A write is: data into the page cache, then, if
- *    the map changes by it, a record into the log, then the map in memory, then the acknowledgement. Opening the layer
- *    under the same boot id replays the log. The first flush then syncs both files, whatever has changed: the dead
- *    daemon may have written to them without syncing.
- * 2. *A write that was flushed survives power loss; an unflushed sector is old or new.* FLUSH takes the changed map
- *    pages as they are (freeze), makes all data durable, and only then writes and syncs those very pages: a page on disk
- *    never points at data that is not there. Writes go on meanwhile, into pages that are changed for the next flush and
- *    into the next generation of the log. A flush that is asked for while one runs would miss what was acknowledged
- *    since its freeze, so it waits and then runs one more, for all who came meanwhile.
+ * 1. *A write that was acknowledged survives the death of the daemon.* A write is: data into the page cache, then the map
+ *    in memory and, if the map changes by it, a note for the log. `settle` appends the notes of many writes at once, and
+ *    only then they may be acknowledged. Opening the layer under the same boot id replays the log. The first flush then
+ *    syncs the data file, whatever has changed: the dead daemon may have written to it without syncing.
+ * 2. *A write that was flushed survives power loss; an unflushed sector is old or new.* A flush of few sectors appends
+ *    their content to the log and syncs the log: one sync, of blocks in a row. A flush of many syncs the data file, then
+ *    appends a barrier to the log and syncs that. A flush that is asked for while one runs would miss what was
+ *    acknowledged since it began, so it waits and then runs one more, for all who came meanwhile.
+ *    A **checkpoint** empties the log behind them: it takes the changed map pages as they are (freeze) and turns the log
+ *    to its other area, makes the data durable, says so with a barrier, and only then writes and syncs those very pages.
+ *    Writes and flushes go on meanwhile.
  * 3. *After an error of fdatasync the layer is failed.* The kernel may have dropped what it could not write, and the
  *    next fdatasync would say all is well. So writes and flushes answer LAYER_FAILED until the layer is opened again;
  *    the log is marked, and opening falls back to the last finished flush: old or new, as after power loss.
  *
- * What the changed pages and the log need is bounded: at a soft mark a flush starts by itself, at the hard one
+ * What the changed pages and the log need is bounded: at a soft mark a checkpoint starts by itself, at the hard one
  * `hasRoom` is false and writers wait for it.
  *
  * A full disk is no failure: the write (or the flush) says DISK_FULL, nothing before it is lost, and it can be repeated.
@@ -36,8 +38,16 @@ import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { DiskReserve } from './disk-reserve.ts'
 import { type LayerFile, type LayerFiles, systemFiles } from './layer-files.ts'
-import { checkIdentity, checkSize, encodeIdentity, IDENTITY_BYTES, type LayerIdentity } from './layer-identity.ts'
-import { DEFAULT_LOG_AREA_RECORDS, LayerLog, type LogRecord } from './layer-log.ts'
+import {
+  checkIdentity,
+  checkSize,
+  encodeIdentity,
+  IDENTITY_BYTES,
+  type LayerIdentity,
+  readIdentity
+} from './layer-identity.ts'
+import { DEFAULT_LOG_AREA_BYTES, LayerLog, type LogRecord, type SectorRange } from './layer-log.ts'
+import { readFirstFormatLog } from './layer-log-v1.ts'
 import {
   type FrozenPage,
   LayerMap,
@@ -48,6 +58,8 @@ import {
   type SectorState
 } from './layer-map.ts'
 import { LayerMapFile } from './layer-map-file.ts'
+import { SharedRun } from './shared-run.ts'
+import { UnflushedRanges } from './unflushed-ranges.ts'
 
 export interface LayerComponents {
   log: Log
@@ -59,18 +71,26 @@ export interface LayerComponents {
 }
 
 export interface LayerLimits {
-  /** Records in one area of the log; part of the file's format. */
-  logAreaRecords: number
-  /** Changed pages at which writers wait: 64 GiB touched at random since the last flush, 32 MiB of map. */
+  /** Bytes of frames in one area of the log; part of the file's format. */
+  logAreaBytes: number
+  /** Changed pages at which writers wait: 64 GiB touched at random since the last checkpoint, 32 MiB of map. */
   maxChangedPages: number
+  /** Content of a flush that goes to the log; a larger one is a sync of the data file. */
+  maxLoggedBytes: number
 }
 
-export const DEFAULT_LAYER_LIMITS: LayerLimits = { logAreaRecords: DEFAULT_LOG_AREA_RECORDS, maxChangedPages: 32_768 }
+export const DEFAULT_LAYER_LIMITS: LayerLimits = {
+  logAreaBytes: DEFAULT_LOG_AREA_BYTES,
+  maxChangedPages: 32_768,
+  maxLoggedBytes: 128 * 1024
+}
 
-/** A request changes the map by at most this many records: a partial sector at each end, and what is between. */
-const MAX_RECORDS_PER_REQUEST = 3
-/** Of each limit; where it is reached, a flush starts by itself. */
-const SOFT_MARK = 0.5
+/** A request changes the map by at most three entries of the log, a partial sector at each end and what is between. */
+const REQUEST_LOG_BYTES = 64
+/** Of the log's area. The other one takes what comes while the checkpoint runs. */
+const LOG_SOFT_MARK = 0.75
+/** Of the changed pages, which have no other place to go. */
+const PAGES_SOFT_MARK = 0.5
 
 /** Folders of the layers that are open in this process. */
 const openFolders = new Set<string>()
@@ -84,13 +104,14 @@ export class Layer {
   readonly #log: Log
   readonly #limits: LayerLimits
   readonly #reserve: DiskReserve
-  /** Since the freeze of the last flush something was written that only fdatasync makes durable. */
-  #dataUnsynced = true
-  #mapUnsynced = true
-  #running: Promise<void> | undefined
-  #queued: Promise<void> | undefined
-  /** A flush that nobody asked for did not succeed: the next one waits for the hard mark. */
-  #softFlushFailed = false
+  readonly #unflushed: UnflushedRanges
+  #mapUnsynced = false
+  readonly #flushes = new SharedRun(() => this.#flushOnce())
+  readonly #dataSyncs = new SharedRun(() => this.#sync(this.#data))
+  readonly #logSyncs = new SharedRun(() => this.#sync(this.#pending))
+  #checkpoint: Promise<void> | undefined
+  /** A checkpoint that nobody asked for did not succeed: the next one waits for the hard mark. */
+  #softCheckpointFailed = false
   #failure: RowanError | undefined
   #closing: Promise<void> | undefined
   #closed = false
@@ -113,6 +134,7 @@ export class Layer {
     this.#log = log
     this.#limits = limits
     this.#reserve = reserve
+    this.#unflushed = new UnflushedRanges(limits.maxLoggedBytes / SECTOR_BYTES)
   }
 
   /**
@@ -129,20 +151,13 @@ export class Layer {
     const unfinished = `${folder}.new`
     files.removeFolder(unfinished)
     files.makeFolder(unfinished)
-    const make = async (name: string, sizeBytes: number, fill: (file: LayerFile) => void) => {
-      const file = files.create(join(unfinished, name), sizeBytes)
-      try {
-        fill(file)
-        await file.sync()
-      } finally {
-        file.close()
-      }
-    }
+    const make = (name: string, sizeBytes: number, fill: (file: LayerFile) => void) =>
+      makeFile(files, join(unfinished, name), sizeBytes, fill)
     await make('data', identityPosition(identity.sizeBytes) + IDENTITY_BYTES, file =>
       file.writeSync(encodeIdentity('data', identity), 0, IDENTITY_BYTES, identityPosition(identity.sizeBytes))
     )
     await make('map', LayerMapFile.sizeBytes(identity.sizeBytes), file => LayerMapFile.create(file, identity))
-    await make('log', LayerLog.sizeBytes(limits.logAreaRecords), file => LayerLog.create(file, identity))
+    await make('log', LayerLog.sizeBytes(limits.logAreaBytes), file => LayerLog.create(file, identity))
     files.syncFolder(unfinished)
     files.rename(unfinished, folder)
     files.syncFolder(dirname(folder))
@@ -177,9 +192,16 @@ export class Layer {
       checkSize(data, identityPosition(identity.sizeBytes) + IDENTITY_BYTES)
       checkIdentity(data, identityPosition(identity.sizeBytes), 'data', identity)
       const mapFile = LayerMapFile.open(openFile('map'), identity)
-      const pending = LayerLog.open(openFile('log'), identity, components.bootId, limits.logAreaRecords)
       const map = new LayerMap(Math.ceil(identity.sizeBytes / SECTOR_BYTES))
       mapFile.load(map)
+      let log = openFile('log')
+      if (readIdentity(log, 0)?.format === 1) {
+        await replaceFirstFormatLog(log, { data, map, mapFile }, components.bootId, { files, folder, identity, limits })
+        log.close()
+        opened.pop()
+        log = openFile('log')
+      }
+      const pending = LayerLog.open(log, identity, components.bootId, limits.logAreaBytes)
       const reserve = new DiskReserve(folder, files, components.quotaRoom)
       const layer = new Layer(folder, data, map, mapFile, pending, components.log, limits, reserve)
       await layer.#recover()
@@ -217,15 +239,12 @@ export class Layer {
 
   /** Whether a request may change the map now; if not, `makeRoom` first. */
   get hasRoom(): boolean {
-    return (
-      this.#pending.records + MAX_RECORDS_PER_REQUEST <= this.#limits.logAreaRecords &&
-      this.map.changedPages < this.#limits.maxChangedPages
-    )
+    return this.#pending.roomBytes >= REQUEST_LOG_BYTES && this.map.changedPages < this.#limits.maxChangedPages
   }
 
-  /** Flushes until there is room. */
+  /** Brings the log into the map file until there is room. */
   async makeRoom(): Promise<void> {
-    while (!this.hasRoom) await this.flush()
+    while (!this.hasRoom) await this.#checkpointNow()
   }
 
   /** Fills part of `target` from the data file; meaningful only for sectors whose state is data. */
@@ -234,38 +253,45 @@ export class Layer {
   }
 
   /**
-   * Takes whole sectors. `position` is a multiple of 512; `data` ends with a sector, or with the disk. Acknowledged, in
-   * the sense of promise 1, when it returns. DISK_FULL, STORE_IO: each sector is old or new; LAYER_FAILED, DISK_CLOSED.
+   * Takes whole sectors. `position` is a multiple of 512; `data` ends with a sector, or with the disk. To be
+   * acknowledged, in the sense of promise 1, after `settle`. DISK_FULL, STORE_IO: each sector is old or new;
+   * LAYER_FAILED, DISK_CLOSED.
    */
   writeSync(position: number, data: Uint8Array): void {
     this.#checkWritable()
     const [start, end] = [position / SECTOR_BYTES, Math.ceil((position + data.length) / SECTOR_BYTES)]
-    if (!this.map.allAre(SECTOR_DATA, start, end)) this.#reserve.take(data.length)
-    this.#dataUnsynced = true
+    const isNew = !this.map.allAre(SECTOR_DATA, start, end)
+    if (isNew) this.#reserve.take(data.length)
+    this.#unflushed.add(start, end)
     this.#data.writeSync(data, 0, data.length, position)
-    this.#setState(start, end, SECTOR_DATA)
+    if (isNew) this.#setState(start, end, SECTOR_DATA)
   }
 
   /** The sectors read as zeros from now on. Errors as `writeSync`. */
   zeroSync(start: number, end: number): void {
     this.#checkWritable()
-    this.#setState(start, end, SECTOR_ZERO)
+    if (!this.map.allAre(SECTOR_ZERO, start, end)) this.#setState(start, end, SECTOR_ZERO)
+  }
+
+  /** What was written or zeroed before the call may be acknowledged. If it throws, nothing may, and nothing is lost. */
+  settle(): void {
+    this.#pending.settle()
   }
 
   /** All that was acknowledged before the call is durable when it is done. LAYER_FAILED, DISK_FULL, DISK_CLOSED. */
   flush(): Promise<void> {
-    if (this.#running === undefined) return this.#startFlush()
-    // Whoever asked for the running flush is told how it ends; this one fails by itself if the layer has failed.
-    // Another may have started between the end of that one and here: it froze late enough for all who wait.
-    const next = () => {
-      this.#queued = undefined
-      return this.#running ?? this.#startFlush()
-    }
-    this.#queued ??= this.#running.then(next, next)
-    return this.#queued
+    return this.#flushes.run()
   }
 
-  /** Flushes and closes the files. They are closed also when the flush fails, whose error is thrown then. */
+  /** As `flush`, and all of it is in the data and the map file: the log says nothing more. Errors as `flush`. */
+  async persist(): Promise<void> {
+    await this.flush()
+    // One that runs may have begun too early.
+    await Promise.allSettled([this.#checkpoint])
+    if (this.#hasChanges) await this.#checkpointNow()
+  }
+
+  /** Persists what there is and closes the files. They are closed also when the flush fails, whose error is thrown then. */
   close(): Promise<void> {
     this.#closing ??= this.#flushAndClose()
     return this.#closing
@@ -273,9 +299,10 @@ export class Layer {
 
   async #flushAndClose(): Promise<void> {
     try {
-      if (this.#failure === undefined) await this.flush()
+      if (this.#failure === undefined) await this.persist()
     } finally {
-      while (this.#running !== undefined) await Promise.allSettled([this.#running])
+      await this.#flushes.idle()
+      await Promise.allSettled([this.#checkpoint])
       this.#closed = true
       this.#data.close()
       this.#mapFile.close()
@@ -289,26 +316,27 @@ export class Layer {
     if (this.#closing !== undefined) throw new RowanError('DISK_CLOSED', `the layer ${this.#folder} is closed`)
   }
 
-  /** The log's record comes before the change in memory: if it cannot be written, nothing has happened. */
   #setState(start: number, end: number, state: SectorState): void {
-    if (this.map.allAre(state, start, end)) return
-    this.#pending.append(start, end - start, state)
+    this.#pending.add(start, end - start, state)
     this.map.set(start, end, state)
-    if (this.#running === undefined && this.#atSoftMark() && !this.#softFlushFailed) this.#flushByItself()
+    if (this.#atSoftMark && this.#checkpoint === undefined && !this.#softCheckpointFailed) this.#checkpointByItself()
   }
 
-  #atSoftMark(): boolean {
-    return (
-      this.#pending.records >= this.#limits.logAreaRecords * SOFT_MARK ||
-      this.map.changedPages >= this.#limits.maxChangedPages * SOFT_MARK
-    )
+  get #atSoftMark(): boolean {
+    const maxPages = this.#limits.maxChangedPages * PAGES_SOFT_MARK
+    return this.#pending.fill >= LOG_SOFT_MARK || this.map.changedPages >= maxPages
   }
 
-  #flushByItself(): void {
-    this.flush().catch((error: unknown) => {
-      this.#softFlushFailed = true
+  /** There is something that the map file does not say. */
+  get #hasChanges(): boolean {
+    return this.#pending.hasContent || this.map.changedPages > 0
+  }
+
+  #checkpointByItself(): void {
+    this.#checkpointNow().catch((error: unknown) => {
+      this.#softCheckpointFailed = true
       const { code, message } = asRowanError(error)
-      this.#log.warn(`the layer ${basename(this.#folder)} could not be flushed`, {
+      this.#log.warn(`the map of the layer ${basename(this.#folder)} could not be written`, {
         code,
         message,
         folder: this.#folder
@@ -319,65 +347,101 @@ export class Layer {
   async #recover(): Promise<void> {
     const condition = this.#pending.condition
     if (condition === 'same-boot') {
-      this.#pending.replay(record => this.#applyRecord(record))
+      this.#pending.replay(record => applyRecord(this.map, record, join(this.#folder, 'log')))
+      this.#unflushed.addAll()
+      this.#mapUnsynced = true
       return
     }
-    if (condition === 'failed') {
-      // What the map file says in the cache may be missing on the disk, where nothing would write it again.
-      this.#mapFile.markAllChanged(this.map)
+    const found = this.#pending.recover(
+      record => applyRecord(this.map, record, join(this.#folder, 'log')),
+      (position, bytes) => this.#data.writeSync(bytes, 0, bytes.length, position)
+    )
+    // What the map file says in the cache may be missing on the disk, where nothing would write it again.
+    if (condition === 'failed') this.#mapFile.markAllChanged(this.map)
+    if (found || condition === 'failed') {
       try {
-        await this.#makeDurable()
+        await makeDurable(this.#data, this.map, this.#mapFile)
       } catch (error) {
         throw layerFailed(this.#folder, error)
       }
     }
-    this.#pending.discard()
-  }
-
-  #applyRecord({ start, count, state }: LogRecord): void {
-    const known = state === SECTOR_DATA || state === SECTOR_ZERO
-    if (!known || count === 0 || start + count > this.map.sectors) {
-      const says = `state ${state} for ${count} sectors from ${start}`
-      throw new RowanError('LAYER_CORRUPT', `${join(this.#folder, 'log')}: a record says ${says}`)
-    }
-    this.map.set(start, start + count, state)
-  }
-
-  #startFlush(): Promise<void> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure)
-    if (this.#closed) return Promise.reject(new RowanError('DISK_CLOSED', `the layer ${this.#folder} is closed`))
-    const running = this.#flushOnce().finally(() => {
-      this.#running = undefined
-    })
-    this.#running = running
-    return running
-  }
-
-  async #flushOnce(): Promise<void> {
-    const clean = !this.#dataUnsynced && !this.#mapUnsynced && this.map.changedPages === 0
-    if (clean && this.#pending.records === 0) return
-    this.#pending.beginFlush()
-    await this.#makeDurable()
-    this.#pending.endFlush()
-    this.#softFlushFailed = false
+    this.#pending.begin()
+    if (found || condition === 'failed') await this.#pending.sync()
   }
 
   /** Promise 2. Everything up to the first `await` is the freeze. */
-  async #makeDurable(): Promise<void> {
-    const syncData = this.#dataUnsynced
-    const pages = this.map.freeze()
-    this.#dataUnsynced = false
+  async #flushOnce(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    if (this.#closed) throw new RowanError('DISK_CLOSED', `the layer ${this.#folder} is closed`)
+    this.#pending.settle()
+    if (this.#unflushed.isEmpty && this.#pending.isSynced) return
+    const ranges = this.#unflushed.take()
     try {
-      await allDone([syncData ? this.#sync(this.#data) : undefined, this.#announce(pages)])
+      if (ranges === 'many' || !this.#appendContent(ranges)) {
+        const mark = this.#pending.mark()
+        await this.#dataSyncs.run()
+        this.#pending.appendBarrier(mark)
+      }
+      if (!this.#pending.isSynced) await this.#logSyncs.run()
+    } catch (error) {
+      this.#unflushed.addAll()
+      throw this.#failure ?? error
+    }
+  }
+
+  /** Puts what few sectors hold now into the log; false where that cannot be done. */
+  #appendContent(ranges: readonly SectorRange[]): boolean {
+    const contents = ranges.flatMap(({ start, count }) => this.#dataRuns(start, start + count))
+    if (contents.length === 0) return true
+    if (LayerLog.contentBytes(contents) > this.#pending.roomBytes) return false
+    this.#pending.appendContent(contents, (target, offset, length, position) =>
+      this.#data.readSync(target, offset, length, position)
+    )
+    if (this.#atSoftMark && this.#checkpoint === undefined && !this.#softCheckpointFailed) this.#checkpointByItself()
+    return true
+  }
+
+  /** The runs of data in a range. What has become zero since is in the log already. */
+  #dataRuns(start: number, end: number): SectorRange[] {
+    const runs: SectorRange[] = []
+    for (let at = start; at < end; ) {
+      const runEnd = this.map.runEnd(at, end)
+      if (this.map.stateAt(at) === SECTOR_DATA) runs.push({ start: at, count: runEnd - at })
+      at = runEnd
+    }
+    return runs
+  }
+
+  #checkpointNow(): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure)
+    this.#checkpoint ??= this.#checkpointOnce().finally(() => {
+      this.#checkpoint = undefined
+    })
+    return this.#checkpoint
+  }
+
+  /** Brings the log into the map file. Everything up to the first `await` is the freeze. */
+  async #checkpointOnce(): Promise<void> {
+    const mark = this.#pending.mark()
+    this.#pending.rotate()
+    const pages = this.map.freeze()
+    try {
+      await allDone([this.#dataSyncs.run(), this.#announce(pages)])
+      // The barrier first: what the log says must never be older than what the map file says.
+      this.#pending.appendBarrier(mark)
+      if (!this.#pending.isSynced) await this.#logSyncs.run()
       if (pages.length > 0) {
         this.#mapUnsynced = true
         await this.#mapFile.write(pages)
-        await this.#sync(this.#mapFile)
-        this.#mapUnsynced = false
       }
+      if (this.#mapUnsynced) await this.#sync(this.#mapFile)
+      this.#mapUnsynced = false
       this.map.thaw()
+      this.#pending.appendObsolete()
+      await this.#logSyncs.run()
+      this.#pending.freeOlder()
+      this.#softCheckpointFailed = false
     } catch (error) {
-      this.#dataUnsynced = true
       this.map.thaw(pages)
       if (this.#failure === undefined && asRowanError(error).code !== 'DISK_FULL') this.#fail(error)
       throw this.#failure ?? error
@@ -394,6 +458,7 @@ export class Layer {
 
   /** Promise 3: any error here, a full disk too, means that the kernel may have dropped data. */
   async #sync(file: { sync(): Promise<void> }): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
     try {
       await file.sync()
     } catch (error) {
@@ -412,6 +477,65 @@ export class Layer {
       this.#log.warn('a failed layer could not be marked as failed', { code, message, folder: this.#folder })
     }
   }
+}
+
+/** The map as it is becomes what the map file says. Nobody else may be at work. */
+async function makeDurable(data: LayerFile, map: LayerMap, mapFile: LayerMapFile): Promise<void> {
+  const pages = map.freeze()
+  try {
+    await data.sync()
+    await mapFile.writePresence(pages)
+    await mapFile.sync()
+    await mapFile.write(pages)
+    await mapFile.sync()
+    map.thaw()
+  } catch (error) {
+    map.thaw(pages)
+    throw error
+  }
+}
+
+/** Brings a log of the first format into the map file, and puts an empty one of the present format in its place. */
+async function replaceFirstFormatLog(
+  log: LayerFile,
+  { data, map, mapFile }: { data: LayerFile; map: LayerMap; mapFile: LayerMapFile },
+  bootId: string,
+  to: { files: LayerFiles; folder: string; identity: LayerIdentity; limits: LayerLimits }
+): Promise<void> {
+  const { files, folder, identity, limits } = to
+  const { condition, records } = readFirstFormatLog(log, identity, bootId)
+  for (const record of records) applyRecord(map, record, log.path)
+  if (condition === 'failed') mapFile.markAllChanged(map)
+  await makeDurable(data, map, mapFile)
+  const next = join(folder, 'log.new')
+  files.removeFolder(next)
+  await makeFile(files, next, LayerLog.sizeBytes(limits.logAreaBytes), file => LayerLog.create(file, identity))
+  files.rename(next, join(folder, 'log'))
+  files.syncFolder(folder)
+}
+
+async function makeFile(
+  files: LayerFiles,
+  path: string,
+  sizeBytes: number,
+  fill: (file: LayerFile) => void
+): Promise<void> {
+  const file = files.create(path, sizeBytes)
+  try {
+    fill(file)
+    await file.sync()
+  } finally {
+    file.close()
+  }
+}
+
+function applyRecord(map: LayerMap, { start, count, state }: LogRecord, path: string): void {
+  const known = state === SECTOR_DATA || state === SECTOR_ZERO
+  if (!known || count === 0 || start + count > map.sectors) {
+    const says = `state ${state} for ${count} sectors from ${start}`
+    throw new RowanError('LAYER_CORRUPT', `${path}: a record says ${says}`)
+  }
+  map.set(start, start + count, state)
 }
 
 /** Waits for all, so that nothing goes on behind an error; then throws the first. */

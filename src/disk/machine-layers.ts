@@ -7,8 +7,8 @@
  *
  * A snapshot of a disk in use:
  *
- * 1. the next top is made, and the present one flushed, while the guest goes on;
- * 2. changes of the guest wait (`hold`), those under way end, and the little that they left is flushed: the top is frozen,
+ * 1. the next top is made, and the present one persisted, while the guest goes on;
+ * 2. changes of the guest wait (`hold`), those under way end, and the little that they left is persisted: the top is frozen,
  *    everything in it is durable;
  * 3. the chain's file is renamed, the new top takes the writes, the guest goes on.
  *
@@ -167,11 +167,11 @@ export class MachineLayers {
       const made = new Set<string>()
       try {
         await this.#makeTops(plan().chain, made)
-        for (const stack of this.#stacks.values()) await stack.top.flush()
+        for (const stack of this.#stacks.values()) await stack.top.persist()
         return await hold(async () => {
           const { chain, snapshot } = plan()
           await this.#makeTops(chain, made)
-          for (const stack of this.#stacks.values()) await stack.top.flush()
+          for (const stack of this.#stacks.values()) await stack.top.persist()
           await this.#switchTo(chain)
           return snapshot
         })

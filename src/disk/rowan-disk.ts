@@ -220,6 +220,10 @@ export class RowanDisk implements BlockDevice {
     if (lengthBytes > 0) return this.#ahead.fetch(offset, lengthBytes)
   }
 
+  settle(): void {
+    this.#stack?.top.settle()
+  }
+
   async flush(): Promise<void> {
     this.#checkOpen()
     await this.#stack?.top.flush()
@@ -356,6 +360,7 @@ export class RowanDisk implements BlockDevice {
     const commitWithRoom = async () => {
       while (!this.#top.hasRoom) await this.#top.makeRoom()
       commit(this.#top)
+      this.#top.settle()
     }
     if (!this.#changes.isFree(start, stop)) {
       return this.#changes.run(start, stop, async () => {

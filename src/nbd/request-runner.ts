@@ -123,7 +123,7 @@ export class RequestRunner {
       extents = this.#device.extents(offset, length, isWhole ? 1 : MAX_READ_PIECES)
     } catch (error) {
       // It is only a short cut; if something is wrong, the read will say so.
-      this.#note(error, command)
+      this.note(error, command)
       return undefined
     }
     const pieces = readPieces(extents, offset, length)
@@ -258,11 +258,12 @@ export class RequestRunner {
   }
 
   #failure(error: unknown, command: number): Failure {
-    this.#note(error, command)
+    this.note(error, command)
     return failureOf(error, command)
   }
 
-  #note(error: unknown, command: number): void {
+  /** Logs a failure of the disk, once for each code. */
+  note(error: unknown, command: number): void {
     const { code, message } = asRowanError(error, 'STORE_IO')
     if (code === 'NOT_FAST' || this.#logged.has(code)) return
     this.#logged.add(code)

@@ -62,6 +62,8 @@ export class Transmission {
   /** Why the socket is paused: there is no room, or the others have their turn. */
   #pausedFor: 'nothing' | 'room' | 'turn' = 'nothing'
   #over = false
+  /** No reply may leave any more: the disk could not settle what they say. */
+  #isMute = false
   #progress = 0
 
   /**
@@ -95,7 +97,7 @@ export class Transmission {
       this.#progress += 1
       this.#continue()
     }
-    this.#replies = new ReplyWriter({ format: REPLY_FORMATS[mode], socket, buffers, onTaken })
+    this.#replies = new ReplyWriter({ format: REPLY_FORMATS[mode], socket: this.#settledSocket(socket), buffers, onTaken })
     const onFinished = () => {
       this.#continue()
       if (this.#runner.inFlight === 0) this.#onIdle()
@@ -143,6 +145,30 @@ export class Transmission {
   /** Hands the socket what was answered last. */
   flush(): void {
     this.#replies.flush()
+  }
+
+  /** A client hears of no change that the disk has not settled; where that fails, it hears nothing more at all. */
+  #settledSocket(socket: ReplySocket): ReplySocket {
+    return {
+      cork: () => socket.cork(),
+      uncork: () => socket.uncork(),
+      write: (bytes, done) => {
+        if (!this.#isMute) this.#settle()
+        if (!this.#isMute) return socket.write(bytes, done)
+        queueMicrotask(done)
+        return true
+      }
+    }
+  }
+
+  #settle(): void {
+    try {
+      this.#context.device.settle?.()
+    } catch (error) {
+      this.#isMute = true
+      this.#runner.note(error, COMMAND.WRITE)
+      queueMicrotask(() => this.#end('nothing, its changes could not be noted'))
+    }
   }
 
   #end(broken: string): void {

@@ -198,8 +198,8 @@ blockDeviceSuite('RowanDisk, pool full', () =>
     }
   })
 )
-blockDeviceSuite('RowanDisk, log of few records', () =>
-  rowanDisk({ settings: { limits: { logAreaRecords: 8, maxChangedPages: 2 } } })
+blockDeviceSuite('RowanDisk, a short log', () =>
+  rowanDisk({ settings: { limits: { logAreaBytes: 800, maxChangedPages: 2, maxLoggedBytes: 0 } } })
 )
 blockDeviceSuite('RowanDisk, read-only', () => rowanDisk({ settings: { readOnly: true }, prepare: missAll }))
 blockDeviceSuite('RowanDisk, behind a late device', () =>

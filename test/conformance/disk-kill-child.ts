@@ -11,8 +11,8 @@ import { components, TestImage } from '../unit/disk/support/test-image.ts'
 export const NOTE_BYTES = 16
 export const NOTE = { issued: 1, acknowledged: 2 } as const
 
-/** Few records, so that many flushes begin by themselves. */
-export const LIMITS = { logAreaRecords: 2000, maxChangedPages: 100 }
+/** A short log, so that many flushes begin by themselves. */
+export const LIMITS = { logAreaBytes: 100_000, maxChangedPages: 100, maxLoggedBytes: 16_384 }
 export const isTrim = (change: number) => change % 5 === 0
 
 const MAX_SECTORS = 24
@@ -41,6 +41,7 @@ async function main([folder, bootId, size, firstChange, notesFile]: string[]): P
     for (let at = 0; at < bytes.length; at += 4) bytes.writeUInt32LE(change, at)
     const done = isTrim(change) ? disk.trim(first * 512, count * 512) : disk.write(first * 512, bytes)
     if (done !== undefined) await done
+    disk.settle()
     note.writeUInt32LE(NOTE.acknowledged, 0)
     writeSync(notes, note)
     if (change % 50 === 0) disk.flush().catch(fail)

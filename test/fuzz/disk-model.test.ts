@@ -45,7 +45,7 @@ const command: fc.Arbitrary<Command> = fc.oneof(
 )
 const history = fc.record({
   sizeBytes: fc.oneof(fc.constant(MAX_BYTES), fc.integer({ min: 1, max: MAX_BYTES })),
-  logAreaRecords: fc.constantFrom(5, 40, 1000),
+  logAreaBytes: fc.constantFrom(700, 4000, 100_000),
   poolIsFull: fc.boolean(),
   commands: fc.array(command, { maxLength: 60, size: 'max' })
 })
@@ -53,7 +53,7 @@ const history = fc.record({
 let folders = 0
 
 test('reads as what was written, in the order in which it was', async () => {
-  const property = fc.asyncProperty(history, async ({ sizeBytes, logAreaRecords, poolIsFull, commands }) => {
+  const property = fc.asyncProperty(history, async ({ sizeBytes, logAreaBytes, poolIsFull, commands }) => {
     const image = new TestImage(sizeBytes)
     for (const block of [0, 2, 3]) image.missing.add(block)
     image.zeros.add(1)
@@ -67,7 +67,7 @@ test('reads as what was written, in the order in which it was', async () => {
         machine: 'm',
         readOnly: false,
         create: true,
-        limits: { logAreaRecords, maxChangedPages: 100 }
+        limits: { logAreaBytes, maxChangedPages: 100, maxLoggedBytes: 2048 }
       }
     )
     let underWay: Promise<void>[] = []

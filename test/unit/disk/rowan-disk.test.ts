@@ -273,7 +273,7 @@ describe('RowanDisk: writes', () => {
   })
 
   test('wait for room in the log, in order, however many there are', async () => {
-    const disk = await openDisk({ limits: { logAreaRecords: 6, maxChangedPages: 100 } })
+    const disk = await openDisk({ limits: { logAreaBytes: 700, maxChangedPages: 100, maxLoggedBytes: 0 } })
     const writes: (void | Promise<void>)[] = []
     for (let write = 0; write < 200; write++) {
       writes.push(disk.write((write % 20) * 1024 + (write % 3) * 100, new Uint8Array(300).fill(write)))

@@ -50,7 +50,7 @@ export interface ChainHistorySettings {
 }
 
 let lives = 0
-const limits = { logAreaRecords: 40, maxChangedPages: 100 }
+const limits = { logAreaBytes: 2000, maxChangedPages: 100, maxLoggedBytes: 1024 }
 
 export class ChainHistory {
   readonly #settings: ChainHistorySettings
@@ -141,6 +141,7 @@ export class ChainHistory {
     const length = Math.min((first + count) * SECTOR_BYTES, DISK_BYTES) - start
     if (kind === 'trim') await this.#disk.trim(start, length)
     else await this.#disk.write(start, filled(content, length))
+    this.#disk.settle()
   }
 
   /** The snapshot may have any beginning of the writes that come meanwhile. */

@@ -2,6 +2,7 @@
  * Runs a history of guest requests and crashes on a RowanDisk over simulated files, and after each life tries every
  * moment at which it could have ended: the daemon's death, and power losses.
  */
+import type { LayerLimits } from '../../../../src/disk/layer.ts'
 import { RowanDisk } from '../../../../src/disk/rowan-disk.ts'
 import { RowanError } from '../../../../src/errors.ts'
 import { GuestModel, type Mark, SECTOR_BYTES } from './guest-model.ts'
@@ -21,11 +22,11 @@ export type Step =
   | { do: 'flush'; wait: boolean }
   /** Something that waits for the disk goes on. */
   | { do: 'step'; which: number }
+  | { do: 'settle' }
   | { do: 'crash'; how: 'death' | 'power-loss' }
 
 export interface HistorySettings {
-  logAreaRecords: number
-  maxChangedPages: number
+  limits: LayerLimits
   /** Requests begin and end anywhere, not only between sectors. */
   unaligned: boolean
   /** A number in [0, 1), the same row for the same history. */
@@ -48,6 +49,8 @@ export class CrashHistory {
   #birth: { disk: SimulatedDisk; model: GuestModel; bootId: string } | undefined
   #boots = 0
   #changes = 0
+  /** Changes that the disk has made and not settled. */
+  #unsettled: number[] = []
   #syncs = 0
   #writes = 0
   momentsTried = 0
@@ -69,6 +72,7 @@ export class CrashHistory {
   async #take(step: Step): Promise<void> {
     if (step.do === 'crash') return this.#crash(step.how)
     if (step.do === 'step') return this.#files.step(step.which)
+    if (step.do === 'settle') return this.#settleOrFail()
     if (step.do === 'flush') return this.#flush(step.wait)
     await this.#change(step)
     await this.#compareNow(REGIONS[step.region]!)
@@ -101,9 +105,28 @@ export class CrashHistory {
       const options = { fua: step.fua }
       const done = step.do === 'zero' ? disk.trim(start, end - start, options) : disk.write(start, data, options)
       if (done !== undefined) await files.finish(done)
+      else if (!this.#settings.unaligned && !step.fua && this.#choose(3) > 0) {
+        this.#unsettled.push(change)
+        return
+      }
+      this.#settle()
       this.#mark({ kind: 'ack', change, durable: step.fua })
     } catch (error) {
       this.#failure(error, files)
+    }
+  }
+
+  /** What the disk answered at once is acknowledged, as a server does it before it sends anything. */
+  #settle(): void {
+    this.#disk!.settle()
+    for (const change of this.#unsettled.splice(0)) this.#mark({ kind: 'ack', change, durable: false })
+  }
+
+  #settleOrFail(): void {
+    try {
+      this.#settle()
+    } catch (error) {
+      this.#failure(error, this.#files)
     }
   }
 
@@ -131,8 +154,8 @@ export class CrashHistory {
 
   /** The disk reads as the guest was told, without any crash. */
   async #compareNow(region: number): Promise<void> {
-    const { logAreaRecords: _, failWrite, failSync } = this.#settings
-    if (failWrite !== undefined || failSync !== undefined) return
+    const { failWrite, failSync } = this.#settings
+    if (failWrite !== undefined || failSync !== undefined || this.#unsettled.length > 0) return
     for (const [sector, content] of await this.#readAll(this.#disk!, region)) {
       if (!same(content, this.#model.current(sector))) throw new Error(`sector ${sector} is not what was written`)
     }
@@ -143,6 +166,7 @@ export class CrashHistory {
     const { disk, events } = this.#files
     // A flush that began by itself may have failed without the guest's hearing of it.
     if (events.some(event => event.kind === 'sync-end' && event.failed)) this.#model.apply({ kind: 'failed' })
+    this.#unsettled = []
     const left = how === 'death' ? disk.clone() : disk.afterPowerLoss(count => this.#choose(count))
     if (how === 'power-loss') this.#boots++
     const before = this.#model
@@ -194,16 +218,12 @@ export class CrashHistory {
 
   async #examine(left: SimulatedDisk, told: GuestModel, bootId: string, crash: 'death' | 'power-loss'): Promise<void> {
     this.momentsTried++
+    const before = left.clone()
     const files = new RecordingFiles(left)
     const disk = await this.#open(files, bootId)
     const found = await this.#readAll(disk)
-    for (const [sector, content] of found) {
-      if (told.allowed(sector, crash).some(allowed => same(content, allowed))) continue
-      const history = told.sectors.get(sector)
-      throw new Error(
-        `after ${crash}, sector ${sector} is none of what it may be: ${JSON.stringify({ ...history, contents: history?.contents.map(describe), found: describe(content) })}`
-      )
-    }
+    this.#compare(found, told, crash)
+    if (this.#choose(4) === 0) await this.#crashAgain(before, files, told)
     // What was found once, and flushed, is there for good; except what a failed sync had dropped.
     if (this.#choose(8) > 0 || this.#settings.failSync !== undefined) return
     await disk.flush()
@@ -212,6 +232,24 @@ export class CrashHistory {
       if (!same(content, found.get(sector)!))
         throw new Error(`sector ${sector} was flushed after ${crash}, and is gone`)
     }
+  }
+
+  #compare(found: Map<number, Uint8Array>, told: GuestModel, crash: 'death' | 'power-loss'): void {
+    for (const [sector, content] of found) {
+      if (told.allowed(sector, crash).some(allowed => same(content, allowed))) continue
+      const history = told.sectors.get(sector)
+      throw new Error(
+        `after ${crash}, sector ${sector} is none of what it may be: ${JSON.stringify({ ...history, contents: history?.contents.map(describe), found: describe(content) })}`
+      )
+    }
+  }
+
+  /** A power loss while the layer was being opened after a crash: what it had done of that does no harm. */
+  async #crashAgain(before: SimulatedDisk, { events }: RecordingFiles, told: GuestModel): Promise<void> {
+    for (const event of events.slice(0, this.#choose(events.length + 1))) before.apply(event)
+    const left = before.afterPowerLoss(count => this.#choose(count))
+    const disk = await this.#open(new RecordingFiles(left), 'boot-again')
+    this.#compare(await this.#readAll(disk), told, 'power-loss')
   }
 
   async #readAll(disk: RowanDisk, region?: number): Promise<Map<number, Uint8Array>> {
@@ -228,11 +266,10 @@ export class CrashHistory {
   }
 
   #open(files: RecordingFiles, bootId: string, create = false): Promise<RowanDisk> {
-    const { logAreaRecords, maxChangedPages } = this.#settings
     return RowanDisk.open(
       { ...components(this.#image, bootId), files },
       // Each life in a folder of its own: the disk of the one before was never closed.
-      { folder: `/life-${lives++}`, machine: 'm', readOnly: false, create, limits: { logAreaRecords, maxChangedPages } }
+      { folder: `/life-${lives++}`, machine: 'm', readOnly: false, create, limits: this.#settings.limits }
     )
   }
 

@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest'
+import { MAX_RANGES, UnflushedRanges } from '../../../src/disk/unflushed-ranges.ts'
+
+test('knows what was written since it was last taken, in order; what is in a row is one range', () => {
+  const ranges = new UnflushedRanges(100)
+  expect(ranges.isEmpty).toBe(true)
+  for (const [start, end] of [
+    [5, 6],
+    [6, 9],
+    [1, 2]
+  ] as const) {
+    ranges.add(start, end)
+  }
+  expect(ranges.take()).toEqual([
+    { start: 5, count: 4 },
+    { start: 1, count: 1 }
+  ])
+  expect(ranges.isEmpty).toBe(true)
+})
+
+test('gives up where it is too much, or too many', () => {
+  const large = new UnflushedRanges(100)
+  large.add(0, 101)
+  expect(large.isEmpty).toBe(false)
+  large.add(5, 6)
+  expect(large.take()).toBe('many')
+  large.add(0, 100)
+  expect(large.take()).toEqual([{ start: 0, count: 100 }])
+  const many = new UnflushedRanges(1000)
+  for (let range = 0; range <= MAX_RANGES; range++) many.add(range * 2, range * 2 + 1)
+  expect(many.take()).toBe('many')
+})
+
+test('none is few where nothing may be logged', () => {
+  const ranges = new UnflushedRanges(0)
+  ranges.add(0, 1)
+  expect(ranges.take()).toBe('many')
+})
