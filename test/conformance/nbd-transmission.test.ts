@@ -105,6 +105,37 @@ describe('WRITE', () => {
     await expectGoodService(path)
   })
 
+  test('is settled before its reply leaves, with all that came with it', async () => {
+    const { client, device } = await openDisk(new MemoryDevice(MIB))
+    let settles = 0
+    device.failSettle = () => {
+      settles++
+      return undefined
+    }
+    const requests = Array.from({ length: 8 }, (_, index) =>
+      client.request(WRITE, { offset: index * 512, data: pattern(512) })
+    )
+    for (const reply of await Promise.all(requests)) expect(reply).toMatchObject({ errno: 0 })
+    expect(device.settled).toBe(8)
+    expect(settles).toBeLessThanOrEqual(8)
+    device.hold = () => true
+    const late = client.request(WRITE, { offset: 0, data: pattern(512) })
+    await waitUntil('the disk to be asked', () => device.held.length === 1, { timeoutMs: 10_000 })
+    device.releaseAll()
+    await late
+    expect(device.settled).toBe(9)
+  })
+
+  test('that cannot be settled is never acknowledged: the connection ends', async () => {
+    const { client, device, path, log } = await openDisk(new MemoryDevice(MIB))
+    device.failSettle = () => new RowanError('STORE_IO', 'so the test wishes')
+    await expect(client.request(WRITE, { offset: 0, data: pattern(512) })).rejects.toThrow('closed the connection')
+    await client.closed
+    expect(log.some(({ values }) => values.code === 'STORE_IO')).toBe(true)
+    device.failSettle = () => undefined
+    await expectGoodService(path)
+  })
+
   test('past the end is ENOSPC, writes nothing, and the connection lives', async () => {
     const { client, device } = await openDisk(new MemoryDevice(MIB))
     const data = Buffer.alloc(1024, 7)

@@ -35,6 +35,10 @@ export class MemoryDevice implements BlockDevice {
   /** Fails what it returns an error for, at once or, if held, later. */
   fail: (call: Call) => Error | undefined = () => undefined
 
+  /** How many calls had come when the server last asked to settle them. */
+  settled = 0
+  failSettle: () => Error | undefined = () => undefined
+
   /** Whether writing zeros is quick. */
   zeroesFast = true
   /** Whether the sector at an offset is here. */
@@ -59,6 +63,12 @@ export class MemoryDevice implements BlockDevice {
     return this.#do({ operation: 'write', offset, length: data.length, options }, () => {
       this.bytes.set(data, offset)
     })
+  }
+
+  settle(): void {
+    this.settled = this.calls.length
+    const error = this.failSettle()
+    if (error !== undefined) throw error
   }
 
   async flush(): Promise<void> {
