@@ -97,7 +97,12 @@ export class Transmission {
       this.#progress += 1
       this.#continue()
     }
-    this.#replies = new ReplyWriter({ format: REPLY_FORMATS[mode], socket: this.#settledSocket(socket), buffers, onTaken })
+    this.#replies = new ReplyWriter({
+      format: REPLY_FORMATS[mode],
+      socket: this.#settledSocket(socket),
+      buffers,
+      onTaken
+    })
     const onFinished = () => {
       this.#continue()
       if (this.#runner.inFlight === 0) this.#onIdle()
