@@ -1,10 +1,11 @@
 /**
- * Counting sharers: what it costs and how right it is, with the real holder and sharer code in virtual time (sim/).
+ * Counting sharers and collecting versions: what it costs and how right it is, with the real code in virtual time (sim/).
  *
- *     npm run bench -- directory [--sharers 1000000] [--seed 1] [--rounds 100]
+ *     npm run bench -- directory [--sharers 1000000] [--seed 1] [--rounds 100] [--worlds 1000]
  *
  * Times are in units of the leases' TTL; a run with a million sharers takes about a minute and 1 GB of memory.
- * `--rounds` are the seeds of the estimate's error; a tenth of them are done with the largest number.
+ * `--rounds` are the seeds of the estimate's error; a tenth of them are done with the largest number. `--worlds` are the
+ * seeds of each row about collection; they take about 0.05 s each.
  */
 import { parseArgs } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
@@ -14,42 +15,40 @@ import { RELEASE, Sharing } from '../sim/sharing.ts'
 import { Holder } from '../src/directory/holder.ts'
 import { DEFAULT_HOLDER_BYTES, MAX_LEASES_PER_KEY } from '../src/directory/limits.ts'
 import { mergeSketches } from '../src/directory/sharer-sketch.ts'
+import { collectionRows, type Row } from './lib/collection-rows.ts'
 import { describeMachine, saveResults, table } from './lib/report.ts'
 
 const TTL_MS = 30 * 60_000
 const PEERS = 500
 const NOW = 1_795_000_000_000
 
-interface Row {
-  name: string
-  goal: string
-  measured: string
-  reached: boolean
-  values: Record<string, unknown>
-}
-
 const { values: options } = parseArgs({
   options: {
     sharers: { type: 'string', default: '1000000' },
     seed: { type: 'string', default: '1' },
-    rounds: { type: 'string', default: '100' }
+    rounds: { type: 'string', default: '100' },
+    worlds: { type: 'string', default: '1000' }
   }
 })
 const many = Number(options.sharers)
 const seed = Number(options.seed)
+const worlds = Number(options.worlds)
 
 await main()
 
 async function main(): Promise<void> {
   const machine = await describeMachine([])
-  const rows = [estimateError(), memory(), crashOfTheLast(), ...crowd(), churn()]
+  const startedMs = performance.now()
+  const rows = [estimateError(), memory(), crashOfTheLast(), ...crowd(), churn(), ...collectionRows(worlds)]
   console.log(
     table([
       ['', 'goal', 'measured', ''],
       ...rows.map(row => [row.name, row.goal, row.measured, row.reached ? 'yes' : 'NO'])
     ])
   )
-  await saveResults('directory', { machine, sharers: many, seed, holders: 20, peers: PEERS, rows })
+  const seconds = Math.round((performance.now() - startedMs) / 1000)
+  console.log(`\n${seconds} s, ${Math.round(process.cpuUsage().user / 1e6)} s of them computing`)
+  await saveResults('directory', { machine, seconds, sharers: many, seed, holders: 20, peers: PEERS, worlds, rows })
 }
 
 /** The 95th percentile of the relative error, and whether the count was exact, by number of sharers. */

@@ -6,7 +6,6 @@ import { Command, CommanderError } from 'commander'
 import { asRowanError, errorKind, RowanError } from '../src/errors.ts'
 import { addDoctor } from './commands/doctor.ts'
 import { addKey } from './commands/key.ts'
-import { addLimit } from './commands/limit.ts'
 import { addAttach, addDetach, addRemove } from './commands/machines.ts'
 import { addPublish, addReleases } from './commands/publisher.ts'
 import { addRun } from './commands/run.ts'
@@ -62,7 +61,7 @@ export function build(session: Session): Command {
     add(program, session)
   }
   for (const add of [addSnapshot, addSnapshots, addRollback, addDiscard, addExport]) add(program, session)
-  for (const add of [addReplicate, addLimit, addStatus, addKey, addDoctor]) add(program, session)
+  for (const add of [addReplicate, addStatus, addKey, addDoctor]) add(program, session)
   return program
 }
 

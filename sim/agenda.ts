@@ -5,9 +5,10 @@
  * million events cost no sorting, and the same entries always happen in the same order.
  */
 
-export class Agenda {
+/** An event is whatever its owner likes: a number is small, a function carries its own meaning. */
+export class Agenda<Event = number> {
   readonly #slotMs: number
-  readonly #slots = new Map<number, number[]>()
+  readonly #slots = new Map<number, Event[]>()
   #slot = 0
 
   constructor(slotMs: number) {
@@ -19,22 +20,22 @@ export class Agenda {
     return this.#slot * this.#slotMs
   }
 
-  /** Enters event `id` at a time, or in the next slot if that is past. */
-  at(timeMs: number, id: number): void {
+  /** Enters an event at a time, or in the next slot if that is past. */
+  at(timeMs: number, event: Event): void {
     const slot = Math.max(this.#slot + 1, Math.round(timeMs / this.#slotMs))
     const events = this.#slots.get(slot)
-    if (events === undefined) this.#slots.set(slot, [id])
-    else events.push(id)
+    if (events === undefined) this.#slots.set(slot, [event])
+    else events.push(event)
   }
 
   /** Lets everything until a time happen. */
-  advance(untilMs: number, happen: (id: number, now: number) => void): void {
+  advance(untilMs: number, happen: (event: Event, now: number) => void): void {
     while (this.now < untilMs) {
       this.#slot++
       const events = this.#slots.get(this.#slot)
       if (events === undefined) continue
       this.#slots.delete(this.#slot)
-      for (const id of events) happen(id, this.now)
+      for (const event of events) happen(event, this.now)
     }
   }
 }

@@ -21,7 +21,6 @@ import type { DoctorRow, Handlers, MachineStatus, StatusResult } from './daemon-
 import { keyResult } from './key-result.ts'
 import type { RowanPeer } from './peer.ts'
 import type { QuotaKeeper } from './quota-keeper.ts'
-import type { Traffic } from './traffic.ts'
 
 export interface Rooms {
   peer: RowanPeer
@@ -40,7 +39,6 @@ export interface Rooms {
   doctor: () => Promise<DoctorRow[]>
   quotaBytes: number
   quota: QuotaKeeper
-  traffic: Traffic
 }
 
 export function commands(rooms: Rooms): Handlers {
@@ -144,11 +142,6 @@ export function commands(rooms: Rooms): Handlers {
     },
 
     status: () => status(rooms),
-
-    async limit({ reset = false, ...change }) {
-      const isChange = reset || Object.keys(change).length > 0
-      return isChange ? rooms.traffic.change(change, reset) : rooms.traffic.show()
-    },
 
     async follow({ appliance, alias }) {
       return appliances.follow(appliance, alias)

@@ -10,7 +10,6 @@ import type { Log } from '../environment.ts'
 import type { HomePaths } from './home.ts'
 import { type Checked, check, flag, labels, optional, text, wholeNumber } from './schema.ts'
 import type { Settings } from './settings.ts'
-import type { TrafficState } from './traffic.ts'
 
 // ---- Parameters
 
@@ -54,15 +53,6 @@ export const PARAMS = {
   },
   releases: { appliance: text },
   status: {},
-  limit: {
-    /** As written: "5Mbit". Absent: as it is. */
-    maxUpload: optional(text),
-    maxDownload: optional(text),
-    hours: optional(text),
-    metered: optional(flag),
-    /** Gives up former changes first. */
-    reset: optional(flag)
-  },
   follow: { appliance: text, alias: text },
   doctor: {},
   'key-show': {},
@@ -232,9 +222,6 @@ export interface StatusResult {
   pool: { blocks: number; bytes: number; pinnedBytes: number; quotaBytes: number | null }
 }
 
-/** What this peer may take of its owner's line. Bytes a second; null for no limit. */
-export type LimitResult = TrafficState
-
 export interface FollowResult {
   alias: string
   appliance: string
@@ -276,7 +263,6 @@ export interface Results {
   export: ExportResult
   releases: ReleaseRow[]
   status: StatusResult
-  limit: LimitResult
   follow: FollowResult
   doctor: DoctorRow[]
   'key-show': KeyResult

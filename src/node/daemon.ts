@@ -7,8 +7,6 @@
  *
  * Owns: the order. Does not own: any work, which is in the rooms; what the commands do is in commands.ts.
  */
-
-import { REACH, reachMet } from '../directory/addresses.ts'
 import { ApplianceMemory } from '../directory/appliance-memory.ts'
 import { Directory } from '../directory/directory.ts'
 import { KadRouting } from '../directory/kad-routing.ts'
@@ -38,9 +36,7 @@ import { checkPeer } from './peer-checks.ts'
 import { loadPeerKey } from './peer-key.ts'
 import { QuotaKeeper } from './quota-keeper.ts'
 import { type ServeSituation, servesAtStart, serveWhenReachable } from './reachability.ts'
-import { donatedImages } from './stay-reasons.ts'
 import { readBootId, systemClock, systemRandom } from './system.ts'
-import { localMinute, Traffic } from './traffic.ts'
 
 /** Connections of libp2p: those of the swarm, of the directory, and room for lookups. */
 const MAX_CONNECTIONS = 300
@@ -151,17 +147,16 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       neighbours: () => lan.replicas(),
       records: new GreetingRecords({ memory, directory, clock, log }),
       mayDial: address => mayDial(address.toString()),
-      isNear: address => reachMet(address.toString()) !== REACH.public,
-      isDonated: image => donatedImages({ replication, publisher }).has(image),
       clock,
       random,
       log
     },
-    { maxPeers: settings.swarm.maxPeers }
+    {
+      maxPeers: settings.swarm.maxPeers,
+      maxUploadBytesPerSecond: unlessUnlimited(settings.swarm.maxUploadBytesPerSecond),
+      maxDownloadBytesPerSecond: unlessUnlimited(settings.swarm.maxDownloadBytesPerSecond)
+    }
   )
-  const minuteOfDay = () => localMinute(clock)
-  const traffic = await Traffic.open({ catalog, swarm, minuteOfDay, clock, log }, settings.swarm)
-  started.add('the limits of traffic', () => traffic.stop())
 
   // What its owner does with it.
   const publisher = await Publisher.open(
@@ -217,7 +212,8 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       addresses
     },
     doctor: async () => checkPeer({ peer, pool, quotaBytes, listens: listen.length > 0 }),
-    ...{ quotaBytes, quota, traffic }
+    quotaBytes,
+    quota
   }
   const control = new ControlServer(
     { commands: commandTable(commands(rooms)), log },
@@ -252,4 +248,8 @@ function watchAddresses(addresses: () => string[], changed: () => void): () => v
 function replicasOf(swarm: Swarm, image: string): { peer: string; addresses: string[] }[] {
   const serving = swarm.peers().filter(({ images }) => images.includes(image))
   return serving.map(({ peer }) => ({ peer, addresses: [] }))
+}
+
+function unlessUnlimited(rate: number): number | undefined {
+  return Number.isFinite(rate) ? rate : undefined
 }

@@ -9,7 +9,6 @@
  */
 
 import type { Connection, Stream } from '@libp2p/interface'
-import type { Multiaddr } from '@multiformats/multiaddr'
 import { PROTOCOL } from '../cluster.ts'
 import type { Clock, Log, Timer } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
@@ -28,7 +27,6 @@ import { busyFrame, type PeerHint } from './messages.ts'
 import { itemOf } from './scheduler-types.ts'
 import { ServedRequester, type UploadJob } from './served-requester.ts'
 import { TokenBucket } from './token-bucket.ts'
-import type { TrafficLimits } from './traffic-limits.ts'
 import { UploadQueue } from './upload-queue.ts'
 
 /** Served without letting anybody else in this process have a turn: about 2 ms. */
@@ -36,8 +34,6 @@ const BLOCKS_AT_A_STRETCH = 32
 /** Requesters that are connected but have no place (yet). */
 const MAX_LOBBY = 64
 const BUSY_RETRY_MS = 5_000
-/** Whoever serves nobody now is not asked again soon. */
-const QUIET_RETRY_MS = 60_000
 /** What may go out at once after a silence, in time of the upload rate. */
 const BURST_SECONDS = 0.02
 const MIN_BURST_BYTES = 64 * 1024
@@ -56,8 +52,6 @@ export interface BlockServerComponents {
   records: RecordExchange | undefined
   /** Other replicas of an image, for a requester that has to go elsewhere. */
   others(image: string, except: string): PeerHint[]
-  isNear(address: Multiaddr): boolean
-  isDonated(image: string): boolean
   clock: Clock
   log: Log
 }
@@ -65,6 +59,7 @@ export interface BlockServerComponents {
 export interface BlockServerSettings {
   /** Requesters that are served at a time. */
   maxPeers: number
+  maxUploadBytesPerSecond?: number | undefined
 }
 
 export interface ServedPeer {
@@ -84,9 +79,7 @@ export class BlockServer {
   readonly #queue = new UploadQueue<ServedRequester, UploadJob>()
   readonly #requesters = new Map<ServedRequester, { usedMs: number; greeting: Timer }>()
   readonly #reader: BlockReader
-  #bucket: TokenBucket | undefined
-  #courtesyBucket: TokenBucket | undefined
-  #quiet = false
+  readonly #bucket: TokenBucket | undefined
   #reads = 0
   #rateTimer: Timer | undefined
   #newsTimer: Timer | undefined
@@ -98,23 +91,11 @@ export class BlockServer {
     this.#settings = settings
     const { pool, clock } = components
     this.#reader = new BlockReader({ pool, cache: new CompressedCache(COMPRESSED_CACHE_BYTES), clock })
-  }
-
-  /** From now on. Where it is quiet, requesters from beyond the local network are sent to others. */
-  limit({ maxUploadBytesPerSecond, maxCourtesyBytesPerSecond, quiet }: TrafficLimits): void {
-    this.#bucket = this.#bucketOf(maxUploadBytesPerSecond)
-    this.#courtesyBucket = this.#bucketOf(maxCourtesyBytesPerSecond)
-    this.#quiet = quiet
-    if (quiet) for (const requester of [...this.#requesters.keys()]) if (!requester.isNear) this.#sendAway(requester)
-    this.#rateTimer?.cancel()
-    this.#rateTimer = undefined
-    this.#work()
-  }
-
-  #bucketOf(rate: number): TokenBucket | undefined {
-    if (!Number.isFinite(rate)) return undefined
-    const burstBytes = Math.max(MIN_BURST_BYTES, rate * BURST_SECONDS)
-    return new TokenBucket(rate, burstBytes, this.#components.clock.monotonicMs())
+    const rate = settings.maxUploadBytesPerSecond
+    if (rate !== undefined) {
+      const burstBytes = Math.max(MIN_BURST_BYTES, rate * BURST_SECONDS)
+      this.#bucket = new TokenBucket(rate, burstBytes, components.clock.monotonicMs())
+    }
   }
 
   async start(): Promise<void> {
@@ -175,8 +156,7 @@ export class BlockServer {
       return
     }
     const peer = connection.remotePeer.toString()
-    const isNear = this.#components.isNear(connection.remoteAddr)
-    const requester = new ServedRequester({ peer, isNear }, stream, {
+    const requester = new ServedRequester(peer, stream, {
       images: this.#components.images,
       queue: this.#queue,
       records: this.#components.records,
@@ -199,21 +179,13 @@ export class BlockServer {
 
   #admit(newcomer: ServedRequester, image: string): boolean {
     const admitted = [...this.#requesters.keys()].filter(requester => requester.admitted)
-    newcomer.isCourtesy = !newcomer.isNear && !this.#components.isDonated(image)
-    const isFull = admitted.length >= this.#settings.maxPeers && !this.#freePlace(admitted)
-    if (isFull || (this.#quiet && !newcomer.isNear)) {
-      this.#sendAway(newcomer, image)
+    if (admitted.length >= this.#settings.maxPeers && !this.#freePlace(admitted)) {
+      newcomer.send(busyFrame(this.#components.others(image, newcomer.peer), BUSY_RETRY_MS))
+      newcomer.end()
       return false
     }
     newcomer.admitted = true
     return true
-  }
-
-  /** @param image - that others are named for; none if absent */
-  #sendAway(requester: ServedRequester, image?: string): void {
-    const others = image === undefined ? [] : this.#components.others(image, requester.peer)
-    requester.send(busyFrame(others, this.#quiet ? QUIET_RETRY_MS : BUSY_RETRY_MS))
-    requester.end()
   }
 
   /** Ends the requester that was idle for the longest time, if that was long. */
@@ -244,15 +216,14 @@ export class BlockServer {
       const nowMs = this.#components.clock.monotonicMs()
       const waitMs = this.#bucket?.waitMs(nowMs) ?? 0
       if (waitMs > 0) {
-        this.#workIn(waitMs)
+        this.#rateTimer ??= this.#components.clock.after(waitMs, () => {
+          this.#rateTimer = undefined
+          this.#work()
+        })
         return
       }
-      const courtesyWaitMs = this.#courtesyBucket?.waitMs(nowMs) ?? 0
-      const next = this.#queue.next(requester => requester.writable && !(requester.isCourtesy && courtesyWaitMs > 0))
-      if (next === undefined) {
-        if (courtesyWaitMs > 0) this.#workIn(courtesyWaitMs)
-        return
-      }
+      const next = this.#queue.next(requester => requester.writable)
+      if (next === undefined) return
       const { requester, key, job } = next
       const use = this.#requesters.get(requester)
       if (use !== undefined) use.usedMs = nowMs
@@ -262,13 +233,6 @@ export class BlockServer {
       }
       this.#serve(requester, key, job)
     }
-  }
-
-  #workIn(waitMs: number): void {
-    this.#rateTimer ??= this.#components.clock.after(waitMs, () => {
-      this.#rateTimer = undefined
-      this.#work()
-    })
   }
 
   #serve(requester: ServedRequester, key: number, job: UploadJob): void {
@@ -310,9 +274,7 @@ export class BlockServer {
       requester.answerMissing(key, image.locate(item.block) === ZERO ? 'zero' : 'absent')
       return
     }
-    const nowMs = this.#components.clock.monotonicMs()
-    this.#bucket?.take(frame.byteLength, nowMs)
-    if (requester.isCourtesy) this.#courtesyBucket?.take(frame.byteLength, nowMs)
+    this.#bucket?.take(frame.byteLength, this.#components.clock.monotonicMs())
     requester.answerBlock(key, frame)
   }
 

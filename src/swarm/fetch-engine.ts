@@ -20,7 +20,6 @@ import { ReplicaClient, type ReplicaEvents } from './replica-client.ts'
 import { type PeerView, Scheduler } from './scheduler.ts'
 import type { SchedulerAction, SchedulerEvent } from './scheduler-types.ts'
 import { TokenBucket } from './token-bucket.ts'
-import type { TrafficLimits } from './traffic-limits.ts'
 
 /** A reminder this late says that the process was busy, and that silence of peers means nothing. */
 const LATE_MS = 100
@@ -35,8 +34,6 @@ export interface FetchEngineComponents {
   buffers: BlockBuffers
   /** No connected peer can give what is wanted of this image. */
   findReplicas(image: number, rank: Rank): void
-  /** A guest waits for a connected peer that is silent: its connection may be dead. */
-  redial(peer: string): void
 }
 
 interface Link {
@@ -48,19 +45,15 @@ export class FetchEngine implements FetchDriver {
   readonly #components: FetchEngineComponents
   readonly #scheduler = new Scheduler()
   readonly #links = new Map<string, Link>()
-  #bucket: TokenBucket | undefined
+  readonly #bucket: TokenBucket | undefined
   #isDeciding = false
   #timer: { dueMs: number; timer: Timer } | undefined
   #stopped = false
 
-  constructor(components: FetchEngineComponents) {
+  constructor(components: FetchEngineComponents, settings: { maxDownloadBytesPerSecond?: number | undefined }) {
     this.#components = components
-  }
-
-  limit({ maxDownloadBytesPerSecond: rate, quiet }: TrafficLimits): void {
-    const nowMs = this.#components.clock.monotonicMs()
-    this.#bucket = Number.isFinite(rate) ? new TokenBucket(rate, rate / 10, nowMs) : undefined
-    this.event({ type: 'quiet', quiet })
+    const rate = settings.maxDownloadBytesPerSecond
+    if (rate !== undefined) this.#bucket = new TokenBucket(rate, rate / 10, components.clock.monotonicMs())
   }
 
   get links(): number {
@@ -77,10 +70,6 @@ export class FetchEngine implements FetchDriver {
 
   isLiar(peer: string): boolean {
     return this.#scheduler.isLiar(peer)
-  }
-
-  isSuspected(peer: string): boolean {
-    return this.#scheduler.isSuspected(peer)
   }
 
   view(): PeerView[] {
@@ -189,9 +178,6 @@ export class FetchEngine implements FetchDriver {
         break
       case 'call-off':
         link.client.callOff(action.keys)
-        break
-      case 'redial':
-        this.#components.redial(action.peer)
         break
       case 'drop':
         if (action.why === 'stalled') {

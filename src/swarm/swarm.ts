@@ -36,13 +36,11 @@ import { MAX_OPEN_IMAGES, OPEN_TIMEOUT_MS } from './limits.ts'
 import type { ImageAnswer, Rank } from './messages.ts'
 import { ReplicaLinks } from './replica-links.ts'
 import { SwarmImage } from './swarm-image.ts'
-import { type TrafficLimits, UNLIMITED_TRAFFIC } from './traffic-limits.ts'
 import type { ImageTransfers } from './transfer-count.ts'
 
 export type { ServedPeer } from './block-server.ts'
 export type { RecordExchange } from './greeting.ts'
 export type { ReplicaHint } from './known-replicas.ts'
-export type { TrafficLimits } from './traffic-limits.ts'
 export type { ImageTransfers, Transferred } from './transfer-count.ts'
 
 export interface SwarmComponents {
@@ -58,10 +56,6 @@ export interface SwarmComponents {
   records?: RecordExchange
   /** Which announced addresses may be called; all of them if absent. */
   mayDial?: (address: Multiaddr) => boolean
-  /** Whether an address is on the local network, where traffic costs nobody anything; none is if absent. */
-  isNear?: (address: Multiaddr) => boolean
-  /** Whether this peer has an image to give it to others (published, replicated); so are all if absent. */
-  isDonated?: (image: string) => boolean
   clock: Clock
   random: Random
   log: Log
@@ -69,8 +63,9 @@ export interface SwarmComponents {
 
 export interface SwarmSettings {
   maxPeers: number
-  /** Unlimited where absent; see `limit`. */
-  limits?: Partial<TrafficLimits> | undefined
+  /** Unlimited if absent. */
+  maxUploadBytesPerSecond?: number | undefined
+  maxDownloadBytesPerSecond?: number | undefined
 }
 
 export interface SwarmPeer {
@@ -102,16 +97,15 @@ export class Swarm implements BlockSource {
   #stopped: RowanError | undefined
 
   constructor(components: SwarmComponents, settings: SwarmSettings) {
-    const { network, images, pool, findReplicas, neighbours = () => [], records, clock, log } = components
-    const { mayDial = () => true, isNear = () => false, isDonated = () => true } = components
+    const { network, images, pool, findReplicas, neighbours = () => [] } = components
+    const { records, mayDial = () => true, clock, log } = components
     this.#components = components
     const buffers = new BlockBuffers()
     this.#store = new BlockStore({ pool, buffers, log, clock })
-    this.#engine = new FetchEngine({
-      ...{ clock, log, records, buffers },
-      findReplicas: image => this.#links.seek(this.#numbers[image]!),
-      redial: peer => void this.#links.redial(peer)
-    })
+    this.#engine = new FetchEngine(
+      { clock, log, records, buffers, findReplicas: image => this.#links.seek(this.#numbers[image]!) },
+      settings
+    )
     this.#links = new ReplicaLinks(
       {
         dialer: new Dialer({ network, mayDial, clock }),
@@ -132,20 +126,12 @@ export class Swarm implements BlockSource {
         pool,
         records,
         others: (image, except) => this.#images.get(image)?.known.hints(except) ?? [],
-        ...{ isNear, isDonated },
         clock,
         log
       },
       settings
     )
-    this.limit({ ...UNLIMITED_TRAFFIC, ...settings.limits })
     this.#stopListening = images.onLost(({ id }, pages) => this.#server.noteLost(id, pages))
-  }
-
-  /** From now on; what is under way is finished. */
-  limit(limits: TrafficLimits): void {
-    this.#engine.limit(limits)
-    this.#server.limit(limits)
   }
 
   /** Serves from now on. Fetching works before, too. */

@@ -121,6 +121,18 @@ describe('what a holder says of a release', () => {
     expect(find(holder).hashes).toHaveLength(1)
   })
 
+  test('only who signed a lease takes it back, and no older tombstone of theirs does', () => {
+    // Lines: `key.held.get(entry.signer)` and `if (known !== undefined) return …` in put.
+    const holder = newHolder()
+    const back = { runningUntilMs: 0, keepUntilMs: NOW + DAY_MS, givenBack: true }
+    holder.put(leaseEntry({ sequence: 1 }), NOW)
+    expect(holder.put(leaseEntry({ sequence: 2, ...back }), NOW).outcome).toBe('withdrawn')
+    holder.put(leaseEntry({ sequence: 3 }), NOW)
+    expect(holder.put(leaseEntry({ signer: 'forger', sequence: 9, ...back }), NOW).outcome).toBe('withdrawn')
+    expect(holder.put(leaseEntry({ sequence: 2, ...back }), NOW).outcome).toBe('older')
+    expect(find(holder).hashes).toHaveLength(1)
+  })
+
   test('the record of what was given back is bounded', () => {
     const holder = newHolder()
     for (let i = 0; i < MAX_GIVEN_BACK_PER_KEY + 50; i++) {

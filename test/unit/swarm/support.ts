@@ -17,7 +17,7 @@ import { systemClock, systemRandom } from '../../../src/node/system.ts'
 import { Catalog } from '../../../src/store/catalog.ts'
 import { Images } from '../../../src/store/images.ts'
 import { Pool } from '../../../src/store/pool.ts'
-import { type ReplicaHint, Swarm, type SwarmComponents, type TrafficLimits } from '../../../src/swarm/swarm.ts'
+import { type ReplicaHint, Swarm, type SwarmComponents, type SwarmSettings } from '../../../src/swarm/swarm.ts'
 
 export const silentLog: Log = { debug() {}, info() {}, warn() {} }
 
@@ -82,15 +82,12 @@ export interface TestPeer extends Store {
 }
 
 export async function startPeer(
-  options: Partial<SwarmComponents> &
-    Partial<TrafficLimits> & { maxPeers?: number; quotaBytes?: number; listen?: boolean } = {}
+  options: Partial<SwarmSettings> & Partial<SwarmComponents> & { quotaBytes?: number; listen?: boolean } = {}
 ): Promise<TestPeer> {
   const {
     maxPeers = 32,
     maxUploadBytesPerSecond,
-    maxCourtesyBytesPerSecond,
     maxDownloadBytesPerSecond,
-    quiet,
     quotaBytes,
     listen,
     ...components
@@ -108,10 +105,7 @@ export async function startPeer(
       log: silentLog,
       ...components
     },
-    {
-      maxPeers,
-      limits: definedOf({ maxUploadBytesPerSecond, maxCourtesyBytesPerSecond, maxDownloadBytesPerSecond, quiet })
-    }
+    { maxPeers, maxUploadBytesPerSecond, maxDownloadBytesPerSecond }
   )
   await swarm.start()
   return {
@@ -126,11 +120,6 @@ export async function startPeer(
       await store.close()
     }
   }
-}
-
-/** Without what is undefined. */
-function definedOf<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as never
 }
 
 export function hintOf(network: TestLibp2p, complete = true): ReplicaHint {
