@@ -193,6 +193,10 @@ export const ERRORS = {
     advice: 'Restore them from a copy, or remove the machine.'
   },
   LAYER_IN_USE: { meaning: 'A layer is open already.', advice: 'Nothing: its machine is attached.' },
+  DISK_DIED: {
+    meaning: 'The thread that served a machine’s disk has failed.',
+    advice: 'Nothing acknowledged is lost; a disk that is not served again by itself is by `rowan attach MACHINE`.'
+  },
   DISK_CLOSED: { meaning: 'The disk is closed.', advice: 'Attach the machine again.', nbd: 'ESHUTDOWN' },
   NBD_PROTOCOL: { meaning: 'An NBD client broke the protocol.', advice: 'Nothing: its connection is closed.' },
   TLS_INVALID: {

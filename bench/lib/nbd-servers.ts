@@ -8,7 +8,7 @@ import { findTool } from '../../test/tools/need.ts'
 import { type RunningProcess, runOk, start } from '../../test/tools/processes.ts'
 import { waitUntil } from '../../test/tools/wait.ts'
 
-const SERVE = join(import.meta.dirname, '../../test/tools/nbd-serve.ts')
+const SERVE = join(import.meta.dirname, '../../test/tools/machine-serve.ts')
 
 export interface NbdServerUnderTest {
   uri: string
@@ -21,11 +21,11 @@ export interface NbdServerUnderTest {
 export type Contender = (image: string, folder: string) => Promise<NbdServerUnderTest>
 
 export const CONTENDERS: Record<string, Contender> = {
-  /** A machine: the image in the pool, writes in a layer. */
+  /** A machine: the image in the pool, writes in a layer, served by a thread of its own. */
   rowan: async (image, folder) => {
     await rm(`${image}.machine/layers`, { recursive: true, force: true })
     const socket = join(folder, 'rowan.sock')
-    return await started(start(process.execPath, [SERVE, socket, `machine:disk=${image}`]), socket)
+    return await started(start(process.execPath, [SERVE, socket, 'disk', image]), socket)
   },
   'qemu-nbd': async (image, folder) => {
     const overlay = join(folder, 'overlay.qcow2')

@@ -9,6 +9,7 @@ import type { BlockSource } from '../store/block-source.ts'
 import type { LocalImage } from '../store/images.ts'
 import type { Pool } from '../store/pool.ts'
 import type { ProfileKeeper } from './boot-watch.ts'
+import type { StartThread } from './disk-thread.ts'
 
 export interface MachineComponents {
   appliances: {
@@ -24,8 +25,10 @@ export interface MachineComponents {
     }>
   }
   images: { open(id: string): Promise<LocalImage | undefined> }
-  pool: Pick<Pool, 'readSync'>
+  pool: Pick<Pool, 'directory' | 'readers' | 'readSync'>
   profiles: ProfileKeeper
+  /** Each machine's disk has a thread of its own. */
+  startThread: StartThread
   swarm: BlockSource & {
     /** The image, its root and upper index nodes fetched and verified if they are not here. */
     openImage(id: string, hints: ReplicaRecord[], options: { signal?: AbortSignal }): Promise<LocalImage>

@@ -18,20 +18,23 @@ import type { LocalImage } from '../store/images.ts'
 import { BootWatch } from './boot-watch.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, writeDescription } from './description.ts'
+import { DiskThread } from './disk-thread.ts'
 import { type SnapshotState, snapshotStates } from './machine-snapshots.ts'
 import { machineSocket } from './machine-socket.ts'
 import { addStats, type MachineStats, noStats, readStats, writeStats } from './machine-stats.ts'
-import { type DiskReport, ServedDisk } from './served-disk.ts'
+import type { DiskReport } from './served-disk.ts'
 
-type Components = Pick<MachineComponents, 'swarm' | 'pool' | 'profiles' | 'directory' | 'images' | 'clock' | 'log'>
+type Components = Omit<MachineComponents, 'appliances' | 'random'>
 
 export class Machine {
   readonly folder: string
+  /** Called when the thread of the disk has died: the machine is not served any more, and may be opened again. */
+  onDied: (error: RowanError) => void = () => undefined
   readonly #components: Components
   readonly #settings: MachineSettings
   #description: MachineDescription
   #image: LocalImage | undefined
-  #disk: ServedDisk | undefined
+  #disk: DiskThread | undefined
   #boot: BootWatch | undefined
   /** Snapshots that are being read, and how often. */
   readonly #exporting = new Map<string, number>()
@@ -55,7 +58,7 @@ export class Machine {
   }
 
   /** The disk while it is served. */
-  get disk(): ServedDisk | undefined {
+  get disk(): DiskThread | undefined {
     return this.#disk
   }
 
@@ -82,14 +85,14 @@ export class Machine {
     }
     const { hasLayer } = this.#description
     if (!hasLayer) rmSync(this.layersFolder, { recursive: true, force: true })
-    const { swarm, pool, profiles, clock, log } = this.#components
+    const { swarm, pool, startThread, profiles, clock, log } = this.#components
     this.#transferredBefore = { ...swarm.transfers(image.id) }
     const touches = new BootWatch(image, { profiles, clock, log }, { isFresh: !hasLayer })
     const { socketPath } = this
     const quotaBytes = this.#settings.layerQuotaBytes
     const data = dataBytes === undefined ? {} : { dataBytes }
-    const disk = await ServedDisk.open(
-      { image, pool, source: swarm, touches, clock, log, bootId: this.#settings.bootId },
+    const disk = await DiskThread.open(
+      { image, pool, source: swarm, touches, startThread, clock, log, bootId: this.#settings.bootId },
       {
         disk: { folder: this.layersFolder, machine: id, readOnly, create: !hasLayer && !readOnly, quotaBytes, ...data },
         ...{ socketPath, name, description: `${appliance}@${version}` }
@@ -106,6 +109,7 @@ export class Machine {
     this.#image = image
     this.#disk = disk
     this.#boot = touches
+    disk.onDied = error => this.#died(disk, error)
     this.announce()
   }
 
@@ -251,6 +255,8 @@ export class Machine {
     const disk = this.#disk
     const boot = this.#boot
     this.#boot = undefined
+    // Should its thread die now, then in the midst of this, and nobody opens it again.
+    if (disk !== undefined) disk.onDied = () => undefined
     let last = await disk?.report()
     try {
       last = await disk?.close()
@@ -262,6 +268,15 @@ export class Machine {
       await boot?.end()
       if (!options.stayAttached) await this.#describe({ attached: false })
     }
+  }
+
+  #died(disk: DiskThread, error: RowanError): void {
+    this.#earlier = this.#statsWith(disk.lastReport)
+    this.#disk = undefined
+    this.#transferredBefore = noStats().fetched
+    void this.#boot?.end()
+    this.#boot = undefined
+    this.onDied(error)
   }
 
   /** Tells the network that blocks of the image can be had here, and once more when all of them can. */

@@ -26,12 +26,15 @@ import { deleteFolder, findMachines, makeMachineFolder, putMachineFolderAside } 
 import type { SnapshotState } from './machine-snapshots.ts'
 import { dataExport, nbdUri, sweepSockets } from './machine-socket.ts'
 import { type MachineStats, noStats } from './machine-stats.ts'
+import { RestartPolicy } from './restart-policy.ts'
 import { sharesOf } from './shares.ts'
 import { Turns } from './turns.ts'
 
 export const MAX_MACHINES = 1024
 const DATA_DISK_UNIT_BYTES = 4096
 const MIN_DATA_DISK_BYTES = 1024 * 1024
+/** Disks that are opened at a time when the daemon starts: each start of a thread keeps a core busy for some 100 ms. */
+const RESTORED_AT_ONCE = 4
 /** How often numbers are kept and a newly complete image is announced. */
 const HOUSEKEEPING_MS = 10_000
 
@@ -80,6 +83,7 @@ interface Entry {
   machine: Machine | undefined
   /** Why it cannot be used, or could not be served again. */
   error: RowanError | undefined
+  deaths: RestartPolicy
 }
 
 export class Machines {
@@ -103,7 +107,12 @@ export class Machines {
   async restore(): Promise<void> {
     const { names, removed } = findMachines(this.#settings.folder)
     sweepSockets(this.#settings.socketFolder)
-    for (const name of names) await this.#turns.run(name, () => this.#restoreOne(name))
+    const queue = names.values()
+    const restoreNext = async () => {
+      for (const name of queue) await this.#turns.run(name, () => this.#restoreOne(name))
+    }
+    for (const name of names) this.#entries.set(name, newEntry())
+    await Promise.all(Array.from({ length: RESTORED_AT_ONCE }, restoreNext))
     for (const path of removed) {
       deleteFolder(path).catch(error => this.#components.log.warn('a removed machine is not all gone', { path, error }))
     }
@@ -255,8 +264,7 @@ export class Machines {
 
   async #restoreOne(name: string): Promise<void> {
     const { log, images } = this.#components
-    const entry: Entry = { machine: undefined, error: undefined }
-    this.#entries.set(name, entry)
+    const entry = this.#entries.get(name)!
     try {
       entry.machine = this.#machine(readDescription(join(this.#settings.folder, name), name))
       const { attached, readOnly, image: id } = entry.machine.description
@@ -310,7 +318,7 @@ export class Machines {
       await deleteFolder(putMachineFolderAside(this.#settings.folder, name))
       throw asRowanError(error)
     }
-    this.#entries.set(name, { machine, error: undefined })
+    this.#entries.set(name, { ...newEntry(), machine })
     return this.#answer(machine, true)
   }
 
@@ -338,6 +346,7 @@ export class Machines {
     if (machine.disk === undefined) {
       await machine.open(await this.#imageOf(description, request), readOnly, dataBytes)
       entry.error = undefined
+      entry.deaths.reset()
     }
     return this.#answer(machine, false)
   }
@@ -375,7 +384,37 @@ export class Machines {
   }
 
   #machine(description: MachineDescription): Machine {
-    return new Machine(this.#components, this.#settings, description)
+    const machine = new Machine(this.#components, this.#settings, description)
+    machine.onDied = error => this.#died(machine, error)
+    return machine
+  }
+
+  /** The others go on; this one is served again by itself, unless that has not helped. */
+  #died(machine: Machine, error: RowanError): void {
+    const { clock, log } = this.#components
+    const { name } = machine.description
+    const entry = this.#entries.get(name)
+    if (entry?.machine !== machine) return
+    entry.error = error
+    const action = this.#stopped ? 'give up' : entry.deaths.died(clock.monotonicMs())
+    log.warn('the disk of a machine has failed', { name, error, action })
+    if (action === 'restart') void this.#turns.run(name, () => this.#openAgain(name, machine))
+  }
+
+  async #openAgain(name: string, machine: Machine): Promise<void> {
+    const entry = this.#entries.get(name)
+    const { attached, readOnly, image: id } = machine.description
+    if (this.#stopped || entry?.machine !== machine || machine.disk !== undefined || !attached) return
+    try {
+      const image = await this.#components.images.open(id)
+      if (image === undefined) throw new RowanError('NO_REPLICA', `the image ${id} of ${name} is not here any more`)
+      await machine.open(image, readOnly)
+      entry.error = undefined
+      this.#components.log.info('the disk of a machine is served again', { name })
+    } catch (error) {
+      entry.error = asRowanError(error)
+      this.#components.log.warn('the disk of a machine cannot be served again', { name, error: entry.error })
+    }
   }
 
   #answer({ description, disk, socketPath, dataBytes }: Machine, created: boolean): AttachAnswer {
@@ -438,4 +477,8 @@ function checkDataDisk(dataBytes: number | undefined, readOnly: boolean): number
   const rounded = Math.ceil(dataBytes / DATA_DISK_UNIT_BYTES) * DATA_DISK_UNIT_BYTES
   if (rounded >= MIN_DATA_DISK_BYTES && rounded <= MAX_IMAGE_BYTES) return rounded
   throw new RowanError('USAGE', `a data disk has from 1 MiB to 8 TiB, not ${dataBytes} bytes`)
+}
+
+function newEntry(): Entry {
+  return { machine: undefined, error: undefined, deaths: new RestartPolicy() }
 }

@@ -5,6 +5,8 @@
  * before the first client writes to it. The export has the machine's name and is the default one, too; a data disk is
  * NAME/data.
  *
+ * It lives in a thread of its own (disk-worker.ts); the main thread has a DiskThread for it, with the same calls.
+ *
  * Owns: the disk, the server, its socket. Does not own: the image, the pool.
  */
 import type { Snapshot } from '../disk/chain.ts'
@@ -30,7 +32,24 @@ export interface DiskReport extends DiskStats {
   clients: number
 }
 
-export class ServedDisk {
+/** What can be asked of a served disk, here or from another thread. */
+export interface DiskCalls {
+  /** From now on clients find the disk. Errors as `NbdServer.start`. */
+  serve(): Promise<void>
+  /** What the disk holds now is kept; its clients go on. Errors as `RowanDisk.snapshot`. */
+  snapshot(request: { note: string; taken: string }): Promise<Snapshot>
+  /** Errors as `RowanDisk.discard`. */
+  discard(snapshot: string): Promise<void>
+  report(): Promise<DiskReport>
+  /**
+   * Nobody new finds the disk while those who have it finish; then it is flushed and closed. Returns the last report.
+   *
+   * Rejects when the flush fails; all is closed all the same.
+   */
+  close(): Promise<DiskReport>
+}
+
+export class ServedDisk implements DiskCalls {
   readonly #disk: RowanDisk
   readonly #server: NbdServer
   readonly #name: string
@@ -71,21 +90,14 @@ export class ServedDisk {
     return this.#server.clients(this.#name) + this.#server.clients(dataExport(this.#name))
   }
 
-  get readOnly(): boolean {
-    return this.#disk.readOnly
-  }
-
-  /** From now on clients find the disk. Errors as `NbdServer.start`. */
   async serve(): Promise<void> {
     await this.#server.start()
   }
 
-  /** What the disk holds now is kept; its clients go on. Errors as `RowanDisk.snapshot`. */
   async snapshot(request: { note: string; taken: string }): Promise<Snapshot> {
     return await this.#disk.snapshot(request)
   }
 
-  /** Errors as `RowanDisk.discard`. */
   async discard(snapshot: string): Promise<void> {
     await this.#disk.discard(snapshot)
   }
@@ -94,11 +106,6 @@ export class ServedDisk {
     return { ...this.#disk.stats, clients: this.#clients }
   }
 
-  /**
-   * Nobody new finds the disk while those who have it finish; then it is flushed and closed. Returns the last report.
-   *
-   * Rejects when the flush fails; all is closed all the same.
-   */
   async close(): Promise<DiskReport> {
     await this.#server.stop()
     await this.#disk.close()

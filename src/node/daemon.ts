@@ -25,6 +25,7 @@ import { Swarm } from '../swarm/swarm.ts'
 import { commands } from './commands.ts'
 import { ControlServer } from './control-server.ts'
 import { commandTable, type DaemonOptions, type RunningDaemon } from './daemon-api.ts'
+import { startDiskThread } from './disk-thread.ts'
 import { GreetingRecords } from './greeting-records.ts'
 import { makeHome } from './home.ts'
 import { Network } from './join.ts'
@@ -169,7 +170,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const bootId = readBootId()
   const { layerQuotaBytes } = settings.machine
   const machines = new Machines(
-    { appliances, swarm, images, pool, profiles, directory, clock, random, log },
+    { appliances, swarm, images, pool, startThread: startDiskThread, profiles, directory, clock, random, log },
     { folder: home.machines, socketFolder: home.nbdSockets, bootId, layerQuotaBytes }
   )
 

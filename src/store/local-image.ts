@@ -1,9 +1,9 @@
 /**
  * An image as far as it is here: for each block, where it lies.
  *
- * A *slot page* maps the 1,024 blocks of an index page to slots of the pool. It is an Int32Array over shared memory,
- * made when one of its blocks is first asked for, from the index page and the pool's table; so `locate`, which every
- * read of every guest calls, is two array look-ups afterwards. Only what is not a plain answer goes a longer way:
+ * A *slot page* (slot-pages.ts) maps the 1,024 blocks of an index page to slots of the pool. It is made when one of its
+ * blocks is first asked for, from the index page and the pool's table; so `locate` is two array look-ups afterwards,
+ * and the same in the threads that serve disks, which share the pages (slot-view.ts). Only what is not a plain answer goes a longer way:
  * a block that is absent is looked for in the pool again (another image may have brought it), one whose slot is suspect
  * is hashed.
  *
@@ -11,7 +11,7 @@
  * all 64 pages); a larger one is counted page by page in the background, see `recount`. Nothing is written down, so
  * nothing can be out of date.
  *
- * Owns: the slot pages. Does not own: blocks (pool.ts), nodes (index-tree.ts).
+ * Owns: what stands in the slot pages. Does not own: blocks (pool.ts), nodes (index-tree.ts).
  */
 import { INDEX_FANOUT } from '../cluster.ts'
 import { RowanError } from '../errors.ts'
@@ -23,21 +23,11 @@ import type { IndexTree, NodeRef } from './index-tree.ts'
 import { PageCounts } from './page-counts.ts'
 import type { UseClock } from './page-uses.ts'
 import type { Pool } from './pool.ts'
-import { hashKey } from './pool-blocks.ts'
 import type { DroppedBlocks } from './pool-types.ts'
+import { ABSENT, makeSlotPage, SlotPages, slotOf, UNKNOWN, uncheckedSlot, ZERO } from './slot-pages.ts'
+import type { SharedImage } from './slot-view.ts'
 
-/** Answers of `locate` that are not a slot: all zero; not here. */
-export const ZERO = -1
-export const ABSENT = -2
-/** Its index page is not here, so nobody can say. */
-export const UNKNOWN = -3
-/** In a slot page only: the block is here, but its slot is suspect. */
-const UNCHECKED = -4
-
-/** Slot pages of one image: 64 MiB of memory, for 1 TiB of the image. Beyond, the oldest is made anew when needed. */
-export const MAX_SLOT_PAGES = 16_384
-/** Shared by all pages that are all zero; never written to. */
-const ZERO_PAGE = makeSlotPage(INDEX_FANOUT).fill(ZERO)
+export { ABSENT, MAX_SLOT_PAGES, UNKNOWN, ZERO } from './slot-pages.ts'
 
 export interface LocalImageComponents {
   id: string
@@ -56,9 +46,7 @@ export class LocalImage {
   readonly rootBytes: Uint8Array
   readonly #tree: IndexTree
   readonly #pool: Pool
-  readonly #pages: (Int32Array | undefined)[]
-  /** Slot pages in the order in which they were made, shared zero pages not among them. */
-  readonly #made = new Set<number>()
+  readonly #pages: SlotPages
   readonly #counts: PageCounts
   readonly #uses: LocalImageComponents['uses']
   readonly #onPage: (image: LocalImage, page: number) => void
@@ -71,7 +59,7 @@ export class LocalImage {
     this.#tree = tree
     this.#pool = pool
     const pages = nodeCount(0, this.root.blocks)
-    this.#pages = Array.from<undefined>({ length: pages })
+    this.#pages = new SlotPages(pages)
     this.#counts = new PageCounts(pages)
     this.#uses = uses
     this.#onPage = onPage
@@ -84,7 +72,7 @@ export class LocalImage {
   locate(block: number): number {
     const page = block >>> 10
     this.#use(page)
-    const slot = this.#pages[page]?.[block & 1023]
+    const slot = this.#pages.get(page)?.[block & 1023]
     return slot !== undefined && slot >= ZERO ? slot : this.#locateSlowly(block)
   }
 
@@ -162,10 +150,9 @@ export class LocalImage {
 
   /** A block of this image is not in the pool any more. */
   forget(block: number): void {
-    const page = this.#pages[block >>> 10]
-    const before = page?.[block & 1023]
-    if (page === undefined || before === undefined || before === ZERO || before === ABSENT) return
-    page[block & 1023] = ABSENT
+    const before = this.#pages.get(block >>> 10)?.[block & 1023]
+    if (before === undefined || before === ZERO || before === ABSENT) return
+    this.#pages.set(block >>> 10, block & 1023, ABSENT)
     this.#counts.change(block >>> 10, -1)
   }
 
@@ -189,7 +176,7 @@ export class LocalImage {
    * Data blocks that are not here, in order, as it goes along. Blocks of pages that are not here are left out.
    */
   *eachMissing(): Iterable<number> {
-    for (const page of this.#pages.keys()) {
+    for (let page = 0; page < this.#pages.length; page++) {
       if (this.#counts.isFull(page)) continue
       const slots = this.#page(page)
       for (const index of slots?.keys() ?? []) {
@@ -201,7 +188,7 @@ export class LocalImage {
 
   /** Index pages that are not here, in order: what has to be known before eachMissing() is all that is missing. */
   *eachUnknownPage(): Iterable<number> {
-    for (const page of this.#pages.keys()) {
+    for (let page = 0; page < this.#pages.length; page++) {
       if (!this.#counts.isKnown(page) && this.#page(page) === undefined) yield page
     }
   }
@@ -216,7 +203,7 @@ export class LocalImage {
     if (slots === undefined) return undefined
     const bits = new Uint8Array(Math.ceil(childCount(0, page, this.root.blocks) / 8))
     for (const [index, slot] of slots.entries()) {
-      if (slot >= 0 || slot === UNCHECKED) bits[index >> 3]! |= 1 << (index & 7)
+      if (slotOf(slot) >= 0) bits[index >> 3]! |= 1 << (index & 7)
     }
     return bits
   }
@@ -231,7 +218,7 @@ export class LocalImage {
   /** Counts the pages that were not counted yet, giving way between them. Ends early when the image is closed. */
   async recount(): Promise<void> {
     this.#loadUpper()
-    for (const page of this.#pages.keys()) {
+    for (let page = 0; page < this.#pages.length; page++) {
       if (this.#isClosed) return
       if (this.#counts.isKnown(page)) continue
       this.#count(page)
@@ -242,7 +229,7 @@ export class LocalImage {
   /** Counts all pages now. For images with few of them. */
   countNow(): void {
     this.#loadUpper()
-    for (const page of this.#pages.keys()) {
+    for (let page = 0; page < this.#pages.length; page++) {
       if (!this.#counts.isKnown(page)) this.#page(page)
     }
   }
@@ -253,29 +240,46 @@ export class LocalImage {
    */
   blocksDropped(dropped: DroppedBlocks): { pages: number[]; isStale: boolean } {
     const pages: number[] = []
-    const hashes = new Set([...dropped.values()].map(hashKey))
-    for (const page of this.#made) {
-      const slots = this.#pages[page]!
+    for (const page of this.#pages.made()) {
+      const slots = this.#pages.get(page)!
       let lost = 0
-      let hasUnchecked = false
       for (let index = 0; index < slots.length; index++) {
-        const slot = slots[index]!
-        if (slot === UNCHECKED) hasUnchecked = true
+        const slot = slotOf(slots[index]!)
         if (slot < 0 || !dropped.has(slot)) continue
         this.forget(page * INDEX_FANOUT + index)
         lost++
       }
-      if (hasUnchecked) lost += this.#forgetUnchecked(page, slots, hashes)
       if (lost > 0) pages.push(page)
     }
     let isStale = false
-    for (const page of this.#pages.keys()) {
-      if (this.#pages[page] !== undefined || this.#counts.isEmpty(page)) continue
+    for (let page = 0; page < this.#pages.length; page++) {
+      if (this.#pages.get(page) !== undefined || this.#counts.isEmpty(page)) continue
       this.#counts.unset(page)
       pages.push(page)
       isStale = true
     }
     return { pages, isStale }
+  }
+
+  /**
+   * For a thread that reads the image: what is shared with it, and, through `onPage`, each slot page that is made, now
+   * and later. It must join the pool's readers first. `end` is for when it is gone.
+   */
+  share(onPage: (page: number, slots: Int32Array) => void): { image: SharedImage; end: () => void } {
+    const { sizeBytes, blocks } = this.root
+    const { minutes: usedMinutes, clock } = this.#uses
+    const end = this.#pages.onPage(onPage)
+    return { image: { id: this.id, sizeBytes, blocks, usedMinutes, minute: clock.shared }, end }
+  }
+
+  /** Makes the slot pages of index pages that are here, giving way between them. Ends early when `isOver`. */
+  async makePages(limit: number, isOver: () => boolean): Promise<void> {
+    for (let page = 0; page < Math.min(limit, this.#pages.length); page++) {
+      if (this.#pages.get(page) !== undefined) continue
+      if (isOver() || this.#isClosed) return
+      this.#page(page)
+      await new Promise(resolve => setImmediate(resolve))
+    }
   }
 
   /** Ends what runs in the background. */
@@ -308,7 +312,7 @@ export class LocalImage {
 
   #found(page: Int32Array, block: number, slot: number): void {
     if (page[block & 1023] === ABSENT) this.#counts.change(block >>> 10, 1)
-    page[block & 1023] = slot
+    this.#pages.set(block >>> 10, block & 1023, slot)
   }
 
   #pageOf(block: number): Int32Array | undefined {
@@ -318,15 +322,14 @@ export class LocalImage {
 
   /** The slot page, made if the index page is here. */
   #page(page: number): Int32Array | undefined {
-    const made = this.#pages[page]
+    const made = this.#pages.get(page)
     if (made !== undefined) return made
     const node = this.#tree.node(0, page)
     if (node === 'unknown') return undefined
     const children = childCount(0, page, this.root.blocks)
     if (node === 'zero') {
       this.#counts.set(page, 0, 0)
-      this.#pages[page] = children === INDEX_FANOUT ? ZERO_PAGE : ZERO_PAGE.subarray(0, children)
-      return this.#pages[page]
+      return this.#pages.addZero(page, children)
     }
     const slots = makeSlotPage(children)
     let here = 0
@@ -336,19 +339,12 @@ export class LocalImage {
       if (hash === undefined) slots[index] = ZERO
       else if (slot === -1) slots[index] = ABSENT
       else {
-        slots[index] = this.#pool.isSuspect(slot) ? UNCHECKED : slot
+        slots[index] = this.#pool.isSuspect(slot) ? uncheckedSlot(slot) : slot
         here++
       }
     }
     this.#counts.set(page, here, node.presentCount)
-    if (this.#made.size >= MAX_SLOT_PAGES) {
-      const [oldest] = this.#made
-      this.#made.delete(oldest!)
-      this.#pages[oldest!] = undefined
-    }
-    this.#made.add(page)
-    this.#pages[page] = slots
-    return slots
+    return this.#pages.add(page, slots)
   }
 
   /** Counts a page without making its slot page. */
@@ -369,7 +365,7 @@ export class LocalImage {
 
   #loadUpper(): void {
     if (this.root.top === undefined) {
-      for (const page of this.#pages.keys()) this.#counts.set(page, 0, 0)
+      for (let page = 0; page < this.#pages.length; page++) this.#counts.set(page, 0, 0)
       return
     }
     for (let level = this.root.height; level > 0; level--) {
@@ -392,31 +388,12 @@ export class LocalImage {
   }
 
   #forgetPage(page: number): void {
-    this.#pages[page] = undefined
-    this.#made.delete(page)
+    this.#pages.forget(page)
     this.#counts.unset(page)
-  }
-
-  /** @returns how many */
-  #forgetUnchecked(page: number, slots: Int32Array, hashes: ReadonlySet<string>): number {
-    const node = this.#tree.node(0, page)
-    let lost = 0
-    for (const [index, slot] of slots.entries()) {
-      const own = slot === UNCHECKED && typeof node !== 'string' ? node.hashAt(index) : undefined
-      if (own === undefined || !hashes.has(hashKey(own))) continue
-      this.forget(page * INDEX_FANOUT + index)
-      lost++
-    }
-    return lost
   }
 
   #mustHave(block: number): void {
     if (Number.isInteger(block) && block >= 0 && block < this.root.blocks) return
     throw new RowanError('OUT_OF_RANGE', `the image ${this.id} has ${this.root.blocks} blocks, and no block ${block}`)
   }
-}
-
-/** In shared memory, so that threads that serve disks can read it. */
-function makeSlotPage(children: number): Int32Array {
-  return new Int32Array(new SharedArrayBuffer(children * Int32Array.BYTES_PER_ELEMENT))
 }

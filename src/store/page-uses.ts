@@ -12,9 +12,17 @@ import { bytesCodec, type Catalog, type Operation, type Table } from './catalog.
 const PAGES_PER_ENTRY = 1024
 const MINUTE_MS = 60_000
 
-/** The minute that a use is noted with. One object, kept up to date by whoever has a clock (evictor.ts). */
-export interface UseClock {
-  minute: number
+/** The minute that a use is noted with: one, in shared memory, kept up to date by whoever has a clock (evictor.ts). */
+export class UseClock {
+  readonly shared = new Uint32Array(new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT))
+
+  get minute(): number {
+    return this.shared[0]!
+  }
+
+  set minute(minute: number) {
+    this.shared[0] = minute
+  }
 }
 
 export function minuteOf(wallMs: number): number {
@@ -28,7 +36,7 @@ interface Uses {
 }
 
 export class PageUses {
-  readonly clock: UseClock = { minute: 0 }
+  readonly clock = new UseClock()
   readonly #catalog: Catalog
   readonly #table: Table<Uint8Array>
   readonly #open = new Map<string, Uses>()

@@ -45,6 +45,8 @@ const MAX_ROOM_TRIES = 16
 export const DEFAULT_MIN_FREE_BYTES = 64 * 1024 * 1024
 
 export class Pool {
+  /** Folder of the segment files. */
+  readonly directory: string
   /** Where disks that are served by other threads join. */
   readonly readers = new SlotReaders()
   readonly #catalog: Catalog
@@ -86,6 +88,7 @@ export class Pool {
   }
 
   private constructor(components: PoolComponents, settings: PoolSettings, files: SegmentFiles, loaded: LoadedPool) {
+    this.directory = components.directory
     this.#catalog = components.catalog
     this.#log = components.log
     this.#entries = loaded.entries

@@ -1,5 +1,5 @@
 /**
- * The pool's files: segments of 4,096 slots of 64 KiB (256 MiB), `00000.seg`, `00001.seg`, …
+ * The pool's files (segment-layout.ts), as the pool writes and reads them.
  *
  * Reads for a guest are synchronous: 151,000 a second from the page cache, behind NBD, against 47,000 through libuv's
  * threads. Writes and fdatasync use those threads, so that the event loop goes on. There is one fdatasync at a time, and it starts
@@ -18,7 +18,6 @@ import {
   openSync,
   read,
   readdirSync,
-  readSync,
   statSync,
   unlinkSync,
   writev
@@ -26,9 +25,11 @@ import {
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
-import { asRowanError, RowanError } from '../errors.ts'
+import { asRowanError, type RowanError } from '../errors.ts'
+import { positionOf, readSlotSync, SLOTS_PER_SEGMENT, segmentFailed, segmentOf, segmentPath } from './segment-layout.ts'
 
-export const SLOTS_PER_SEGMENT = 4096
+export { SLOTS_PER_SEGMENT } from './segment-layout.ts'
+
 /** Files kept open: 64 GiB of the pool. Beyond, the one not used for longest is closed. */
 export const MAX_OPEN_SEGMENTS = 256
 /** Blocks in one writev. Linux takes 1,024 buffers; 4 MiB are enough to be fast and short enough to share the disk. */
@@ -94,20 +95,10 @@ export class SegmentFiles {
 
   /** Fills `target` from `offsetInBlock` of the block in `slot`. Throws STORE_IO. */
   readSync(slot: number, offsetInBlock: number, target: Uint8Array): void {
-    const segment = Math.floor(slot / SLOTS_PER_SEGMENT)
-    const position = (slot % SLOTS_PER_SEGMENT) * BLOCK_SIZE_BYTES + offsetInBlock
-    const lengthBytes = target.byteLength
-    if (offsetInBlock < 0 || offsetInBlock + lengthBytes > BLOCK_SIZE_BYTES) {
-      throw new RowanError('INTERNAL', `${lengthBytes} bytes at ${offsetInBlock} reach out of a block`)
-    }
+    const segment = segmentOf(slot)
     try {
       const { fd } = this.#open.get(segment) ?? this.#openSegment(segment, false)
-      let done = readSync(fd, target, 0, lengthBytes, position)
-      while (done < lengthBytes) {
-        const more = readSync(fd, target, done, lengthBytes - done, position + done)
-        if (more === 0) throw new Error('the file ends before the slot does')
-        done += more
-      }
+      readSlotSync(fd, slot, offsetInBlock, target)
     } catch (error) {
       throw this.#failed(error, segment, 'read')
     }
@@ -115,8 +106,8 @@ export class SegmentFiles {
 
   /** As readSync, of the whole block, on libuv's threads. */
   async read(slot: number, target: Uint8Array): Promise<void> {
-    const segment = Math.floor(slot / SLOTS_PER_SEGMENT)
-    const position = (slot % SLOTS_PER_SEGMENT) * BLOCK_SIZE_BYTES
+    const segment = segmentOf(slot)
+    const position = positionOf(slot)
     await this.#use(segment, 'read', async fd => {
       for (let done = 0; done < target.byteLength; ) {
         const { bytesRead } = await readAsync(fd, target, done, target.byteLength - done, position + done)
@@ -133,7 +124,7 @@ export class SegmentFiles {
   async write(slot: number, blocks: readonly Uint8Array[]): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure
     for (let done = 0; done < blocks.length; ) {
-      const segment = Math.floor((slot + done) / SLOTS_PER_SEGMENT)
+      const segment = segmentOf(slot + done)
       const first = (slot + done) % SLOTS_PER_SEGMENT
       const count = Math.min(blocks.length - done, SLOTS_PER_SEGMENT - first, MAX_BLOCKS_PER_WRITE)
       const part = blocks.slice(done, done + count)
@@ -264,11 +255,11 @@ export class SegmentFiles {
   }
 
   #path(segment: number): string {
-    return join(this.#directory, `${String(segment).padStart(5, '0')}.seg`)
+    return segmentPath(this.#directory, segment)
   }
 
   #failed(error: unknown, segment: number, doing: string): RowanError {
-    return asRowanError(error, 'STORE_IO', `${this.#path(segment)}: ${doing} failed`)
+    return segmentFailed(this.#directory, segment, doing, error)
   }
 }
 

@@ -3,18 +3,19 @@
  *
  * The image is taken from a raw file, block by block, the first time; a later start of the same folder finds it there.
  */
-import { readFileSync } from 'node:fs'
 import { mkdir, open, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BLOCK_SIZE_BYTES } from '../../src/cluster.ts'
-import { RowanDisk } from '../../src/disk/rowan-disk.ts'
+import { RowanDisk, type RowanDiskSettings } from '../../src/disk/rowan-disk.ts'
 import type { Clock, Log } from '../../src/environment.ts'
 import { RowanError } from '../../src/errors.ts'
 import { isZero } from '../../src/image/block.ts'
 import { sha256 } from '../../src/image/hash.ts'
 import { IndexBuilder } from '../../src/image/index-builder.ts'
+import { readBootId } from '../../src/node/system.ts'
+import type { BlockSource } from '../../src/store/block-source.ts'
 import { Catalog } from '../../src/store/catalog.ts'
-import { Images } from '../../src/store/images.ts'
+import { Images, type LocalImage } from '../../src/store/images.ts'
 import { type HashedBlock, Pool } from '../../src/store/pool.ts'
 
 const BLOCKS_PER_WRITE = 128
@@ -24,17 +25,27 @@ export interface LocalMachine {
   close(): Promise<void>
 }
 
+/** A store with one image, all of it here. */
+export interface LocalStore {
+  catalog: Catalog
+  pool: Pool
+  images: Images
+  image: LocalImage
+  close(): Promise<void>
+}
+
+/** Nobody has what is not here. */
+export const NOBODY: BlockSource = {
+  want: (_image, block) =>
+    Promise.reject(new RowanError('NO_REPLICA', `block ${block} is not here, and nobody is asked`))
+}
+
 /**
- * Opens the machine of a folder, made from a raw image the first time.
+ * Opens the store of a folder, made from a raw image the first time.
  *
- * @param folder - holds catalog, pool and layers
+ * @param folder - holds catalog and pool
  */
-export async function openLocalMachine(
-  components: { clock: Clock; log: Log },
-  folder: string,
-  rawFile: string
-): Promise<LocalMachine> {
-  const { clock, log } = components
+export async function openLocalStore(log: Log, folder: string, rawFile: string): Promise<LocalStore> {
   await mkdir(join(folder, 'pool'), { recursive: true })
   const catalog = await Catalog.open(join(folder, 'catalog'))
   const pool = await Pool.open({ directory: join(folder, 'pool'), catalog, log }, { quotaBytes: 2 ** 43 })
@@ -42,18 +53,34 @@ export async function openLocalMachine(
   const id = (await firstOf(images.list())) ?? (await takeImage(rawFile, pool, images))
   const image = await images.open(id)
   if (image === undefined) throw new RowanError('INTERNAL', `image ${id} is listed and cannot be opened`)
-  const nobody = {
-    want: (_image: string, block: number) =>
-      Promise.reject(new RowanError('NO_REPLICA', `block ${block} is not here, and nobody is asked`))
-  }
-  const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-  const settings = { folder: join(folder, 'layers'), machine: 'local', readOnly: false, create: true }
-  const disk = await RowanDisk.open({ image, pool, source: nobody, clock, log, bootId }, settings)
   const close = async () => {
-    await disk.close()
     images.close()
     await pool.close()
     await catalog.close()
+  }
+  return { catalog, pool, images, image, close }
+}
+
+/** As a machine that is new or exists; the layers lie in `folder`. */
+export function localSettings(folder: string, readOnly = false): RowanDiskSettings {
+  return { folder: join(folder, 'layers'), machine: 'local', readOnly, create: true }
+}
+
+/** Opens the machine of a folder, made from a raw image the first time, in this thread. */
+export async function openLocalMachine(
+  components: { clock: Clock; log: Log },
+  folder: string,
+  rawFile: string
+): Promise<LocalMachine> {
+  const { clock, log } = components
+  const { image, pool, ...store } = await openLocalStore(log, folder, rawFile)
+  const disk = await RowanDisk.open(
+    { image, pool, source: NOBODY, clock, log, bootId: readBootId() },
+    localSettings(folder)
+  )
+  const close = async () => {
+    await disk.close()
+    await store.close()
   }
   return { disk, close }
 }

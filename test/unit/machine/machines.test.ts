@@ -4,11 +4,13 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
 
+import { MAX_DEATHS } from '../../../src/machine/restart-policy.ts'
 import { COMMAND, COMMAND_FLAG, ERRNO } from '../../../src/nbd/protocol.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
 import { NbdClient } from '../../tools/nbd-client.ts'
 import { waitUntil } from '../../tools/wait.ts'
-import { BLOCKS, diskBytes, GRID, Peer, PUBLISHER, World } from './world.ts'
+import { threadOf } from './threads/served.ts'
+import { BLOCKS, diskBytes, GRID, Peer, type PeerOptions, PUBLISHER, World } from './world.ts'
 
 let home: string
 let world: World
@@ -25,7 +27,7 @@ afterEach(async () => {
   await removeFolders()
 })
 
-async function restart(options: { bootId?: string } = {}): Promise<void> {
+async function restart(options: PeerOptions = {}): Promise<void> {
   await peer.stop()
   peer = await Peer.start(home, world, options)
 }
@@ -373,6 +375,54 @@ describe('a machine that is damaged does not keep the others from starting', () 
     peer = await Peer.start(home, world)
     expect(await state('bad')).toMatchObject({ attached: true, fetched: { blocks: 0 } })
     expect(peer.log.join('')).toContain('counting from zero')
+  })
+})
+
+describe('a machine whose thread dies', () => {
+  const startThread = threadOf('./mortal-disk-thread.ts', 16)
+
+  /** The client of whoever writes this loses its disk; the write itself was answered. */
+  async function kill(name: string): Promise<void> {
+    const client = await clientOf(name)
+    await client.request(COMMAND.WRITE, { offset: 8192, data: Buffer.alloc(512, 'EXPLODE') })
+    await client.closed
+  }
+
+  async function servedAgain(times: number): Promise<void> {
+    const said = () => peer.log.filter(line => line.includes('is served again')).length
+    await waitUntil('the machine', () => said() === times, { timeoutMs: 20_000 })
+  }
+
+  beforeEach(async () => {
+    await restart({ startThread })
+    for (const name of ['bad', 'good']) await peer.machines.attach({ name, ref: 'grid' })
+  })
+
+  test('is served again by itself with what was acknowledged, at the same address; the others go on', async () => {
+    const other = await clientOf('good')
+    await write('bad', 4096, 'mine')
+    await kill('bad')
+    expect((await other.request(COMMAND.READ, { offset: 0, length: 512 })).errno).toBe(0)
+    await servedAgain(1)
+    expect((await read('bad', 4096, 512)).toString()).toMatch(/^(mine)+$/)
+    expect((await read('bad', 8192, 7)).toString()).toBe('EXPLODE')
+    expect(await state('bad')).not.toHaveProperty('error')
+    expect(peer.log.join('')).toContain('the disk of a machine has failed')
+    await other.disconnect()
+  })
+
+  test('again and again is left alone with one clear error, until somebody attaches it', async () => {
+    for (let death = 1; death < MAX_DEATHS; death++) {
+      await kill('bad')
+      await servedAgain(death)
+    }
+    await kill('bad')
+    await waitUntil('the end', async () => !(await state('bad')).attached, { timeoutMs: 20_000 })
+    expect(await state('bad')).toMatchObject({ attached: false, error: { code: 'DISK_DIED' } })
+    expect((await state('bad')).description).toMatchObject({ attached: true })
+    expect(peer.machines.served()).toEqual(['good'])
+    await peer.machines.attach({ name: 'bad' })
+    expect((await read('bad', 8192, 7)).toString()).toBe('EXPLODE')
   })
 })
 

@@ -12,8 +12,10 @@ import { sha256 } from '../../../src/image/hash.ts'
 import { IndexBuilder } from '../../../src/image/index-builder.ts'
 import { parseApplianceRef } from '../../../src/image/names.ts'
 import type { MachineComponents } from '../../../src/machine/components.ts'
+import type { StartThread } from '../../../src/machine/disk-thread.ts'
 import { machineSocket } from '../../../src/machine/machine-socket.ts'
 import { Machines } from '../../../src/machine/machines.ts'
+import { startDiskThread } from '../../../src/node/disk-thread.ts'
 import { lineLog, systemClock, systemRandom } from '../../../src/node/system.ts'
 import { Catalog } from '../../../src/store/catalog.ts'
 import { Images, type LocalImage } from '../../../src/store/images.ts'
@@ -77,6 +79,13 @@ export class World {
   readonly announced: { image: string; appliance: string | undefined; complete: boolean }[] = []
 }
 
+export interface PeerOptions {
+  bootId?: string
+  quotaBytes?: number
+  layerQuotaBytes?: number
+  startThread?: StartThread
+}
+
 /** One run of a peer on a home; `stop` it, and start another on the same. */
 export class Peer {
   readonly machines: Machines
@@ -96,16 +105,15 @@ export class Peer {
     this.#store = store
   }
 
-  static async start(
-    home: string,
-    world: World,
-    options: { bootId?: string; layerQuotaBytes?: number } = {}
-  ): Promise<Peer> {
+  static async start(home: string, world: World, options: PeerOptions = {}): Promise<Peer> {
     const lines: string[] = []
     const log = lineLog('debug', line => lines.push(line))
     await mkdir(join(home, 'pool'), { recursive: true })
     const catalog = await Catalog.open(join(home, 'catalog'))
-    const pool = await Pool.open({ directory: join(home, 'pool'), catalog, log }, { quotaBytes: 2 ** 30 })
+    const pool = await Pool.open(
+      { directory: join(home, 'pool'), catalog, log },
+      { quotaBytes: options.quotaBytes ?? 2 ** 30 }
+    )
     const images = new Images({ catalog, pool, log })
     const profiles = await Profiles.open(catalog)
     const socketFolder = join(home, 'nbd')
@@ -116,6 +124,7 @@ export class Peer {
         images,
         pool,
         profiles,
+        startThread: options.startThread ?? startDiskThread,
         swarm: swarmOf(world, images, pool),
         directory: {
           announceReplica: (image, appliance, complete) => world.announced.push({ image, appliance, complete }),

@@ -1,0 +1,22 @@
+/**
+ * Starts the thread of a machine's disk; disk-thread-main.ts is what runs in it.
+ */
+import { Worker } from 'node:worker_threads'
+import type { DiskThreadInput } from '../machine/disk-messages.ts'
+
+/**
+ * Of the thread's own objects; buffers and the maps of layers lie outside. What a disk needs is a few MB: this ends one
+ * that runs away before it takes the whole peer with it.
+ */
+const MAX_HEAP_MB = 256
+/** Of the objects that live briefly. The default, 48, would only make a thread that is busy larger. */
+const MAX_YOUNG_HEAP_MB = 16
+
+export function startDiskThread(input: DiskThreadInput): Worker {
+  return new Worker(new URL('./disk-thread-main.ts', import.meta.url), {
+    workerData: input,
+    name: `rowan-disk-${input.settings.name}`.slice(0, 64),
+    execArgv: ['--disable-warning=ExperimentalWarning'],
+    resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB, maxYoungGenerationSizeMb: MAX_YOUNG_HEAP_MB }
+  })
+}

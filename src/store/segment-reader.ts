@@ -1,0 +1,68 @@
+/**
+ * Reads blocks from the pool's files, in a thread that is not the pool's.
+ *
+ * Has descriptors of its own, opened when they are needed. The pool says when a segment is about to go: `close` it, then
+ * let go of the epoch.
+ */
+import { closeSync, openSync } from 'node:fs'
+import { readSlotSync, segmentFailed, segmentOf, segmentPath } from './segment-layout.ts'
+
+/** Files that one reader keeps open: 64 GiB of the pool. Beyond, the one opened first is closed. */
+export const MAX_OPEN_SEGMENTS = 256
+
+export class SegmentReader {
+  readonly #directory: string
+  /** In the order of opening. */
+  readonly #open = new Map<number, number>()
+
+  constructor(directory: string) {
+    this.#directory = directory
+  }
+
+  /** How many files are open. */
+  get openFiles(): number {
+    return this.#open.size
+  }
+
+  /** Fills `target` from `offsetInBlock` of the block in `slot`. Throws STORE_IO. */
+  readSync(slot: number, offsetInBlock: number, target: Uint8Array): void {
+    const segment = segmentOf(slot)
+    try {
+      readSlotSync(this.#open.get(segment) ?? this.#openSegment(segment), slot, offsetInBlock, target)
+    } catch (error) {
+      throw segmentFailed(this.#directory, segment, 'read', error)
+    }
+  }
+
+  /** Nothing of this segment is read any more. */
+  close(segment: number): void {
+    const fd = this.#open.get(segment)
+    this.#open.delete(segment)
+    if (fd !== undefined) closeSync(fd)
+  }
+
+  closeAll(): void {
+    for (const segment of [...this.#open.keys()]) this.close(segment)
+  }
+
+  #openSegment(segment: number): number {
+    if (this.#open.size >= MAX_OPEN_SEGMENTS) this.#closeFirst()
+    const path = segmentPath(this.#directory, segment)
+    let fd: number
+    try {
+      fd = openSync(path, 'r')
+    } catch (error) {
+      // The process has no more descriptors: one of this reader's makes room, as long as it has any.
+      if ((error as NodeJS.ErrnoException).code !== 'EMFILE' || this.#open.size === 0) throw error
+      this.#closeFirst()
+      fd = openSync(path, 'r')
+    }
+    this.#open.set(segment, fd)
+    return fd
+  }
+
+  #closeFirst(): void {
+    const [first] = this.#open.keys()
+    if (first !== undefined) this.close(first)
+  }
+}
