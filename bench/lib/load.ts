@@ -10,6 +10,8 @@ export interface Load {
   pattern: string
   blockBytes: number
   queue: number
+  /** Requests a second; as many as can be, if absent. */
+  perSecond?: number
 }
 
 export interface Measured {
@@ -34,6 +36,7 @@ export async function measureFio(uri: string, load: Load, seconds: number): Prom
     `--rw=${load.pattern}`,
     `--bs=${load.blockBytes}`,
     `--iodepth=${load.queue}`,
+    ...(load.perSecond === undefined ? [] : [`--rate_iops=${load.perSecond}`]),
     '--time_based',
     `--runtime=${seconds}`,
     '--randrepeat=0',
