@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
 import { MAX_CALLS } from '../../../src/machine/disk-messages.ts'
 import { COMMAND, ERRNO } from '../../../src/nbd/protocol.ts'
+import { Images } from '../../../src/store/images.ts'
 import { removeFolders } from '../../tools/folders.ts'
 import { waitUntil } from '../../tools/wait.ts'
 import { withCode } from '../image/with-code.ts'
@@ -64,19 +65,19 @@ describe('what is here', () => {
 
   test('and has not been hashed since an unclean stop is hashed before a guest sees it', async () => {
     const { store, image } = await open({ blocks: BLOCKS })
-    const { pool } = store
-    // The pool believes that block 0 is where block 1 is: what a power loss may leave.
+    const { pool, catalog, log } = store
+    // The pool believes that block 0 is where block 1 is, and suspects it: what a power loss may leave.
     const slot = await pool.put(hashOf(0), blockOf(1))
-    image.stored(0, slot)
     const isSuspect = pool.isSuspect.bind(pool)
     pool.isSuspect = which => which === slot || isSuspect(which)
-    image.blocksDropped(new Map([[slot, hashOf(0)]]))
-    const { socketPath } = await disks!.serve()
+    const images = new Images({ catalog, pool, log })
+    const { socketPath } = await disks!.serve({ image: (await images.open(image.id))! })
     const client = await clientOf(socketPath)
     expect(isRight(await client.bytes(0, BLOCK_SIZE_BYTES), 0)).toBe(true)
     expect(disks!.wanted).toEqual([0])
-    expect(store.log.lines).toContain('warn a block has rotted, and is dropped')
+    expect(log.lines).toContain('warn a block has rotted, and is dropped')
     await client.disconnect()
+    images.close()
   })
 })
 
