@@ -134,7 +134,7 @@ export class ServedDisks implements BlockSource {
     const { pool } = this.store
     const spared = new Set(all ? [] : this.#recent.map(block => pool.find(hashOf(block))))
     const slots: number[] = []
-    for (let slot = 0; slot < this.blocks; slot++) if (pool.has(slot) && !spared.has(slot)) slots.push(slot)
+    for (let slot = 0; slot < pool.slotLimit; slot++) if (pool.has(slot) && !spared.has(slot)) slots.push(slot)
     await pool.evict(slots)
   }
 
