@@ -229,6 +229,11 @@ export const ERRORS = {
     meaning: 'The guest’s network cannot be had in the mode asked for.',
     advice: 'Install the package that the message names, or use --net none.'
   },
+  TCP_ADDRESS_INVALID: {
+    meaning: 'An address to serve a disk at was not understood.',
+    advice: 'Write it like `10809`, `192.0.2.7:10809` or `[2001:db8::7]:10809`.',
+    exit: 2
+  },
   // Daemon and its control
   DAEMON_NOT_RUNNING: {
     meaning: 'No daemon answers for this home.',

@@ -13,6 +13,7 @@ interface AttachOptions {
   readOnly?: boolean
   allowExpired?: boolean
   dataDisk?: number
+  tcp?: string
 }
 
 export function addAttach(program: Command, session: Session): void {
@@ -24,6 +25,7 @@ export function addAttach(program: Command, session: Session): void {
     .option('--read-only', 'refuse writes')
     .option('--allow-expired', 'accept a record of the appliance that has expired')
     .addOption(dataDiskOption())
+    .option('--tcp <[host:]port>', 'serve it over TCP, too, behind TLS; none: no more')
     .addHelpText(
       'after',
       `
@@ -33,6 +35,7 @@ Examples:
   rowan attach grid --as worker
   rowan attach grid --as worker --data-disk 20GB
   rowan attach 12D3KooW…/grid@v2 --as old --read-only
+  rowan attach grid --as worker --tcp 192.0.2.7:10809
   qemu-img info "$(rowan attach grid --as worker --json | jq -r .uri)"`
     )
     .action(async (appliance: string, options: AttachOptions) => {
@@ -41,7 +44,8 @@ Examples:
         appliance,
         readOnly: options.readOnly === true,
         allowExpired: options.allowExpired === true,
-        ...(options.dataDisk === undefined ? {} : { dataDisk: options.dataDisk })
+        ...(options.dataDisk === undefined ? {} : { dataDisk: options.dataDisk }),
+        ...(options.tcp === undefined ? {} : { tcp: options.tcp })
       })
       session.answer(attached, () =>
         facts([
@@ -52,7 +56,8 @@ Examples:
           ['appliance', `${attached.appliance}@${attached.version}`],
           ['size', formatSize(attached.size)],
           ['disk', attached.uri],
-          ...(attached.data === undefined ? [] : [dataFact(attached.data)])
+          ...(attached.data === undefined ? [] : [dataFact(attached.data)]),
+          ...(attached.tcpUri === null ? [] : [['over TLS', attached.tcpUri] as [string, string]])
         ])
       )
     })

@@ -52,6 +52,8 @@ export interface MachineSettings {
   socketFolder: string
   /** What the layers of one machine may take on the disk; Infinity: no limit. */
   layerQuotaBytes: number
+  /** What a disk needs that is served over TCP (tls-folder.ts of nbd). */
+  tlsFolder: string
   /** Tells whether the kernel's page cache is still that of the daemon before. */
   bootId: string
 }

@@ -10,6 +10,7 @@ import { MAX_IMAGE_BYTES } from '../cluster.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { checkName, splitApplianceId } from '../image/names.ts'
 import { replaceFile } from '../store/durable-file.ts'
+import { parseTcpAddress, type TcpAddress } from './tcp-address.ts'
 
 export interface MachineDescription {
   format: 1
@@ -32,6 +33,8 @@ export interface MachineDescription {
    * of layers is what a crash left over; from then on a layer that is missing is damage.
    */
   hasLayer: boolean
+  /** Where it is served over TCP, too. */
+  tcp?: TcpAddress
 }
 
 const FILE = 'machine.json'
@@ -101,6 +104,13 @@ function checkDescription(value: unknown, name: string): MachineDescription {
     readOnly: flag('readOnly'),
     attached: flag('attached'),
     id: text('id', /^[0-9a-f]{32}$/),
-    hasLayer: flag('hasLayer')
+    hasLayer: flag('hasLayer'),
+    ...(given.tcp === undefined ? {} : { tcp: checkTcp(given.tcp) })
   }
+}
+
+function checkTcp(value: unknown): TcpAddress {
+  const { host, port } = (typeof value === 'object' && value !== null ? value : {}) as Partial<TcpAddress>
+  if (typeof host !== 'string') throw new TypeError('"tcp" is not valid')
+  return parseTcpAddress(host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`)
 }

@@ -14,6 +14,8 @@ import { systemFiles } from '../disk/layer-files.ts'
 import { MachineLayers } from '../disk/machine-layers.ts'
 import { SnapshotReader } from '../disk/snapshot-reader.ts'
 import { RowanError } from '../errors.ts'
+import type { ListenerSettings } from '../nbd/listener.ts'
+import { readTlsFolder } from '../nbd/tls-folder.ts'
 import type { LocalImage } from '../store/images.ts'
 import { BootWatch } from './boot-watch.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
@@ -23,8 +25,15 @@ import { type SnapshotState, snapshotStates } from './machine-snapshots.ts'
 import { machineSocket } from './machine-socket.ts'
 import { addStats, type MachineStats, noStats, readStats, writeStats } from './machine-stats.ts'
 import type { DiskReport } from './served-disk.ts'
+import type { TcpAddress } from './tcp-address.ts'
 
 type Components = Omit<MachineComponents, 'appliances' | 'random'>
+
+interface OpenOptions {
+  dataBytes?: number | undefined
+  tcp?: TcpAddress | undefined
+  withoutTcp?: boolean
+}
 
 export class Machine {
   readonly folder: string
@@ -33,6 +42,7 @@ export class Machine {
   readonly #components: Components
   readonly #settings: MachineSettings
   #description: MachineDescription
+  #servedTcp: TcpAddress | undefined
   #image: LocalImage | undefined
   #disk: DiskThread | undefined
   #boot: BootWatch | undefined
@@ -71,19 +81,30 @@ export class Machine {
     return join(this.folder, 'layers')
   }
 
+  /** Where it is served over TCP while it is. */
+  get servedTcp(): TcpAddress | undefined {
+    return this.#disk === undefined ? undefined : this.#servedTcp
+  }
+
   /**
    * Serves the disk over `image`; from now on the machine counts as attached, also after a restart.
    *
-   * @param dataBytes - it gets a data disk of this size, if it has none
-   * @throws RowanError LAYER_CORRUPT, DISK_FULL, STORE_IO, LISTEN_FAILED; MACHINE_CORRUPT when the image is not the machine's
+   * @param options - `dataBytes`: it gets a data disk of this size, if it has none; `tcp`: the address to serve it at from
+   *   now on (undefined: none), as before if absent; `withoutTcp`: not this time
+   * @throws RowanError LAYER_CORRUPT, DISK_FULL, STORE_IO, LISTEN_FAILED, TLS_INVALID; MACHINE_CORRUPT when the image is
+   *   not the machine's
    */
-  async open(image: LocalImage, readOnly: boolean, dataBytes?: number): Promise<void> {
+  async open(image: LocalImage, readOnly: boolean, options: OpenOptions = {}): Promise<void> {
+    const { dataBytes } = options
     const { name, id, sizeBytes, appliance, version } = this.#description
     if (image.id !== this.#description.image || image.root.sizeBytes !== sizeBytes) {
       const says = `${name} is of an image of ${sizeBytes} bytes, and its image has ${image.root.sizeBytes}`
       throw new RowanError('MACHINE_CORRUPT', says)
     }
     const { hasLayer } = this.#description
+    const tcp = 'tcp' in options ? options.tcp : this.#description.tcp
+    const servedTcp = options.withoutTcp === true ? undefined : tcp
+    const listener = servedTcp === undefined ? {} : { tcp: await this.listenerAt(servedTcp) }
     if (!hasLayer) rmSync(this.layersFolder, { recursive: true, force: true })
     const { swarm, pool, startThread, profiles, clock, log } = this.#components
     this.#transferredBefore = { ...swarm.transfers(image.id) }
@@ -95,12 +116,13 @@ export class Machine {
       { image, pool, source: swarm, touches, startThread, clock, log, bootId: this.#settings.bootId },
       {
         disk: { folder: this.layersFolder, machine: id, readOnly, create: !hasLayer && !readOnly, quotaBytes, ...data },
-        ...{ socketPath, name, description: `${appliance}@${version}` }
+        ...{ socketPath, name, description: `${appliance}@${version}` },
+        ...listener
       }
     )
     try {
       // Before any client can write: without `hasLayer` the layer would be taken for what a crash has left.
-      await this.#describe({ readOnly, attached: true, hasLayer: hasLayer || !readOnly })
+      await this.#describe({ readOnly, attached: true, hasLayer: hasLayer || !readOnly, tcp })
       await disk.serve()
     } catch (error) {
       await disk.close()
@@ -108,6 +130,7 @@ export class Machine {
     }
     this.#image = image
     this.#disk = disk
+    this.#servedTcp = servedTcp
     this.#boot = touches
     disk.onDied = error => this.#died(disk, error)
     this.announce()
@@ -346,8 +369,14 @@ export class Machine {
     return this.chain?.disks.system.layers.length ?? (this.#description.hasLayer ? 1 : 0)
   }
 
-  async #describe(change: Partial<MachineDescription>): Promise<void> {
-    const changed = { ...this.#description, ...change }
+  /** What serves the disk at an address. TLS_INVALID. */
+  async listenerAt({ host, port }: TcpAddress): Promise<ListenerSettings & { kind: 'tcp' }> {
+    return { kind: 'tcp', host, port, tls: await readTlsFolder(this.#settings.tlsFolder) }
+  }
+
+  async #describe(change: Partial<Omit<MachineDescription, 'tcp'>> & { tcp?: TcpAddress | undefined }): Promise<void> {
+    const { tcp, ...others } = { ...this.#description, ...change }
+    const changed: MachineDescription = tcp === undefined ? others : { ...others, tcp }
     if (JSON.stringify(changed) === JSON.stringify(this.#description)) return
     await writeDescription(this.folder, changed)
     this.#description = changed

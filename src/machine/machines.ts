@@ -28,6 +28,7 @@ import { dataExport, nbdUri, sweepSockets } from './machine-socket.ts'
 import { type MachineStats, noStats } from './machine-stats.ts'
 import { RestartPolicy } from './restart-policy.ts'
 import { sharesOf } from './shares.ts'
+import { parseTcpAddress, sameTcp, type TcpAddress, tcpUri } from './tcp-address.ts'
 import { Turns } from './turns.ts'
 
 export const MAX_MACHINES = 1024
@@ -49,6 +50,8 @@ export interface AttachRequest {
   allowExpired?: boolean
   /** The machine gets a data disk of this size, if it has none; rounded up to 4 KiB. */
   dataBytes?: number
+  /** PORT or HOST:PORT to serve it at beside its socket, behind TLS; `none` for no more. Absent: as it was last. */
+  tcp?: string
   signal?: AbortSignal
 }
 
@@ -60,6 +63,8 @@ export interface AttachAnswer {
   /** Bytes. */
   size: number
   uri: string
+  /** The same disk over TCP; null where it is not served there. */
+  tcpUri: string | null
   readOnly: boolean
   created: boolean
   /** Its data disk, if it has one. */
@@ -269,7 +274,7 @@ export class Machines {
       entry.machine = this.#machine(readDescription(join(this.#settings.folder, name), name))
       const { attached, readOnly, image: id } = entry.machine.description
       const image = await images.open(id)
-      if (image !== undefined && attached) await entry.machine.open(image, readOnly)
+      if (image !== undefined && attached) await this.#openAgain(entry.machine, image, readOnly)
       else if (image !== undefined) entry.machine.announce(image)
       else if (attached) {
         const says = `the image ${id} of ${name} is not here any more; attach the machine again to fetch it`
@@ -281,10 +286,24 @@ export class Machines {
     }
   }
 
+  /** Where its port or what TLS needs cannot be had, a machine is served at its socket all the same: its guest is there. */
+  async #openAgain(machine: Machine, image: LocalImage, readOnly: boolean): Promise<void> {
+    const { name, tcp } = machine.description
+    try {
+      await machine.open(image, readOnly)
+    } catch (error) {
+      const { code, message } = asRowanError(error)
+      if (tcp === undefined || (code !== 'TLS_INVALID' && code !== 'LISTEN_FAILED')) throw error
+      this.#components.log.warn('a machine is served at its socket alone', { name, ...tcp, code, message })
+      await machine.open(image, readOnly, { withoutTcp: true })
+    }
+  }
+
   async #create(request: AttachRequest): Promise<AttachAnswer> {
     const { appliances, swarm, clock, random } = this.#components
     const { name, ref, signal, allowExpired = false, readOnly = false } = request
     const dataBytes = checkDataDisk(request.dataBytes, readOnly)
+    const tcp = request.tcp === undefined ? undefined : tcpOf(request.tcp)
     if (ref === undefined) throw new RowanError('MACHINE_UNKNOWN', `there is no machine ${name}`)
     if (this.#entries.size >= MAX_MACHINES) {
       throw new RowanError('LIMIT_EXCEEDED', `there are ${MAX_MACHINES} machines already, which is the limit`)
@@ -313,7 +332,7 @@ export class Machines {
     await makeMachineFolder(this.#settings.folder, description)
     const machine = this.#machine(description)
     try {
-      await machine.open(image, readOnly, dataBytes)
+      await machine.open(image, readOnly, { dataBytes, tcp })
     } catch (error) {
       await deleteFolder(putMachineFolderAside(this.#settings.folder, name))
       throw asRowanError(error)
@@ -330,21 +349,34 @@ export class Machines {
     const { description } = machine
     if (request.ref !== undefined) this.#checkSame(description, request.ref)
     const readOnly = request.readOnly ?? description.readOnly
+    const tcp = request.tcp === undefined ? description.tcp : tcpOf(request.tcp)
     const dataBytes = checkDataDisk(request.dataBytes, readOnly)
     const hasBytes = machine.dataBytes
     if (dataBytes !== undefined && hasBytes !== undefined && hasBytes !== dataBytes) {
       throw new RowanError('MACHINE_DIFFERS', `the data disk of ${name} has ${hasBytes} bytes, not ${dataBytes}`)
     }
     const isNewDisk = dataBytes !== undefined && hasBytes === undefined
-    if (machine.disk !== undefined && (machine.disk.readOnly !== readOnly || isNewDisk)) {
+    // What could not be had after a restart is tried again only when somebody asks for it.
+    const moves = request.tcp !== undefined && !sameTcp(machine.servedTcp, tcp)
+    const changes = machine.disk?.readOnly !== readOnly || isNewDisk || moves
+    const wasServed = machine.disk !== undefined
+    if (wasServed && changes) {
       if ((await machine.clients()) > 0) {
         const mode = description.readOnly ? 'read-only' : 'read-write'
-        throw new RowanError('MACHINE_RUNNING', `${name} is in use, attached ${mode}`)
+        const where = description.tcp === undefined ? '' : ` at ${description.tcp.host}:${description.tcp.port}`
+        throw new RowanError('MACHINE_RUNNING', `${name} is in use, attached ${mode}${where}`)
       }
+      if (tcp !== undefined) await machine.listenerAt(tcp)
       await machine.close({ stayAttached: false })
     }
     if (machine.disk === undefined) {
-      await machine.open(await this.#imageOf(description, request), readOnly, dataBytes)
+      const image = await this.#imageOf(description, request)
+      try {
+        await machine.open(image, readOnly, { dataBytes, tcp })
+      } catch (error) {
+        if (wasServed) await machine.open(image, description.readOnly, { tcp: description.tcp })
+        throw error
+      }
       entry.error = undefined
       entry.deaths.reset()
     }
@@ -417,7 +449,7 @@ export class Machines {
     }
   }
 
-  #answer({ description, disk, socketPath, dataBytes }: Machine, created: boolean): AttachAnswer {
+  #answer({ description, disk, socketPath, servedTcp, dataBytes }: Machine, created: boolean): AttachAnswer {
     const { name, appliance, version, image, sizeBytes } = description
     const uri = nbdUri(name, socketPath)
     const data = dataBytes === undefined ? {} : { data: { size: dataBytes, uri: nbdUri(dataExport(name), socketPath) } }
@@ -428,6 +460,7 @@ export class Machines {
       image,
       size: sizeBytes,
       uri,
+      tcpUri: servedTcp === undefined ? null : tcpUri(name, servedTcp),
       readOnly: disk!.readOnly,
       created,
       ...data
@@ -481,4 +514,9 @@ function checkDataDisk(dataBytes: number | undefined, readOnly: boolean): number
 
 function newEntry(): Entry {
   return { machine: undefined, error: undefined, deaths: new RestartPolicy() }
+}
+
+/** What a request says of TCP: an address, or none. */
+function tcpOf(text: string): TcpAddress | undefined {
+  return text === 'none' ? undefined : parseTcpAddress(text)
 }

@@ -13,6 +13,7 @@ import type { Snapshot } from '../disk/chain.ts'
 import { type DiskStats, RowanDisk, type RowanDiskComponents, type RowanDiskSettings } from '../disk/rowan-disk.ts'
 import type { Clock } from '../environment.ts'
 import type { Export } from '../nbd/export.ts'
+import type { ListenerSettings } from '../nbd/listener.ts'
 import { NbdServer } from '../nbd/server.ts'
 import { dataExport } from './machine-socket.ts'
 
@@ -21,6 +22,8 @@ export type ServedDiskComponents = RowanDiskComponents & { clock: Clock }
 export interface ServedDiskSettings {
   disk: RowanDiskSettings
   socketPath: string
+  /** Where it is served beside its socket. */
+  tcp?: ListenerSettings & { kind: 'tcp' }
   /** The machine's name. */
   name: string
   /** One line for a person who lists the exports. */
@@ -57,7 +60,7 @@ export class ServedDisk implements DiskCalls {
   /** Errors as `RowanDisk.open`. */
   static async open(components: ServedDiskComponents, settings: ServedDiskSettings): Promise<ServedDisk> {
     const { clock, log } = components
-    const { socketPath, name, description } = settings
+    const { socketPath, tcp, name, description } = settings
     const disk = await RowanDisk.open(components, settings.disk)
     const served = new Map<string, Export>([[name, { device: disk, name, description }]])
     if (disk.data !== undefined) {
@@ -68,11 +71,9 @@ export class ServedDisk implements DiskCalls {
       list: () => [...served.keys()],
       open: (asked: string) => served.get(asked === '' ? name : asked)
     }
-    return new ServedDisk(
-      disk,
-      new NbdServer({ exports, clock, log }, { listeners: [{ kind: 'unix', path: socketPath }] }),
-      name
-    )
+    const unix: ListenerSettings = { kind: 'unix', path: socketPath }
+    const listeners = tcp === undefined ? [unix] : [unix, tcp]
+    return new ServedDisk(disk, new NbdServer({ exports, clock, log }, { listeners }), name)
   }
 
   private constructor(disk: RowanDisk, server: NbdServer, name: string) {

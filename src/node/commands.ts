@@ -73,14 +73,15 @@ export function commands(rooms: Rooms): Handlers {
       })
     },
 
-    async attach({ machine, appliance, readOnly, allowExpired = false, dataDisk }, { signal }) {
+    async attach({ machine, appliance, readOnly, allowExpired = false, dataDisk, tcp }, { signal }) {
       return machines.attach({
         name: machine,
         allowExpired,
         signal,
         ...(appliance === undefined ? {} : { ref: appliance }),
         ...(readOnly === undefined ? {} : { readOnly }),
-        ...(dataDisk === undefined ? {} : { dataBytes: dataDisk })
+        ...(dataDisk === undefined ? {} : { dataBytes: dataDisk }),
+        ...(tcp === undefined ? {} : { tcp })
       })
     },
 

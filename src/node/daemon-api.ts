@@ -32,7 +32,9 @@ export const PARAMS = {
     readOnly: optional(flag),
     allowExpired: optional(flag),
     /** Bytes: it gets a data disk, if it has none. */
-    dataDisk: optional(wholeNumber)
+    dataDisk: optional(wholeNumber),
+    /** PORT, HOST:PORT or `none`; absent: as it was last time. */
+    tcp: optional(text)
   },
   detach: { machine: text },
   remove: { machine: text, force: optional(flag) },
@@ -106,6 +108,8 @@ export interface AttachResult {
   size: number
   /** nbd+unix:///MACHINE?socket=PATH */
   uri: string
+  /** nbds://HOST:PORT/MACHINE where it is served over TCP, too; else null. */
+  tcpUri: string | null
   readOnly: boolean
   /** Whether this call created the machine. */
   created: boolean

@@ -7,6 +7,9 @@
  *
  * Owns: the order. Does not own: any work, which is in the rooms; what the commands do is in commands.ts.
  */
+import { resolve } from 'node:path'
+
+import { REACH, reachMet } from '../directory/addresses.ts'
 import { ApplianceMemory } from '../directory/appliance-memory.ts'
 import { Directory } from '../directory/directory.ts'
 import { KadRouting } from '../directory/kad-routing.ts'
@@ -171,7 +174,13 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const { layerQuotaBytes } = settings.machine
   const machines = new Machines(
     { appliances, swarm, images, pool, startThread: startDiskThread, profiles, directory, clock, random, log },
-    { folder: home.machines, socketFolder: home.nbdSockets, bootId, layerQuotaBytes }
+    {
+      folder: home.machines,
+      socketFolder: home.nbdSockets,
+      tlsFolder: resolve(home.directory, settings.nbd.tlsFolder),
+      bootId,
+      layerQuotaBytes
+    }
   )
 
   // At the end the machines go first: a guest that loses its disk waits, one whose reads fail does not.

@@ -12,7 +12,7 @@ import { LOG_LEVELS } from './system.ts'
 import { parseDuration, parseRate, parseSize } from './units.ts'
 
 interface Setting {
-  kind: 'duration' | 'size' | 'rate' | 'count' | 'list' | 'choice'
+  kind: 'duration' | 'size' | 'rate' | 'count' | 'list' | 'choice' | 'path'
   default: string | number | readonly string[]
   meaning: string
   caveat?: string
@@ -151,6 +151,17 @@ export const DEFAULTS = {
       caveat: 'Each costs memory for what is in flight.'
     }
   },
+  nbd: {
+    tlsFolder: {
+      kind: 'path',
+      default: 'tls',
+      meaning:
+        'The folder with what `rowan attach --tcp` needs: `ca-cert.pem`, `server-cert.pem` and `server-key.pem`, or `keys.psk`.',
+      caveat:
+        'Relative to the home. With certificates, clients need one of the same authority; `keys.psk` has a line `NAME:KEY` for each ' +
+        'client, the key in hexadecimal. Secrets must have mode 0600. It is read when a machine is attached.'
+    }
+  },
   log: {
     level: {
       kind: 'choice',
@@ -164,9 +175,11 @@ export const DEFAULTS = {
 type Defaults = typeof DEFAULTS
 type ValueOf<S> = S extends { kind: 'list' }
   ? string[]
-  : S extends { choices: readonly (infer Choice)[] }
-    ? Choice
-    : number
+  : S extends { kind: 'path' }
+    ? string
+    : S extends { choices: readonly (infer Choice)[] }
+      ? Choice
+      : number
 type NameWithUnit<Name extends string, S> = S extends { kind: 'duration' }
   ? `${Name}Ms`
   : S extends { kind: 'size' }
@@ -277,6 +290,9 @@ function readValue(setting: Setting, value: unknown, key: string, file: string):
       }
       if (value.length > MAX_LIST_ENTRIES) throw wrong(`has ${value.length} entries, more than ${MAX_LIST_ENTRIES}`)
       return [...value]
+    case 'path':
+      if (typeof value === 'string' && value !== '') return value
+      throw wrong(`${shown(value)} is not a path`)
     case 'choice':
       if (setting.choices!.includes(value as string)) return value
       throw wrong(`${shown(value)} is not one of ${setting.choices!.map(choice => `"${choice}"`).join(', ')}`)

@@ -4,9 +4,12 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { writePskFolder } from '../tools/certificates.ts'
+import { hashFile } from '../tools/files.ts'
 import { removeFolders, temporaryFolder } from '../tools/folders.ts'
+import { freePort } from '../tools/free-port.ts'
 import { errorCode, Peer, rowan } from '../tools/peers.ts'
-import { endProcesses } from '../tools/processes.ts'
+import { endProcesses, run, runOk } from '../tools/processes.ts'
 import { makeTinyAppliance } from '../tools/tiny-appliance.ts'
 import { waitUntil } from '../tools/wait.ts'
 
@@ -85,6 +88,30 @@ test('attach', async () => {
   expect((await stat(uri.searchParams.get('socket')!)).mode & 0o777).toBe(0o600)
   const readOnly = await volunteer.json(['attach', 'g@v2', '--as', 'r', '--read-only'])
   expect(readOnly).toMatchObject({ machine: 'r', version: 'v2' })
+})
+
+test('attach --tcp serves the disk behind TLS as well, until it is told not to', async () => {
+  const keys = await writePskFolder(join(publisher.home, 'tls'), 'worker')
+  const port = await freePort()
+  const { tcpUri, uri } = await publisher.json(['attach', 'grid@v2', '--as', 't', '--tcp', `${port}`])
+  expect(tcpUri).toBe(`nbds://127.0.0.1:${port}/t`)
+  const there = `nbds://worker@localhost:${port}/t?tls-psk-file=${keys}`
+  const { TLS, exports } = JSON.parse(await runOk('nbdinfo', ['--json', there]))
+  expect({ TLS, exports }).toMatchObject({ TLS: true, exports: [{ 'export-size': SIZE_BYTES }] })
+  expect((await run('nbdinfo', [`nbd://localhost:${port}/t`])).status).not.toBe(0)
+  const copies = await Promise.all(
+    [uri, there].map(async from => {
+      const file = join(await temporaryFolder(), 'copy.raw')
+      await runOk('nbdcopy', [from, file])
+      return await hashFile(file)
+    })
+  )
+  expect(copies[0]).toBe(copies[1])
+  expect(await publisher.json(['attach', 'grid@v2', '--as', 't', '--tcp', 'none'])).toMatchObject({ tcpUri: null })
+  expect((await run('nbdinfo', [there])).status).not.toBe(0)
+  const refused = await publisher.run(['attach', 'grid@v2', '--as', 't', '--tcp', 'nowhere'])
+  expect({ code: errorCode(refused), status: refused.status }).toEqual({ code: 'TCP_ADDRESS_INVALID', status: 2 })
+  await publisher.json(['remove', 't', '--yes'])
 })
 
 test('run boots the machine and answers when its guest is gone', async () => {

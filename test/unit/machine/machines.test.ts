@@ -66,6 +66,7 @@ describe('a new machine', () => {
       size: BLOCKS * BLOCK_SIZE_BYTES,
       uri: `nbd+unix:///m?socket=${home}/nbd/m.sock`,
       readOnly: false,
+      tcpUri: null,
       created: true
     })
     expect(peer.machines.served()).toEqual(['m'])

@@ -139,6 +139,7 @@ export class Peer {
       {
         folder: join(home, 'machines'),
         socketFolder,
+        tlsFolder: join(home, 'tls'),
         bootId: options.bootId ?? BOOT_ID,
         layerQuotaBytes: options.layerQuotaBytes ?? Number.POSITIVE_INFINITY
       }
