@@ -8,8 +8,6 @@
  * Owns: the order. Does not own: any work, which is in the rooms; what the commands do is in commands.ts.
  */
 import { resolve } from 'node:path'
-
-import { REACH, reachMet } from '../directory/addresses.ts'
 import { ApplianceMemory } from '../directory/appliance-memory.ts'
 import { Directory } from '../directory/directory.ts'
 import { KadRouting } from '../directory/kad-routing.ts'
