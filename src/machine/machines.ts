@@ -274,7 +274,7 @@ export class Machines {
       entry.machine = this.#machine(readDescription(join(this.#settings.folder, name), name))
       const { attached, readOnly, image: id } = entry.machine.description
       const image = await images.open(id)
-      if (image !== undefined && attached) await this.#openAgain(entry.machine, image, readOnly)
+      if (image !== undefined && attached) await this.#openAsBefore(entry.machine, image, readOnly)
       else if (image !== undefined) entry.machine.announce(image)
       else if (attached) {
         const says = `the image ${id} of ${name} is not here any more; attach the machine again to fetch it`
@@ -287,7 +287,7 @@ export class Machines {
   }
 
   /** Where its port or what TLS needs cannot be had, a machine is served at its socket all the same: its guest is there. */
-  async #openAgain(machine: Machine, image: LocalImage, readOnly: boolean): Promise<void> {
+  async #openAsBefore(machine: Machine, image: LocalImage, readOnly: boolean): Promise<void> {
     const { name, tcp } = machine.description
     try {
       await machine.open(image, readOnly)
@@ -440,7 +440,7 @@ export class Machines {
     try {
       const image = await this.#components.images.open(id)
       if (image === undefined) throw new RowanError('NO_REPLICA', `the image ${id} of ${name} is not here any more`)
-      await machine.open(image, readOnly)
+      await this.#openAsBefore(machine, image, readOnly)
       entry.error = undefined
       this.#components.log.info('the disk of a machine is served again', { name })
     } catch (error) {
