@@ -1,11 +1,13 @@
 /**
- * A guest in QEMU, as a child of the command line: it outlives the daemon, whose restart only pauses its disk.
+ * A guest in QEMU, as a child of the command line: it outlives the daemon, whose restart only pauses its disk. It does not
+ * outlive the command line, however that ends.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { constants as systemConstants } from 'node:os'
 import type { Clock } from '../environment.ts'
 import { RowanError } from '../errors.ts'
+import { endingWithParent } from './parent-death.ts'
 
 export interface GuestEnd {
   /** QEMU's exit status; 128 + the number of the signal that ended it. */
@@ -36,7 +38,8 @@ export async function runGuest(components: { clock: Clock }, options: GuestOptio
   }
   // before the guest starts: it may be answered with a signal before we get to run again
   for (const signal of PASSED_ON) process.on(signal, passOn)
-  const guest = spawn(options.file, options.args, {
+  const { file, args } = endingWithParent(options)
+  const guest = spawn(file, args, {
     stdio: ['inherit', options.consoleToStderr ? 2 : 'inherit', 'inherit']
   })
   child = guest
