@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { asRowanError, errorKind, RowanError } from '../src/errors.ts'
 import { addDoctor } from './commands/doctor.ts'
+import { addGc } from './commands/gc.ts'
 import { addKey } from './commands/key.ts'
 import { addAttach, addDetach, addRemove } from './commands/machines.ts'
 import { addPublish, addReleases } from './commands/publisher.ts'
@@ -61,7 +62,7 @@ export function build(session: Session): Command {
     add(program, session)
   }
   for (const add of [addSnapshot, addSnapshots, addRollback, addDiscard, addExport]) add(program, session)
-  for (const add of [addReplicate, addStatus, addKey, addDoctor]) add(program, session)
+  for (const add of [addReplicate, addGc, addStatus, addKey, addDoctor]) add(program, session)
   return program
 }
 

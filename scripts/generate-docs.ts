@@ -10,7 +10,7 @@ import { DEFAULTS } from '../src/node/settings.ts'
 
 interface ShownSetting {
   kind: string
-  default: string | number | readonly string[]
+  default: string | number | boolean | readonly string[]
   meaning: string
   caveat?: string
   choices?: readonly string[]
@@ -22,7 +22,8 @@ const KINDS: Record<string, string> = {
   duration: 'duration',
   size: 'size',
   rate: 'rate',
-  list: 'list of texts'
+  list: 'list of texts',
+  flag: '`true` or `false`'
 }
 
 /** docs/CONFIG.md. */

@@ -33,6 +33,7 @@ export const ERRORS = {
     exit: 2
   },
   FILE_EXISTS: { meaning: 'A file that would be written exists already.', advice: 'Choose another name, or move it.' },
+  FILE_UNWRITABLE: { meaning: 'A file cannot be written.', advice: 'Check its folder and its permissions.' },
   // Image: formats
   INDEX_INVALID: {
     meaning: 'Part of an index is not what its hash or its place promises.',
@@ -105,6 +106,15 @@ export const ERRORS = {
   RELEASE_EXISTS: {
     meaning: 'This version exists with other content, and releases are immutable.',
     advice: 'Publish under a new version.'
+  },
+  RELEASE_NEEDED: {
+    meaning: 'A release that should be removed is one that must stay.',
+    advice: 'The message says why: point its channels elsewhere first, or remove the machine that is of it.'
+  },
+  VERSION_AMBIGUOUS: {
+    meaning: 'Several of your appliances have a version of this name.',
+    advice: 'Write it as `NAME@VERSION`.',
+    exit: 2
   },
   CHANNEL_INVALID: {
     meaning: 'A channel or its rollout is not valid.',

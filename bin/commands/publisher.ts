@@ -1,14 +1,17 @@
 /**
  * rowan publish, rowan releases.
  */
+import { writeFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
-import { RowanError } from '../../src/errors.ts'
+import { asRowanError, RowanError } from '../../src/errors.ts'
 import { parseApplianceRef } from '../../src/image/names.ts'
 import type { ReleaseRow } from '../../src/node/daemon-api.ts'
 import { formatDuration, formatSize } from '../../src/node/units.ts'
+import { historyPlot } from '../plot.ts'
+import { releasesText } from '../releases-view.ts'
 import type { Session } from '../session.ts'
-import { facts, table } from '../text.ts'
+import { facts } from '../text.ts'
 
 interface PublishOptions {
   channel?: string
@@ -78,37 +81,31 @@ export function addReleases(program: Command, session: Session): void {
       'Show the versions of an appliance, their channels, how many replicas there are and how many use them.'
     )
     .argument('<appliance>', 'PUBLISHER/NAME, or NAME for one of yours, or an alias')
+    .option('--plot <file.svg>', 'draw how many used each version of yours, hour by hour; overwrites the file')
     .addHelpText(
       'after',
       `
+The bar is the share of the most used version. HISTORY and COLLECTION are of your own appliances, known to a daemon that
+has run for a while: one sample an hour, and what \`rowan gc\` would do.
+
 Examples:
   rowan releases grid
+  rowan releases grid --plot grid.svg
   rowan releases 12D3KooW…/grid --json`
     )
-    .action(async (appliance: string) => {
+    .action(async (appliance: string, options: { plot?: string }) => {
       const rows = await session.call('releases', { appliance })
-      session.answer(rows, () => releasesText(rows))
+      if (options.plot !== undefined) await savePlot(resolve(options.plot), rows)
+      session.answer(rows, () => releasesText(rows, Date.now()))
     })
 }
 
-function releasesText(rows: ReleaseRow[]): string {
-  if (rows[0] === undefined) return 'no releases'
-  const cells = rows.map(row => [
-    row.version,
-    row.channels.join(', ') || '-',
-    row.published.slice(0, 16).replace('T', ' '),
-    String(row.replicas),
-    sharersText(row.sharers),
-    row.image.slice(0, 16)
-  ])
-  const text = table(['VERSION', 'CHANNELS', 'PUBLISHED', 'REPLICAS', 'SHARERS', 'IMAGE'], cells)
-  return `${rows[0].appliance}\n${text}`
-}
-
-function sharersText({ count, exact, error }: ReleaseRow['sharers']): string {
-  if (count === null) return '?'
-  if (exact) return String(count)
-  return error === undefined ? `~${count}` : `~${count} ±${Math.round(error * 100)} %`
+async function savePlot(file: string, rows: ReleaseRow[]): Promise<void> {
+  try {
+    await writeFile(file, historyPlot(rows))
+  } catch (error) {
+    throw asRowanError(error, 'FILE_UNWRITABLE', `writing ${file}`)
+  }
 }
 
 function percent(value: string): number {

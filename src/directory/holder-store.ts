@@ -4,6 +4,10 @@
  * Changes are written behind: a holder is one of twenty, and every record comes again at the next renewal, so losing
  * the last moments to a power cut costs nothing. For the same reason an entry that cannot be read is dropped, and a
  * disk that is full stops the writing, not the holding.
+ *
+ * What could not be written comes first in the next write. For a lease may not come again for months, and a holder that
+ * claimed its tenure after a restart without the leases of that time would be a false witness: the mark that it was awake
+ * goes in the same write, so either all of it is there, or its tenure begins anew.
  */
 
 import type { Log } from '../environment.ts'
@@ -20,6 +24,9 @@ import { StoredLease, HeldRecord as StoredRecord } from './proto/directory.js'
 const TABLE_NUMBER = { latest: 1, replicas: 2 } as const
 
 type EnvelopeRecord = Exclude<HeldRecord, HeldLease>
+/** Changes that wait for a disk that takes them; with more, the tenure begins anew at the next start. */
+export const MAX_UNWRITTEN = 65_536
+
 /** Without what its key says already. */
 type LeaseRow = Omit<HeldLease, 'table' | 'key' | 'signer'>
 
@@ -30,6 +37,9 @@ export class HolderStore {
   readonly #notes: Table<ReleaseNote>
   readonly #marks: Table<number>
   readonly #log: Log
+  /** By key, the last change of each. */
+  readonly #unwritten = new Map<string, Operation>()
+  #hasLost = false
 
   constructor(components: { catalog: Catalog; log: Log }) {
     this.#catalog = components.catalog
@@ -97,16 +107,31 @@ export class HolderStore {
 
   /** Notes that the holder is at its post. */
   async awake(now: number): Promise<void> {
-    await this.#write([this.#marks.putOp('awake', now)])
+    await this.#write([this.#marks.putOp('awake', this.#hasLost ? 0 : now)])
   }
 
   async #write(operations: Operation[]): Promise<void> {
     if (operations.length === 0) return
+    const late = [...this.#unwritten.values()]
+    this.#unwritten.clear()
     try {
-      await this.#catalog.write(operations)
+      await this.#catalog.write([...late, ...operations])
     } catch (cause) {
+      this.#keepForLater([...late, ...operations])
       const error = asRowanError(cause, 'STORE_IO')
       this.#log.warn('what the holder keeps could not be written down', { code: error.code, message: error.message })
+    }
+  }
+
+  #keepForLater(operations: readonly Operation[]): void {
+    // What was changed again since, while this write was under way, is newer.
+    const newer = [...this.#unwritten]
+    for (const operation of operations) this.#unwritten.set(operation.key, operation)
+    for (const [key, operation] of newer) this.#unwritten.set(key, operation)
+    for (const key of this.#unwritten.keys()) {
+      if (this.#unwritten.size <= MAX_UNWRITTEN) break
+      this.#unwritten.delete(key)
+      this.#hasLost = true
     }
   }
 }

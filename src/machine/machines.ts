@@ -249,6 +249,12 @@ export class Machines {
     return new Set(used.filter(image => image !== undefined))
   }
 
+  /** Of all machines that can be used. */
+  descriptions(): MachineDescription[] {
+    const known = [...this.#entries.values()].map(({ machine }) => machine?.description)
+    return known.filter(description => description !== undefined)
+  }
+
   /** Closes all disks; they are served again after the next `restore`. */
   async stop(): Promise<void> {
     this.#stopped = true

@@ -11,6 +11,8 @@ import { checkName, parseApplianceRef } from '../image/names.ts'
 import { EXPORT_FORMATS } from '../machine/disk-export.ts'
 import type { MachineState, Machines } from '../machine/machines.ts'
 import type { Appliances } from '../release/appliances.ts'
+import type { CollectionPolls } from '../release/collection-polls.ts'
+import type { Collector } from '../release/collector.ts'
 import type { Publisher } from '../release/publisher.ts'
 import type { PublisherKeys } from '../release/publisher-keys.ts'
 import { listReleases } from '../release/releases.ts'
@@ -33,6 +35,8 @@ export interface Rooms {
   appliances: Appliances
   replication: Replication
   machines: Machines
+  collector: Collector
+  polls: CollectionPolls
   clock: Clock
   log: Log
   addresses: () => string[]
@@ -139,7 +143,20 @@ export function commands(rooms: Rooms): Handlers {
       const findReplicas: Directory['findReplicas'] = (image, options) => directory.findReplicas(image, options)
       const countSharers: Directory['countSharers'] = (release, options) => directory.countSharers(release, options)
       const ownReplica = (image: string) => directory.announced(image)
-      return listReleases(latest, { findReplicas, ownReplica, countSharers, log }, { signal })
+      const listed = await listReleases(latest, { findReplicas, ownReplica, countSharers, log }, { signal })
+      const prospects = rooms.collector.prospects(latest.appliance)
+      const rows = listed.map(async row => ({
+        ...row,
+        history: await historyOf(rooms, `${row.appliance}@${row.version}`),
+        collection: prospects.get(row.version) ?? null
+      }))
+      return Promise.all(rows)
+    },
+
+    async gc(request) {
+      const answer = await rooms.collector.collect(request)
+      rooms.quota.reconsider()
+      return answer
     },
 
     status: () => status(rooms),
@@ -171,6 +188,17 @@ export function commands(rooms: Rooms): Handlers {
       return keyResult(keys.show())
     }
   }
+}
+
+/** Of one version, in an answer: evenly spaced, the last one among them. */
+const MAX_SAMPLES_SHOWN = 500
+
+async function historyOf({ polls }: Rooms, release: string) {
+  const samples = await polls.history.of(release)
+  // A year of hours of hundreds of versions is more than anybody looks at.
+  const step = Math.ceil(samples.length / MAX_SAMPLES_SHOWN)
+  const shown = samples.filter((_, i) => (samples.length - 1 - i) % step === 0)
+  return shown.map(({ atMs, ...sample }) => ({ at: new Date(atMs).toISOString(), ...sample }))
 }
 
 const NOTHING: Transferred = { blocks: 0, bytes: 0, wireBytes: 0 }

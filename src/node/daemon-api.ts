@@ -54,6 +54,11 @@ export const PARAMS = {
     disk: optional(text)
   },
   releases: { appliance: text },
+  gc: {
+    dryRun: optional(flag),
+    /** NAME@VERSION, or VERSION where one appliance has it. */
+    force: optional(text)
+  },
   status: {},
   follow: { appliance: text, alias: text },
   doctor: {},
@@ -153,11 +158,46 @@ export interface ReleaseRow {
   version: string
   image: string
   channels: string[]
+  /** Of those, the ones that are still being rolled out, with their percentage. */
+  rollout: Record<string, number>
   /** ISO 8601. */
   published: string
   /** `count` is null when too few holders answered; `error` is the relative standard error of an estimate. */
   sharers: { count: number | null; exact: boolean; error?: number }
   replicas: number
+  /** Of those, the ones that have all of it. */
+  complete: number
+  /** How many used it, the oldest sample first; one an hour, for a year. Of one's own appliances only. */
+  history: { at: string; count: number | null; exact: boolean; error?: number }[]
+  /** What collection would do now; null for another publisher's appliance. */
+  collection: {
+    action: 'keep' | 'remove'
+    /** In words. */
+    why: string[]
+    unusedSeconds: number
+    /** Null when it cannot be said. */
+    earliestSeconds: number | null
+  } | null
+}
+
+export interface GcResult {
+  /** `freedBytes`: of blocks that only this version needs; they stay for one more `[directory] sharerTtl`. */
+  removed: { appliance: string; version: string; image: string; freedBytes: number; forced: boolean }[]
+  kept: {
+    appliance: string
+    version: string
+    /** In words. */
+    why: string
+    reasons: { code: string; words: string; leftSeconds: number | null }[]
+    unusedSeconds: number
+    earliestSeconds: number | null
+  }[]
+  /** Of removed versions, and of blocks that no image here needs. */
+  freedBytes: number
+  /** Of those, the blocks of no image, which went at once. */
+  unusedBytes: number
+  /** Removed versions whose blocks are still here, and served. */
+  trash: { appliance: string; version: string; image: string; leftSeconds: number }[]
 }
 
 export interface MachineStatus {
@@ -266,6 +306,7 @@ export interface Results {
   discard: SnapshotResult
   export: ExportResult
   releases: ReleaseRow[]
+  gc: GcResult
   status: StatusResult
   follow: FollowResult
   doctor: DoctorRow[]

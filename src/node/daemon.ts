@@ -15,13 +15,18 @@ import { Pseudonyms } from '../directory/pseudonyms.ts'
 import { asRowanError, type RowanError } from '../errors.ts'
 import { Machines } from '../machine/machines.ts'
 import { Appliances } from '../release/appliances.ts'
+import { CollectionPolls } from '../release/collection-polls.ts'
+import { Collector } from '../release/collector.ts'
 import { Publisher } from '../release/publisher.ts'
 import { PublisherKeys } from '../release/publisher-keys.ts'
+import { ReplicaWatch } from '../release/replica-watch.ts'
 import { Replication } from '../release/replication.ts'
+import { Trash } from '../release/trash.ts'
 import { Catalog } from '../store/catalog.ts'
 import { Images } from '../store/images.ts'
 import { Pool } from '../store/pool.ts'
 import { Profiles } from '../store/profiles.ts'
+import { Sweeper } from '../store/sweeper.ts'
 import { Swarm } from '../swarm/swarm.ts'
 import { commands } from './commands.ts'
 import { ControlServer } from './control-server.ts'
@@ -38,6 +43,7 @@ import { checkPeer } from './peer-checks.ts'
 import { loadPeerKey } from './peer-key.ts'
 import { QuotaKeeper } from './quota-keeper.ts'
 import { type ServeSituation, servesAtStart, serveWhenReachable } from './reachability.ts'
+import { isNeeded, stayReasons } from './stay-reasons.ts'
 import { readBootId, systemClock, systemRandom } from './system.ts'
 
 /** Connections of libp2p: those of the swarm, of the directory, and room for lookups. */
@@ -181,6 +187,29 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
     }
   )
 
+  // What goes when nobody uses it any more.
+  const stayRooms = { machines, replication, publisher }
+  const stay = { reasons: () => stayReasons({ ...stayRooms, trash }, memory, () => false) }
+  const sweeper = new Sweeper({ pool, images, stay, log })
+  const isNeededHere = (image: string, going?: ReadonlySet<string>) => isNeeded(image, stayRooms, memory, going)
+  const trash: Trash = await Trash.open(
+    { catalog, images, sweeper, swarm, directory, isNeeded: image => isNeededHere(image), clock, log },
+    { keepMs: sharerTtlMs }
+  )
+  const graceMs = settings.gc.graceMs
+  const polls = await CollectionPolls.open(
+    { catalog, directory, publisher, clock, random, log },
+    { graceMs, runningTtlMs: sharerTtlMs }
+  )
+  const collector = new Collector(
+    { polls, trash, sweeper, publisher, publisherId, machines, replication, isNeeded: isNeededHere, log },
+    { graceMs, runningTtlMs: sharerTtlMs, automatic: settings.gc.automatic }
+  )
+  const replicaWatch = new ReplicaWatch(
+    { replication, directory, memory, machines, trash, clock, random, log },
+    { runningTtlMs: sharerTtlMs }
+  )
+
   // At the end the machines go first: a guest that loses its disk waits, one whose reads fail does not.
   started.add('the directory', () => directory.stop())
   started.add('the swarm', () => swarm.stop())
@@ -201,7 +230,13 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   started.add('the publisher', () => publisher.stop())
   replication.start()
   started.add('the replication', () => replication.stop())
-  quota.start({ machines, replication, publisher, directory })
+  quota.start({ ...stayRooms, trash, directory })
+  trash.start()
+  started.add('the trash', () => trash.stop())
+  replicaWatch.start()
+  started.add('the watch on replicated releases', () => replicaWatch.stop())
+  collector.start()
+  started.add('the collection', () => collector.stop())
 
   const rooms = {
     ...{
@@ -215,6 +250,8 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       appliances,
       replication,
       machines,
+      collector,
+      polls,
       clock,
       log,
       addresses

@@ -1,9 +1,11 @@
 /**
- * Of which images this peer knows that nobody else serves all of them.
+ * Of which images this peer knows that nobody else serves all of them, although somebody may use them.
  *
  * Asked of the directory in the background, and only while the pool is getting full: eviction must not wait for the
- * network. Only releases that their publisher still lists can be in use, so only those are asked for. What the directory
- * could not say stays as it was known before; what was never known does not count.
+ * network. Only releases that their publisher still lists can be in use, so only those are asked for; of a release of which
+ * everybody who answered says that nobody uses it, being the last replica is no reason to stay. What the directory could not
+ * say of replicas stays as it was known before, and what was never known does not count; where it could not say of the use, there may
+ * be one.
  *
  * Owns: what is known. Does not own: what follows from it (stay-reasons.ts).
  */
@@ -14,12 +16,18 @@ import { asRowanError } from '../errors.ts'
 const MAX_ASKED = 64
 const ASKED_AT_ONCE = 4
 const REFRESH_MS = 5 * 60_000
+/** Releases that have one image: with more, one of them is taken to be in use. */
+const MAX_RELEASES_ASKED = 4
 /** Above this part of the quota it is worth knowing. */
 const NEEDED_ABOVE = 0.8
 
 export interface LastReplicasComponents {
   directory: {
     findReplicas(image: string, options: { signal: AbortSignal }): Promise<{ complete: boolean }[]>
+    countSharers(
+      release: string,
+      options: { signal: AbortSignal }
+    ): Promise<{ count: number | null; inUseUntilMs: number }>
   }
   images: {
     list(): AsyncIterable<string>
@@ -28,6 +36,8 @@ export interface LastReplicasComponents {
   pool: { readonly level: { takenBlocks: number; maxBlocks: number } }
   /** Images of releases that are listed by their publishers, without those that stay anyway. */
   listed(): ReadonlySet<string>
+  /** The releases, `PUBLISHER/NAME@VERSION`, that list an image. */
+  releasesOf(image: string): string[]
   clock: Clock
   log: Log
 }
@@ -117,9 +127,21 @@ export class LastReplicas {
     if (signal.aborted) return
     try {
       const others = await directory.findReplicas(image, { signal })
-      this.#known.set(image, { isLast: !others.some(({ complete }) => complete), askedMs: clock.monotonicMs() })
+      const isLast = !others.some(({ complete }) => complete) && (await this.#mayBeUsed(image))
+      this.#known.set(image, { isLast, askedMs: clock.monotonicMs() })
     } catch (error) {
       log.debug('it is not known who else serves an image', { image, error: String(error) })
     }
+  }
+
+  async #mayBeUsed(image: string): Promise<boolean> {
+    const { directory, releasesOf } = this.#components
+    const releases = releasesOf(image)
+    if (releases.length > MAX_RELEASES_ASKED) return true
+    for (const release of releases) {
+      const { count, inUseUntilMs } = await directory.countSharers(release, { signal: this.#stopped.signal })
+      if (count === null || inUseUntilMs > 0) return true
+    }
+    return false
   }
 }

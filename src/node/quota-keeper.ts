@@ -11,7 +11,7 @@ import { Evictor } from '../store/evictor.ts'
 import type { Images, LocalImage } from '../store/images.ts'
 import type { Pool } from '../store/pool.ts'
 import { LastReplicas, type LastReplicasComponents } from './last-replicas.ts'
-import { type KnownAppliances, listedImages, type StayRooms, stayReasons } from './stay-reasons.ts'
+import { type KnownAppliances, listedImages, releasesOf, type StayRooms, stayReasons } from './stay-reasons.ts'
 
 /** At the start eviction waits this long for the directory. */
 const ASK_FIRST_MS = 10_000
@@ -60,7 +60,10 @@ export class QuotaKeeper {
     this.#stopListening = images.onLost(image => this.#lostSome(image))
     const { directory } = rooms
     const listed = () => listedImages(rooms, memory)
-    this.#lastReplicas = new LastReplicas({ directory, images, pool, listed, clock, log })
+    this.#lastReplicas = new LastReplicas({
+      ...{ directory, images, pool, listed, clock, log },
+      releasesOf: image => releasesOf(image, memory)
+    })
     const begin = () => {
       this.#startTimer?.cancel()
       if (!this.#stopped) this.#evictor.start()

@@ -12,8 +12,8 @@ import { LOG_LEVELS } from './system.ts'
 import { parseDuration, parseRate, parseSize } from './units.ts'
 
 interface Setting {
-  kind: 'duration' | 'size' | 'rate' | 'count' | 'list' | 'choice' | 'path'
-  default: string | number | readonly string[]
+  kind: 'duration' | 'size' | 'rate' | 'count' | 'list' | 'choice' | 'path' | 'flag'
+  default: string | number | boolean | readonly string[]
   meaning: string
   caveat?: string
   /** For a choice: what may be chosen. */
@@ -25,7 +25,6 @@ interface Setting {
 
 /** A list of addresses longer than this is a mistake. */
 const MAX_LIST_ENTRIES = 64
-const LATER = 'Not yet in force: the collection of unused versions comes in a later version.'
 
 export const DEFAULTS = {
   network: {
@@ -103,8 +102,18 @@ export const DEFAULTS = {
     grace: {
       kind: 'duration',
       default: '7d',
-      meaning: 'How long an unused version is kept at least.',
-      caveat: LATER
+      meaning:
+        'How long a version of yours stays at least: since it was published, since no channel points at it, and since ' +
+        'it was last seen in use.',
+      caveat:
+        'It must be seen unused in every poll for that long, or for two `[directory] sharerTtl` if that is longer, ' +
+        'which only a daemon that keeps running can do.'
+    },
+    automatic: {
+      kind: 'flag',
+      default: false,
+      meaning: 'Whether this peer removes unused versions of your appliances by itself, as `rowan gc` does.',
+      caveat: 'Otherwise it only says in its log, and in `rowan releases`, what could go.'
     }
   },
   pool: {
@@ -177,9 +186,11 @@ type ValueOf<S> = S extends { kind: 'list' }
   ? string[]
   : S extends { kind: 'path' }
     ? string
-    : S extends { choices: readonly (infer Choice)[] }
-      ? Choice
-      : number
+    : S extends { kind: 'flag' }
+      ? boolean
+      : S extends { choices: readonly (infer Choice)[] }
+        ? Choice
+        : number
 type NameWithUnit<Name extends string, S> = S extends { kind: 'duration' }
   ? `${Name}Ms`
   : S extends { kind: 'size' }
@@ -293,6 +304,9 @@ function readValue(setting: Setting, value: unknown, key: string, file: string):
     case 'path':
       if (typeof value === 'string' && value !== '') return value
       throw wrong(`${shown(value)} is not a path`)
+    case 'flag':
+      if (typeof value === 'boolean') return value
+      throw wrong(`${shown(value)} is neither true nor false`)
     case 'choice':
       if (setting.choices!.includes(value as string)) return value
       throw wrong(`${shown(value)} is not one of ${setting.choices!.map(choice => `"${choice}"`).join(', ')}`)

@@ -1,8 +1,8 @@
 /**
  * Why images stay in the pool of this peer, from what each room knows.
  *
- * Pinned are images of local machines, running or not, replicated ones, and all releases of one's own that are still
- * listed. Current are the releases that the channels of known appliances point at, with those that a rollout leaves
+ * Pinned are images of local machines, running or not, replicated ones, all releases of one's own that are still listed,
+ * and for a while those that were removed. Current are the releases that the channels of known appliances point at, with those that a rollout leaves
  * some peers on.
  */
 import type { Latest } from '../image/release.ts'
@@ -12,14 +12,17 @@ export interface StayRooms {
   machines: { images(): ReadonlySet<string> }
   replication: { list(): readonly { image: string }[] }
   publisher: { own(): readonly Latest[] }
+  /** Images of removed releases. */
+  trash: { list(): readonly { image: string }[] }
 }
 
 export interface KnownAppliances {
   all(): readonly { latest: Latest }[]
 }
 
-export function pinnedImages({ machines, replication, publisher }: StayRooms): Set<string> {
+export function pinnedImages({ machines, replication, publisher, trash }: StayRooms): Set<string> {
   const pinned = new Set(machines.images())
+  for (const { image } of trash.list()) pinned.add(image)
   for (const { image } of replication.list()) pinned.add(image)
   for (const { releases } of publisher.own()) for (const { image } of releases) pinned.add(image)
   return pinned
@@ -33,6 +36,31 @@ export function listedImages(rooms: StayRooms, memory: KnownAppliances): Set<str
     for (const { image } of latest.releases) if (!pinned.has(image)) listed.add(image)
   }
   return listed
+}
+
+/**
+ * Whether an image must stay when its releases in `going` (`PUBLISHER/NAME@VERSION`) are removed, and the trash is empty.
+ */
+export function isNeeded(
+  image: string,
+  { machines, replication, publisher }: Omit<StayRooms, 'trash'>,
+  memory: KnownAppliances,
+  going: ReadonlySet<string> = new Set()
+): boolean {
+  if (machines.images().has(image) || replication.list().some(each => each.image === image)) return true
+  const known = [...publisher.own(), ...memory.all().map(({ latest }) => latest)]
+  return known.some(({ appliance, releases }) =>
+    releases.some(release => release.image === image && !going.has(`${appliance}@${release.version}`))
+  )
+}
+
+/** The releases, `PUBLISHER/NAME@VERSION`, that list an image. */
+export function releasesOf(image: string, memory: KnownAppliances): string[] {
+  return memory
+    .all()
+    .flatMap(({ latest: { appliance, releases } }) =>
+      releases.filter(release => release.image === image).map(({ version }) => `${appliance}@${version}`)
+    )
 }
 
 /** For each image that has one, the best reason to stay. */

@@ -122,7 +122,7 @@ function useReasons(state: CollectionState, settings: CollectionSettings): KeepR
       add(
         'young-holders',
         `a majority of its holders has watched it for ${has} only, where ${spellDuration(neededMs)} are needed`,
-        neededMs - tenureMs + wanted
+        neededMs - tenureMs + Math.max(0, wanted - unusedForMs)
       )
       break
     }

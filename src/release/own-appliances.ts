@@ -14,6 +14,7 @@ export const MAX_OWN_APPLIANCES = 1024
 export class OwnAppliances {
   readonly #table: Table<Uint8Array>
   readonly #latest = new Map<string, VerifiedLatest>()
+  readonly #listeners = new Set<(latest: VerifiedLatest) => void>()
 
   private constructor(table: Table<Uint8Array>) {
     this.#table = table
@@ -46,6 +47,12 @@ export class OwnAppliances {
   async keep(latest: VerifiedLatest): Promise<void> {
     await this.#table.put(latest.appliance, latest.bytes, { sync: true })
     this.#latest.set(latest.appliance, latest)
+    for (const listener of this.#listeners) listener(latest)
+  }
+
+  /** Called, synchronously, for each record that is kept from now on. */
+  onKept(listener: (latest: VerifiedLatest) => void): void {
+    this.#listeners.add(listener)
   }
 
   /** Takes back a `keep`. @throws DISK_FULL, STORE_IO */

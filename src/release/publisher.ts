@@ -128,6 +128,11 @@ export class Publisher {
     await Promise.allSettled(this.#turns.values())
   }
 
+  /** Called, synchronously, for each own record that is made from now on. */
+  onRecord(listener: (latest: VerifiedLatest) => void): void {
+    this.#own.onKept(listener)
+  }
+
   /** The newest record of each own appliance. */
   own(): VerifiedLatest[] {
     return this.#own.all()
@@ -181,6 +186,39 @@ export class Publisher {
       }
     }
     return renewed
+  }
+
+  /**
+   * Takes releases off the record of an own appliance and tells the directory. Those that are not on it, or that must
+   * stay, are left; the record is durable when this resolves.
+   *
+   * @param wanted - versions
+   * @param leaving - called with the releases that will go, before the record without them is signed; what it throws
+   *   stops the removal
+   * @returns the releases that went
+   * @throws RowanError KEY_MISSING, DELEGATION_EXPIRED, SIGNATURE_INVALID, LIMIT_EXCEEDED, DISK_FULL, STORE_IO
+   */
+  async removeReleases(
+    appliance: string,
+    wanted: readonly string[],
+    leaving: (releases: Release[], latest: Latest) => Promise<void>
+  ): Promise<Release[]> {
+    const { signal } = this.#stopped
+    return this.#inTurn(appliance, async () => {
+      signal.throwIfAborted()
+      // The publisher may have worked on another host, where a channel points at one of them by now.
+      await this.#issuer.learnNewest(appliance, signal)
+      const newest = await this.#issuer.newestKnown(appliance)
+      const going = newest === undefined ? [] : removable(newest, wanted)
+      if (newest === undefined || going.length === 0) return []
+      await leaving(going, newest)
+      const staying = newest.releases.filter(release => !going.includes(release))
+      const latest = await this.#issuer.issue(appliance, staying, newest.channels)
+      await this.#issuer.put(latest, signal)
+      return going
+    }).catch(error => {
+      throw asRowanError(error, 'INTERNAL', `removing releases of ${appliance}`)
+    })
   }
 
   async #publish(appliance: string, request: PublishRequest): Promise<Omit<PublishAnswer, 'seconds'>> {
@@ -356,6 +394,13 @@ export class Publisher {
       if (this.#turns.get(appliance) === turn) this.#turns.delete(appliance)
     }
   }
+}
+
+/** Of the versions that are wanted to go, those that may by the record itself: no channel needs them, and one is left. */
+function removable({ releases, channels }: Latest, wanted: readonly string[]): Release[] {
+  const needed = new Set(channels.flatMap(({ version, previous }) => [version, previous]))
+  const going = releases.filter(({ version }) => wanted.includes(version) && !needed.has(version))
+  return going.length === releases.length ? going.slice(0, -1) : going
 }
 
 /** A version that exists in another size need not be hashed to be refused. */

@@ -23,6 +23,8 @@ export { ABSENT, LocalImage, UNKNOWN, ZERO } from './local-image.ts'
 export const MAX_OPEN_IMAGES = 1024
 /** Nodes written to the catalog in one go: 8 MiB. */
 const NODES_PER_WRITE = 256
+/** Places of an index that are looked at between two turns of everybody else. */
+const NODES_AT_A_STRETCH = 4096
 
 export class Images {
   /** When the pages of images were last used. */
@@ -31,18 +33,23 @@ export class Images {
   readonly #pool: Pool
   readonly #log: Log
   readonly #roots: Table<Uint8Array>
+  /** As everybody uses it. */
   readonly #nodes: Table<Uint8Array>
+  readonly #rawNodes: Table<Uint8Array>
   readonly #open = new Map<string, LocalImage>()
   readonly #lostListeners = new Set<(image: LocalImage, pages: readonly number[]) => void>()
   readonly #pageListeners = new Set<(image: LocalImage, page: number) => void>()
   readonly #stopListening: () => void
+  /** Nodes that were asked for or written while an image is being forgotten. */
+  #touched: Set<string> | undefined
 
   constructor({ catalog, pool, log }: { catalog: Catalog; pool: Pool; log: Log }) {
     this.#catalog = catalog
     this.#pool = pool
     this.#log = log
     this.#roots = catalog.table('images', bytesCodec)
-    this.#nodes = catalog.table('nodes', bytesCodec)
+    this.#rawNodes = catalog.table('nodes', bytesCodec)
+    this.#nodes = this.#watched(this.#rawNodes)
     this.uses = new PageUses(catalog)
     this.#stopListening = pool.onDropped(dropped => this.#dropped(dropped))
   }
@@ -112,6 +119,77 @@ export class Images {
       (id, rootBytes) => this.#roots.putOp(id, rootBytes),
       (id, rootBytes) => this.#open.get(id) ?? this.#opened(id, rootBytes)
     )
+  }
+
+  /**
+   * Forgets an image: its root, its uses, and the nodes of its index that no other image has. All in one, synced write.
+   * Whoever has it open must have let go of it; its blocks are nobody's from then on.
+   *
+   * @param more - to be written with it
+   * @throws CATALOG_CORRUPT, DISK_FULL, STORE_IO
+   */
+  async forget(id: string, more: readonly Operation[] = []): Promise<void> {
+    if (this.#touched !== undefined) throw new RowanError('INTERNAL', 'another image is being forgotten')
+    // What anybody asks for or writes from here on stays, whatever the walk has found.
+    const touched = new Set<string>()
+    this.#touched = touched
+    try {
+      this.#open.get(id)?.close()
+      this.#open.delete(id)
+      const own = await this.#nodeKeys(id)
+      for await (const other of this.list()) {
+        if (other !== id && own.size > 0) for (const key of await this.#nodeKeys(other)) own.delete(key)
+      }
+      const operations = [...own].filter(key => !touched.has(key)).map(key => this.#rawNodes.deleteOp(key))
+      operations.push(...this.uses.forgetOps(id), this.#roots.deleteOp(id), ...more)
+      await this.#catalog.write(operations, { sync: true })
+    } finally {
+      this.#touched = undefined
+    }
+  }
+
+  /** The names of the nodes that an image's index has, as far as they are here. */
+  async #nodeKeys(id: string): Promise<Set<string>> {
+    const keys = new Set<string>()
+    const rootBytes = await this.#root(id)
+    if (rootBytes === undefined) return keys
+    const tree = new IndexTree(decodeImageRoot(rootBytes), this.#rawNodes, this.#log)
+    let untilRest = NODES_AT_A_STRETCH
+    for (let level = tree.root.height; level >= 0; level--) {
+      for (let position = 0; position < nodeCount(level, tree.root.blocks); position++) {
+        const place = tree.hashAt(level, position)
+        if (typeof place !== 'string') keys.add(toHex(place))
+        if (--untilRest > 0) continue
+        untilRest = NODES_AT_A_STRETCH
+        await new Promise(resolve => setImmediate(resolve))
+      }
+    }
+    return keys
+  }
+
+  #watched(nodes: Table<Uint8Array>): Table<Uint8Array> {
+    const touch = (key: string) => this.#touched?.add(key)
+    return {
+      get: key => {
+        touch(key)
+        return nodes.get(key)
+      },
+      getSync: key => {
+        touch(key)
+        return nodes.getSync(key)
+      },
+      put: (key, value, options) => {
+        touch(key)
+        return nodes.put(key, value, options)
+      },
+      putOp: (key, value) => {
+        touch(key)
+        return nodes.putOp(key, value)
+      },
+      delete: (key, options) => nodes.delete(key, options),
+      deleteOp: key => nodes.deleteOp(key),
+      entries: options => nodes.entries(options)
+    }
   }
 
   /** Ends what open images do in the background. Nothing may be asked of them any more. */

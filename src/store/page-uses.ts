@@ -7,6 +7,7 @@
  *
  * Owns: the table `uses` (image/group of 1,024 pages -> minutes as little-endian uint32).
  */
+import { BLOCK_SIZE_BYTES, INDEX_FANOUT, MAX_IMAGE_BYTES } from '../cluster.ts'
 import { bytesCodec, type Catalog, type Operation, type Table } from './catalog.ts'
 
 const PAGES_PER_ENTRY = 1024
@@ -67,6 +68,14 @@ export class PageUses {
       for (let index = 0; index < count; index++) minutes[first + index] = view.getUint32(index * 4, true)
     }
     return minutes
+  }
+
+  /** What forgets an image's uses; nothing of it is written down after this call. */
+  forgetOps(image: string): Operation[] {
+    const pages = this.#open.get(image)?.minutes.length ?? MAX_IMAGE_BYTES / BLOCK_SIZE_BYTES / INDEX_FANOUT
+    this.#open.delete(image)
+    const entries = Math.ceil(pages / PAGES_PER_ENTRY)
+    return Array.from({ length: entries }, (_, i) => this.#table.deleteOp(keyOf(image, i * PAGES_PER_ENTRY)))
   }
 
   /** Writes down what has changed. Throws DISK_FULL or STORE_IO. */

@@ -63,6 +63,13 @@ export class SwarmImage implements SoughtImage {
     if (this.#indexFrom === peer) this.#indexFrom = undefined
   }
 
+  /** The root is not here any more. */
+  close(error: RowanError): void {
+    this.stop(error)
+    this.#fetch = undefined
+    this.#indexFrom = undefined
+  }
+
   stop(error: RowanError): void {
     this.#fetch?.stop(error)
     this.#change()

@@ -241,6 +241,20 @@ export class Swarm implements BlockSource {
     return this.#server.view()
   }
 
+  /**
+   * Lets go of an image that is to be forgotten here; one that comes again later is opened anew.
+   *
+   * @returns whether it could: not while somebody waits for its blocks
+   */
+  forget(id: string): boolean {
+    const image = this.#images.get(id)
+    if (image === undefined) return true
+    if (image.isNeeded()) return false
+    for (const { peer } of this.#engine.view()) this.#engine.client(peer)?.release(image.number)
+    image.close(new RowanError('DISK_CLOSED', `the image ${id} is not kept any more`))
+    return true
+  }
+
   #imageOf(id: string): SwarmImage {
     if (this.#stopped !== undefined) throw this.#stopped
     const known = this.#images.get(id)

@@ -382,7 +382,7 @@ test('every command explains itself with an example', async () => {
   const help = await run(ROWAN, ['--help'])
   expect(help.status).toBe(0)
   const commands = [...help.stdout.matchAll(/^ {2}([a-z]+)(?: |$)/gm)].map(match => match[1]!)
-  const expected = 'up publish replicate attach run detach remove releases status follow doctor key'.split(' ')
+  const expected = 'up publish replicate attach run detach remove releases gc status follow doctor key'.split(' ')
   expect(commands).toEqual(expect.arrayContaining(expected))
   const own = expected.map(command => [command])
   const keys = ['show', 'export', 'import', 'renew', 'rotate'].map(command => ['key', command])
@@ -392,7 +392,7 @@ test('every command explains itself with an example', async () => {
     expect(stdout).toMatch(new RegExp(`Examples:\\n(?:.*\\n)*? +.*rowan ${command.join(' ')}`))
     expect(stdout).toContain('--home <dir>')
   }
-})
+}, 120_000)
 
 function bound(double: DaemonDouble): { double: DaemonDouble; rowan: DaemonDouble['rowan'] } {
   return { double, rowan: (args, options) => double.rowan(args, options) }

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -6,10 +6,11 @@ import type { LatestRecord } from '../../../src/directory/held-latest.ts'
 import type { LeaseEntry } from '../../../src/directory/held-leases.ts'
 import type { ReplicaEntry } from '../../../src/directory/held-replicas.ts'
 import { Holder } from '../../../src/directory/holder.ts'
-import { HolderStore } from '../../../src/directory/holder-store.ts'
+import { HolderStore, MAX_UNWRITTEN } from '../../../src/directory/holder-store.ts'
 import { MAX_LEASES_PER_KEY, TENURE_GAP_MS } from '../../../src/directory/limits.ts'
 import { RowanError } from '../../../src/errors.ts'
 import { bytesCodec, Catalog } from '../../../src/store/catalog.ts'
+import { mountSmallDisk, unmountSmallDisks } from '../store/tools.ts'
 import {
   DAY_MS,
   HOUR_MS,
@@ -151,4 +152,83 @@ test('a holder on a full disk goes on holding, and says so', async () => {
   expect(await put(latestEntry(), NOW)).toBe('kept')
   expect(holder.getLatest('publisher-1/grid', NOW).held).toBeDefined()
   expect(log.lines.at(-1)).toMatchObject({ level: 'warn', values: { code: 'DISK_FULL' } })
+})
+
+test('what a full or read-only disk did not take is written when it does, before the mark of being awake', async () => {
+  const first = await startHolder(NOW)
+  const write = vi.spyOn(catalog, 'write').mockRejectedValue(new RowanError('DISK_FULL', 'the disk is full'))
+  await first.put(leaseEntry(), NOW)
+  await first.store.awake(NOW + 1000)
+  write.mockRestore()
+  // Nobody sends the lease again; the next sweep brings it to the disk.
+  await first.store.awake(NOW + 2000)
+  const second = await startHolder(NOW + 3000)
+  const { found } = second.holder.getSharers(leaseEntry().key, NOW + 3000)
+  expect(found.hashes).toHaveLength(1)
+  expect(found.tenureMs).toBe(3000)
+})
+
+test('a holder that could not write for long begins its tenure anew after a restart', async () => {
+  const first = await startHolder(NOW)
+  await first.put(leaseEntry({ signer: 'before' }), NOW)
+  vi.spyOn(catalog, 'write').mockRejectedValue(new RowanError('STORE_IO', 'read-only file system'))
+  await first.put(leaseEntry({ signer: 'lost' }), NOW + 1000)
+  for (let minute = 1; minute <= 11; minute++) await first.store.awake(NOW + minute * 60_000)
+  vi.restoreAllMocks()
+  const second = await startHolder(NOW + 11 * 60_000)
+  expect(second.holder.getSharers(leaseEntry().key, NOW + 11 * 60_000).found.tenureMs).toBe(0)
+})
+
+test('with more changes than wait for the disk the tenure begins anew after a restart', async () => {
+  const first = await startHolder(NOW)
+  await first.put(leaseEntry(), NOW)
+  const write = vi.spyOn(catalog, 'write').mockRejectedValue(new RowanError('DISK_FULL', 'the disk is full'))
+  const note = { sinceMs: NOW, contactMs: NOW, unkeptUntilMs: 0 }
+  const many = Array.from({ length: MAX_UNWRITTEN + 1 }, (_, i) => ({
+    kind: 'note' as const,
+    release: `p/a@v${i}`,
+    note
+  }))
+  await first.store.apply(many)
+  write.mockRestore()
+  await first.store.awake(NOW + 1000)
+  const second = await startHolder(NOW + 1000)
+  expect(second.holder.getSharers(leaseEntry().key, NOW + 1000).found.tenureMs).toBe(0)
+})
+
+test('a holder on a disk that is really full has what it was told when there is room again, also after a restart', async () => {
+  await catalog.close()
+  const disk = mountSmallDisk(12)
+  try {
+    const filler = join(disk, 'filler')
+    catalog = await Catalog.open(join(disk, 'catalog'))
+    const holder = new Holder({ random: seeded(1) }, { quotaBytes: 1_000_000 })
+    const store = new HolderStore({ catalog, log })
+    await store.load(holder, NOW)
+    const fill = await open(filler, 'w')
+    await fill.write(Buffer.alloc(12 << 20)).catch(() => undefined)
+    await fill.close()
+    // The free space is looked at from time to time, not at each write.
+    let outcome = ''
+    for (let i = 0; i < 1200 && log.lines.at(-1)?.level !== 'warn'; i++) {
+      const { changes, ...put } = holder.put(leaseEntry({ signer: `s${i}`, hash: i / 2000 }), NOW)
+      outcome = put.outcome
+      await store.apply(changes)
+    }
+    expect(outcome).toBe('kept')
+    expect(log.lines.at(-1)).toMatchObject({ level: 'warn', values: { code: 'DISK_FULL' } })
+    await rm(filler)
+    await store.awake(NOW + 1)
+    await catalog.close()
+    catalog = await Catalog.open(join(disk, 'catalog'))
+    const again = new Holder({ random: seeded(1) }, { quotaBytes: 1_000_000 })
+    await new HolderStore({ catalog, log }).load(again, NOW + 2)
+    const asked = (each: Holder) => each.getSharers(leaseEntry().key, NOW + 2).found
+    expect(asked(again).hashes).toEqual(asked(holder).hashes)
+    expect(asked(again).tenureMs).toBe(2)
+  } finally {
+    await catalog.close()
+    unmountSmallDisks()
+    catalog = await Catalog.open(folder)
+  }
 })

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { Latest } from '../../../src/image/release.ts'
 import { LastReplicas } from '../../../src/node/last-replicas.ts'
-import { listedImages, pinnedImages, stayReasons } from '../../../src/node/stay-reasons.ts'
+import { isNeeded, listedImages, pinnedImages, releasesOf, stayReasons } from '../../../src/node/stay-reasons.ts'
 import { systemClock } from '../../../src/node/system.ts'
 import { REASON } from '../../../src/store/eviction.ts'
 
@@ -32,7 +32,8 @@ const stable = (version: string, more: object = {}) => ({ name: 'stable', versio
 const rooms = (machines: string[], replicated: string[], own: Latest[]) => ({
   machines: { images: () => new Set(machines) },
   replication: { list: () => replicated.map(image => ({ image })) },
-  publisher: { own: () => own }
+  publisher: { own: () => own },
+  trash: { list: () => [] as { image: string }[] }
 })
 const memory = (...records: Latest[]) => ({ all: () => records.map(record => ({ latest: record })) })
 const nobody = () => false
@@ -72,7 +73,14 @@ test('of a listed release the last replica stays before what is current; an unli
 })
 
 /** What others serve, by image; one that throws is not known. */
-async function known(others: Record<string, boolean[] | Error>, here: Record<string, boolean>, taken = 90) {
+async function known(
+  others: Record<string, boolean[] | Error>,
+  here: Record<string, boolean>,
+  {
+    taken = 90,
+    uses = {}
+  }: { taken?: number; uses?: Record<string, { count: number | null; inUseUntilMs: number }[]> } = {}
+) {
   const asked: string[] = []
   const last = new LastReplicas({
     directory: {
@@ -81,6 +89,10 @@ async function known(others: Record<string, boolean[] | Error>, here: Record<str
         const found = others[image]!
         if (found instanceof Error) throw found
         return found.map(complete => ({ complete }))
+      },
+      async countSharers(release) {
+        const [image, number] = release.split('@') as [string, string]
+        return uses[image]?.[Number(number)] ?? { count: 1, inUseUntilMs: 1 }
       }
     },
     images: {
@@ -91,6 +103,7 @@ async function known(others: Record<string, boolean[] | Error>, here: Record<str
     },
     pool: { level: { takenBlocks: taken, maxBlocks: 100 } },
     listed: () => new Set(Object.keys(others)),
+    releasesOf: image => (uses[image] ?? [0]).map((_, number) => `${image}@${number}`),
     clock: systemClock,
     log: silent
   })
@@ -110,5 +123,34 @@ test('a last replica is one that is whole here, and that nobody else has whole',
 })
 
 test('nobody is asked while there is room enough', async () => {
-  expect((await known({ alone: [] }, { alone: true }, 80)).asked).toEqual([])
+  expect((await known({ alone: [] }, { alone: true }, { taken: 80 })).asked).toEqual([])
+})
+
+test('a last replica of what nobody uses is none; where it cannot be said, somebody may', async () => {
+  const unused = { count: 0, inUseUntilMs: 0 }
+  const uses = {
+    unused: [unused, unused],
+    used: [unused, { count: 1, inUseUntilMs: 5 }],
+    untold: [{ count: null, inUseUntilMs: 0 }],
+    // A witness knows of a lease that is not among those counted.
+    hidden: [{ count: 0, inUseUntilMs: 5 }],
+    many: Array.from({ length: 5 }, () => unused)
+  }
+  const images = Object.keys(uses)
+  const alone = Object.fromEntries(images.map(image => [image, []]))
+  const { last } = await known(alone, Object.fromEntries(images.map(image => [image, true])), { uses })
+  expect(images.filter(image => last.isLast(image))).toEqual(['used', 'untold', 'hidden', 'many'])
+})
+
+test('an image is needed while a machine, a replication or a listed release has it, but for releases that go', () => {
+  const record = latest('grid', ['v1', 'v2'], [stable('v2')])
+  const nothing = rooms([], [], [record])
+  expect(isNeeded('grid-v1', nothing, memory())).toBe(true)
+  expect(isNeeded('grid-v1', rooms([], [], []), memory(record))).toBe(true)
+  const going = new Set(['publisher/grid@v1'])
+  expect(isNeeded('grid-v1', nothing, memory(record), going)).toBe(false)
+  expect(isNeeded('grid-v2', nothing, memory(record), going)).toBe(true)
+  expect(isNeeded('grid-v1', rooms(['grid-v1'], [], [record]), memory(record), going)).toBe(true)
+  expect(isNeeded('grid-v1', rooms([], ['grid-v1'], [record]), memory(record), going)).toBe(true)
+  expect(releasesOf('grid-v1', memory(record))).toEqual(['publisher/grid@v1'])
 })
