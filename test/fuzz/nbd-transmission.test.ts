@@ -13,8 +13,8 @@ import { waitUntil } from '../tools/wait.ts'
 const SEED = 20_261_121
 const RUNS = Number(process.env.ROWAN_FUZZ_RUNS ?? 300)
 const SIZE_BYTES = 512 * 1024
-const { READ, WRITE, FLUSH, TRIM, WRITE_ZEROES } = COMMAND
-const { FUA, NO_HOLE } = COMMAND_FLAG
+const { READ, WRITE, FLUSH, TRIM, WRITE_ZEROES, CACHE } = COMMAND
+const { FUA, NO_HOLE, FAST_ZERO } = COMMAND_FLAG
 
 interface Request {
   command: number
@@ -36,12 +36,12 @@ const length = fc.oneof(
 )
 const request: fc.Arbitrary<Request> = fc.record({
   command: fc.oneof(
-    { weight: 10, arbitrary: fc.constantFrom(READ, WRITE, FLUSH, TRIM, WRITE_ZEROES) },
-    { weight: 1, arbitrary: fc.constantFrom(COMMAND.CACHE, 7, 8, 9, 0xffff) }
+    { weight: 10, arbitrary: fc.constantFrom(READ, WRITE, FLUSH, TRIM, WRITE_ZEROES, CACHE) },
+    { weight: 1, arbitrary: fc.constantFrom(7, 8, 9, 0xffff) }
   ),
   flags: fc.oneof(
     { weight: 8, arbitrary: fc.constant(0) },
-    { weight: 2, arbitrary: fc.constantFrom(FUA, NO_HOLE, FUA | NO_HOLE) },
+    { weight: 2, arbitrary: fc.constantFrom(FUA, NO_HOLE, FUA | NO_HOLE, FAST_ZERO) },
     { weight: 1, arbitrary: fc.nat(0xffff) }
   ),
   offset,
@@ -60,14 +60,15 @@ const encode = (item: Request, index: number) =>
 /** What the specification says to a request, written down independently of the server; applies it to the disk. */
 function model(disk: Buffer, { command, flags, offset, length, fill }: Request): { errno: number; data: Buffer } {
   const refused = (errno: number) => ({ errno, data: Buffer.alloc(0) })
-  const known = [READ, WRITE, FLUSH, TRIM, WRITE_ZEROES] as number[]
-  const allowed = command === WRITE_ZEROES ? FUA | NO_HOLE : FUA
+  const known = [READ, WRITE, FLUSH, TRIM, WRITE_ZEROES, CACHE] as number[]
+  const allowed = command === WRITE_ZEROES ? FUA | NO_HOLE | FAST_ZERO : FUA
   if (!known.includes(command) || (flags | allowed) !== allowed) return refused(ERRNO.EINVAL)
   if (command === FLUSH) return refused(offset === 0 && length === 0 ? 0 : ERRNO.EINVAL)
   if (offset + length > disk.length) {
     return refused(command === WRITE || command === WRITE_ZEROES ? ERRNO.ENOSPC : ERRNO.EINVAL)
   }
   if (command === READ) return { errno: 0, data: Buffer.from(disk.subarray(offset, offset + length)) }
+  if (command === CACHE) return refused(0)
   disk.fill(command === WRITE ? fill : 0, offset, offset + length)
   return refused(0)
 }
