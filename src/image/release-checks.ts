@@ -42,6 +42,7 @@ function checkRelease(release: Release): void {
   name(release.version, 'version')
   if (release.parent !== undefined) name(release.parent, 'version')
   within(() => fromHex(release.image))
+  if (release.profile !== undefined) within(() => fromHex(release.profile!))
   within(() => checkSize(release.sizeBytes, `the release ${release.version}`))
   const blocks = blockCount(release.sizeBytes)
   if (release.blocks !== blocks)

@@ -37,7 +37,8 @@ export function encodeLatest(latest: Latest): Uint8Array {
       labels: Object.keys(release.labels)
         .sort()
         .map(key => ({ key, value: release.labels[key]! })),
-      publishedMs: release.publishedMs
+      publishedMs: release.publishedMs,
+      ...(release.profile === undefined ? {} : { profile: new Uint8Array(fromHex(release.profile)) })
     }))
   })
 }
@@ -52,13 +53,14 @@ export function decodeLatest(bytes: Uint8Array): Latest {
 }
 
 function readRelease(message: LatestMessage['releases'][number]): Release {
-  const { image, labels, ...rest } = message
+  const { image, labels, profile, ...rest } = message
   return {
     ...rest,
     image: toHex(image),
     blocks: blockCount(rest.sizeBytes),
     // fromEntries defines keys: `__proto__` is a label like any other.
-    labels: Object.fromEntries(labels.map(({ key, value }) => [key, value]))
+    labels: Object.fromEntries(labels.map(({ key, value }) => [key, value])),
+    ...(profile === undefined ? {} : { profile: toHex(profile) })
   }
 }
 

@@ -43,6 +43,8 @@ export interface Release {
   parent?: string
   labels: Record<string, string>
   publishedMs: number
+  /** Hex SHA-256 of the boot profile that was recorded for it. */
+  profile?: string
 }
 
 /** A moving pointer to a release. */

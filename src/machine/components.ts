@@ -8,6 +8,7 @@ import type { ApplianceRef } from '../image/names.ts'
 import type { BlockSource } from '../store/block-source.ts'
 import type { LocalImage } from '../store/images.ts'
 import type { Pool } from '../store/pool.ts'
+import type { BootAhead } from '../swarm/boot-ahead.ts'
 import type { ProfileKeeper } from './boot-watch.ts'
 import type { StartThread } from './disk-thread.ts'
 
@@ -20,13 +21,18 @@ export interface MachineComponents {
       options: { allowExpired?: boolean; signal?: AbortSignal }
     ): Promise<{
       appliance: string
-      release: { version: string; image: string; sizeBytes: number }
+      release: { version: string; image: string; sizeBytes: number; profile?: string }
+      /** Images of other versions, the likest first. */
+      similar: string[]
       replicas: ReplicaRecord[]
     }>
   }
   images: { open(id: string): Promise<LocalImage | undefined> }
   pool: Pick<Pool, 'directory' | 'readers' | 'readSync'>
-  profiles: ProfileKeeper
+  profiles: ProfileKeeper & {
+    /** What a release says of its image's profile. */
+    expect(image: string, release: { hash?: string | undefined; similar?: readonly string[] }): Promise<void>
+  }
   /** Each machine's disk has a thread of its own. */
   startThread: StartThread
   swarm: BlockSource & {
@@ -34,6 +40,8 @@ export interface MachineComponents {
     openImage(id: string, hints: ReplicaRecord[], options: { signal?: AbortSignal }): Promise<LocalImage>
     /** Since the daemon started. */
     transfers(image: string): { blocks: number; bytes: number; wireBytes: number }
+    /** Fetches ahead of one guest. */
+    ahead(image: string): Promise<BootAhead>
   }
   directory: {
     announceReplica(image: string, appliance: string | undefined, complete: boolean): void

@@ -17,7 +17,7 @@ import { RowanError } from '../errors.ts'
 import type { ListenerSettings } from '../nbd/listener.ts'
 import { readTlsFolder } from '../nbd/tls-folder.ts'
 import type { LocalImage } from '../store/images.ts'
-import { BootWatch } from './boot-watch.ts'
+import { type BootProgress, BootWatch } from './boot-watch.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, writeDescription } from './description.ts'
 import { DiskThread } from './disk-thread.ts'
@@ -108,7 +108,7 @@ export class Machine {
     if (!hasLayer) rmSync(this.layersFolder, { recursive: true, force: true })
     const { swarm, pool, startThread, profiles, clock, log } = this.#components
     this.#transferredBefore = { ...swarm.transfers(image.id) }
-    const touches = new BootWatch(image, { profiles, clock, log }, { isFresh: !hasLayer })
+    const touches = new BootWatch(image, { profiles, swarm, clock, log }, { isFresh: !hasLayer })
     const { socketPath } = this
     const quotaBytes = this.#settings.layerQuotaBytes
     const data = dataBytes === undefined ? {} : { dataBytes }
@@ -133,6 +133,7 @@ export class Machine {
     this.#servedTcp = servedTcp
     this.#boot = touches
     disk.onDied = error => this.#died(disk, error)
+    void touches.start()
     this.announce()
   }
 
@@ -308,6 +309,11 @@ export class Machine {
     this.#announcedComplete = image.complete
     this.#image = image
     this.#components.directory.announceReplica(image.id, this.#description.appliance, image.complete)
+  }
+
+  /** How far its guest's boot is along the boot profile; undefined without one. */
+  get bootProgress(): BootProgress | undefined {
+    return this.#boot?.progress
   }
 
   /** To be called now and then while the disk is open. */

@@ -306,7 +306,7 @@ export class Machines {
   }
 
   async #create(request: AttachRequest): Promise<AttachAnswer> {
-    const { appliances, swarm, clock, random } = this.#components
+    const { appliances, swarm, profiles, clock, random } = this.#components
     const { name, ref, signal, allowExpired = false, readOnly = false } = request
     const dataBytes = checkDataDisk(request.dataBytes, readOnly)
     const tcp = request.tcp === undefined ? undefined : tcpOf(request.tcp)
@@ -315,7 +315,8 @@ export class Machines {
       throw new RowanError('LIMIT_EXCEEDED', `there are ${MAX_MACHINES} machines already, which is the limit`)
     }
     const waiting = signal === undefined ? {} : { signal }
-    const { appliance, release, replicas } = await appliances.resolve(ref, { allowExpired, ...waiting })
+    const { appliance, release, similar, replicas } = await appliances.resolve(ref, { allowExpired, ...waiting })
+    await profiles.expect(release.image, { hash: release.profile, similar })
     const image = await swarm.openImage(release.image, replicas, waiting)
     signal?.throwIfAborted()
     if (image.root.sizeBytes !== release.sizeBytes) {

@@ -18,6 +18,7 @@ import type { PublisherKeys } from '../release/publisher-keys.ts'
 import { listReleases } from '../release/releases.ts'
 import type { Replication } from '../release/replication.ts'
 import type { Pool } from '../store/pool.ts'
+import type { Profiles } from '../store/profiles.ts'
 import type { Swarm, Transferred } from '../swarm/swarm.ts'
 import type { DoctorRow, Handlers, MachineStatus, StatusResult } from './daemon-api.ts'
 import { keyResult } from './key-result.ts'
@@ -27,6 +28,7 @@ import type { QuotaKeeper } from './quota-keeper.ts'
 export interface Rooms {
   peer: RowanPeer
   pool: Pool
+  profiles: Profiles
   directory: Directory
   memory: ApplianceMemory
   swarm: Swarm
@@ -68,7 +70,8 @@ export function commands(rooms: Rooms): Handlers {
     },
 
     async replicate({ appliance: ref, wait = false, allowExpired = false }, { signal, progress }) {
-      const { appliance, release, replicas } = await appliances.resolve(ref, { allowExpired, signal })
+      const { appliance, release, similar, replicas } = await appliances.resolve(ref, { allowExpired, signal })
+      await rooms.profiles.expect(release.image, { hash: release.profile, similar })
       const what = { appliance, version: release.version, image: release.image }
       return replication.replicate(what, replicas, {
         wait,

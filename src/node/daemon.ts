@@ -154,6 +154,11 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       findReplicas: (image, options) => directory.findReplicas(image, options),
       neighbours: () => lan.replicas(),
       records: new GreetingRecords({ memory, directory, clock, log }),
+      profiles: {
+        toShare: image => profiles.toShare(image, { own: mayShareRecording(image) }),
+        heard: (image, from, bytes, blocks) => profiles.heard(image, from, bytes, blocks),
+        disown: from => profiles.disown(from)
+      },
       mayDial: address => mayDial(address.toString()),
       clock,
       random,
@@ -165,6 +170,13 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       maxDownloadBytesPerSecond: unlessUnlimited(settings.swarm.maxDownloadBytesPerSecond)
     }
   )
+
+  const { shareProfile } = settings.swarm
+  const mayShareRecording = (image: string) => {
+    if (shareProfile !== 'auto') return shareProfile === 'always'
+    const isOwn = publisher.own().some(({ releases }) => releases.some(release => release.image === image))
+    return isOwn || replication.has(image)
+  }
 
   // What its owner does with it.
   const publisher = await Publisher.open(
@@ -242,6 +254,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
     ...{
       peer,
       pool,
+      profiles,
       directory,
       memory,
       swarm,

@@ -151,6 +151,15 @@ export const DEFAULTS = {
       meaning: 'The most that is fetched from other peers.',
       caveat: 'It also holds for blocks that a guest is waiting for.'
     },
+    shareProfile: {
+      kind: 'choice',
+      choices: ['auto', 'always', 'never'],
+      default: 'auto',
+      meaning: "Whether other peers may have this peer's recordings of boots, so that theirs are faster.",
+      caveat:
+        '`auto`: those of own releases and of replicated images, and nothing of what this peer only uses. A profile that a ' +
+        'release came with is passed on in any case.'
+    },
     maxPeers: {
       kind: 'count',
       default: 64,

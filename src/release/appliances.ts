@@ -41,6 +41,8 @@ export interface ResolvedAppliance {
   appliance: string
   release: Release
   latest: VerifiedLatest
+  /** Images of other versions, the likest to the release's first: its parent's, then the newest. */
+  similar: string[]
   /** Replicas of the release's image that came with the answer; none for an own appliance. */
   replicas: ReplicaRecord[]
 }
@@ -123,12 +125,12 @@ export class Appliances {
     const ref = parseApplianceRef(text)
     const appliance = this.resolveName(ref)
     const own = this.#choose(this.#ownLatest(appliance), ref)
-    if (own !== undefined) return { appliance, ...own, replicas: [] }
+    if (own !== undefined) return { appliance, ...own, similar: similarImages(own.latest, own.release), replicas: [] }
 
     const found = await this.find(appliance, options)
     const release = chooseRelease(found.latest, ref, this.#components.peerId)
     const replicas = found.replicas.filter(({ image }) => image === release.image)
-    return { appliance, release, latest: found.latest, replicas }
+    return { appliance, release, latest: found.latest, similar: similarImages(found.latest, release), replicas }
   }
 
   /**
@@ -213,6 +215,13 @@ export class Appliances {
         : ''
     return new RowanError('APPLIANCE_UNKNOWN', `nobody knows ${appliance}: ${whom}${hint}`)
   }
+}
+
+function similarImages({ releases }: VerifiedLatest, release: Release): string[] {
+  const others = releases.filter(({ image }) => image !== release.image)
+  const distance = ({ version, publishedMs }: Release) =>
+    version === release.parent ? -1 : Math.abs(release.publishedMs - publishedMs)
+  return [...new Set(others.sort((a, b) => distance(a) - distance(b)).map(({ image }) => image))]
 }
 
 /** Why nothing that was offered could be used, when that is why there is nothing. */

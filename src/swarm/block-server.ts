@@ -50,6 +50,8 @@ export interface BlockServerComponents {
   images: { open(id: string): Promise<LocalImage | undefined> }
   pool: BlockReaderComponents['pool']
   records: RecordExchange | undefined
+  /** The boot profile that a requester of this image is given. */
+  profileOf(image: string): Uint8Array | undefined
   /** Other replicas of an image, for a requester that has to go elsewhere. */
   others(image: string, except: string): PeerHint[]
   clock: Clock
@@ -160,6 +162,7 @@ export class BlockServer {
       images: this.#components.images,
       queue: this.#queue,
       records: this.#components.records,
+      profileOf: image => this.#components.profileOf(image),
       log: this.#components.log,
       admit: (newcomer, image) => this.#admit(newcomer, image),
       work: () => this.#work(),

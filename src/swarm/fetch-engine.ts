@@ -34,6 +34,8 @@ export interface FetchEngineComponents {
   buffers: BlockBuffers
   /** No connected peer can give what is wanted of this image. */
   findReplicas(image: number, rank: Rank): void
+  /** A peer sent something wrong. */
+  accused?(peer: string): void
 }
 
 interface Link {
@@ -137,6 +139,7 @@ export class FetchEngine implements FetchDriver {
       message: error.message
     })
     this.event({ type: 'lied', peer })
+    this.#components.accused?.(peer)
     this.#links.get(peer)?.client.end(error)
   }
 

@@ -53,7 +53,7 @@ const RULES: Record<FrameType, FrameRule> = {
   [FRAME.hello]: { name: 'HELLO', maxBytes: 1 * KIB, from: 'both' },
   [FRAME.record]: { name: 'RECORD', maxBytes: MAX_RECORD_BYTES, from: 'both' },
   [FRAME.open]: { name: 'OPEN', maxBytes: 64, from: 'requester' },
-  [FRAME.image]: { name: 'IMAGE', maxBytes: 40 * KIB, from: 'server' },
+  [FRAME.image]: { name: 'IMAGE', maxBytes: 104 * KIB, from: 'server' },
   [FRAME.getNodes]: { name: 'GET_NODES', maxBytes: 2 * KIB, from: 'requester' },
   [FRAME.nodes]: { name: 'NODES', maxBytes: 256 * KIB, from: 'server' },
   [FRAME.want]: { name: 'WANT', maxBytes: 4 * KIB, from: 'requester' },

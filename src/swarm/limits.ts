@@ -60,6 +60,12 @@ export const MAX_COUNTED_PEERS = 256
 export const MAX_UNREAD_BYTES = MAX_STREAM_WINDOW_BYTES + 1024 * 1024
 /** Blocks of one fill that are wanted at a time: 64 MiB, four times the largest window. */
 export const FILL_WINDOW_BLOCKS = 1024
+/** Blocks of one boot profile that are wanted at a time: 32 MiB, twice the largest window. */
+export const PROFILE_WINDOW_BLOCKS = 512
+/** Pages of the index that a profile asks for at a time. */
+export const MAX_PROFILE_PAGES = 256
+/** Blocks fetched for a profile and never touched: this share of the image's data at most. */
+export const MAX_PROFILE_WASTE = 0.25
 /** Replicas of one image to be connected with, and remembered. */
 export const REPLICAS_PER_IMAGE = 8
 export const MAX_KNOWN_REPLICAS = 64

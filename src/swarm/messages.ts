@@ -8,6 +8,7 @@
 
 import { HASH_SIZE_BYTES, INDEX_FANOUT } from '../cluster.ts'
 import { RowanError } from '../errors.ts'
+import { MAX_PROFILE_BYTES } from '../image/boot-profile.ts'
 import { PRIORITIES } from '../store/block-source.ts'
 import { encodeFrame, FRAME, type Frame, frameName } from './frames.ts'
 import {
@@ -92,15 +93,23 @@ export interface ImageAnswer {
   top: Uint8Array
   complete: boolean
   follow: number
+  /** An encoded boot profile, empty if the replica has none to share. Not checked. */
+  profile: Uint8Array
 }
 
-export function imageFrame(handle: number, answer: ImageAnswer): Uint8Array {
-  return encodeFrame(FRAME.image, handle, Image.encode({ ...answer, root: plain(answer.root), top: plain(answer.top) }))
+export function imageFrame(
+  handle: number,
+  answer: Omit<ImageAnswer, 'profile'> & { profile?: Uint8Array | undefined }
+): Uint8Array {
+  const { root, top, profile = new Uint8Array(0) } = answer
+  const message = { ...answer, root: plain(root), top: plain(top), profile: plain(profile) }
+  return encodeFrame(FRAME.image, handle, Image.encode(message))
 }
 
 export function readImage(frame: Frame): ImageAnswer {
-  const { root, top, complete, follow } = decode(frame, body => Image.decode(body))
-  return { root, top, complete, follow }
+  const { root, top, complete, follow, profile } = decode(frame, body => Image.decode(body))
+  atMost(frame, 'length of a profile', profile.byteLength, MAX_PROFILE_BYTES)
+  return { root, top, complete, follow, profile }
 }
 
 export function getNodesFrame(handle: number, refs: NodePlace[], priority: Rank): Uint8Array {

@@ -45,6 +45,8 @@ export interface RequesterComponents {
   images: { open(id: string): Promise<LocalImage | undefined> }
   queue: UploadQueue<ServedRequester, UploadJob>
   records: RecordExchange | undefined
+  /** The boot profile that a requester of this image is given. */
+  profileOf(image: string): Uint8Array | undefined
   log: Log
   /** Asks for a place among those served, for a requester of this image; false when it was sent away. */
   admit(requester: ServedRequester, image: string): boolean
@@ -244,9 +246,9 @@ export class ServedRequester {
     this.#images.set(handle, open)
     const nodes = index === OPEN_INDEX.all ? eagerNodes(image) : []
     const top = image.nodeBytes(image.root.height, 0) ?? NOTHING
-    this.#frames.send(
-      imageFrame(handle, { root: image.rootBytes, top, complete: open.toldComplete, follow: nodes.length })
-    )
+    const { rootBytes: root } = image
+    const profile = this.#components.profileOf(id)
+    this.#frames.send(imageFrame(handle, { root, top, complete: open.toldComplete, follow: nodes.length, profile }))
     if (!open.toldComplete) this.#tellHave(handle, open, pagesHere(image))
     for (const { level, position } of nodes) this.#queue(nodeKey(handle, level, position), EAGER_RANK, false)
     this.#components.work()

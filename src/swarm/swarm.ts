@@ -27,6 +27,7 @@ import type { Pool } from '../store/pool.ts'
 import { BlockBuffers } from './block-buffers.ts'
 import { BlockServer, type BlockServerComponents, type ServedPeer } from './block-server.ts'
 import { BlockStore } from './block-store.ts'
+import { BootAhead } from './boot-ahead.ts'
 import { Dialer, type DialNetwork } from './dialer.ts'
 import { FetchEngine, type LinkEvents } from './fetch-engine.ts'
 import { type FillOptions, fillImage } from './fill.ts'
@@ -39,6 +40,7 @@ import { SwarmImage } from './swarm-image.ts'
 import type { ImageTransfers } from './transfer-count.ts'
 
 export type { ServedPeer } from './block-server.ts'
+export type { AheadView, BootAhead } from './boot-ahead.ts'
 export type { RecordExchange } from './greeting.ts'
 export type { ReplicaHint } from './known-replicas.ts'
 export type { ImageTransfers, Transferred } from './transfer-count.ts'
@@ -54,11 +56,23 @@ export interface SwarmComponents {
   neighbours?: () => ReplicaHint[]
   /** Exchanges signed records in the greeting; none if absent. */
   records?: RecordExchange
+  /** Boot profiles pass with the first answer about an image; none if absent. */
+  profiles?: ProfileExchange
   /** Which announced addresses may be called; all of them if absent. */
   mayDial?: (address: Multiaddr) => boolean
   clock: Clock
   random: Random
   log: Log
+}
+
+/** Boot profiles go out and come in with the first answer about an image. */
+export interface ProfileExchange {
+  /** The encoded profile that a requester of this image is given. */
+  toShare(image: string): Uint8Array | undefined
+  /** Judges and keeps what a peer sent. Rejects with a RowanError when it is refused. */
+  heard(image: string, peer: string, profile: Uint8Array, blocks: number): Promise<void>
+  /** This peer sent something wrong: what it has said counts no more. */
+  disown(peer: string): void
 }
 
 export interface SwarmSettings {
@@ -103,7 +117,11 @@ export class Swarm implements BlockSource {
     const buffers = new BlockBuffers()
     this.#store = new BlockStore({ pool, buffers, log, clock })
     this.#engine = new FetchEngine(
-      { clock, log, records, buffers, findReplicas: image => this.#links.seek(this.#numbers[image]!) },
+      {
+        ...{ clock, log, records, buffers },
+        findReplicas: image => this.#links.seek(this.#numbers[image]!),
+        accused: peer => components.profiles?.disown(peer)
+      },
       settings
     )
     this.#links = new ReplicaLinks(
@@ -125,6 +143,7 @@ export class Swarm implements BlockSource {
         images,
         pool,
         records,
+        profileOf: image => components.profiles?.toShare(image),
         others: (image, except) => this.#images.get(image)?.known.hints(except) ?? [],
         clock,
         log
@@ -199,6 +218,16 @@ export class Swarm implements BlockSource {
     const { signal } = options
     await this.openImage(id, [], { timeoutMs: Number.POSITIVE_INFINITY, ...(signal && { signal }) })
     await fillImage(this.#images.get(id)!.fetch!, options)
+  }
+
+  /**
+   * Fetches ahead of a guest at an open image (see boot-ahead.ts), for one disk.
+   *
+   * @throws as openImage, for an image whose root is not here
+   */
+  async ahead(id: string): Promise<BootAhead> {
+    await this.openImage(id)
+    return new BootAhead(this.#images.get(id)!.fetch!, this.#components.log)
   }
 
   /** Replicas that somebody heard of. Called when they are needed. */
@@ -344,11 +373,20 @@ export class Swarm implements BlockSource {
     }
     const fetch = this.#opened(image, local)
     image.known.worked(peer)
+    if (answer.profile.byteLength > 0) this.#heardProfile(image.id, peer, answer.profile, local.root.blocks)
     if (answer.top.byteLength > 0) {
       await fetch.nodesCame(peer, [{ level: local.root.height, position: 0, bytes: answer.top }], [])
     }
     fetch.index.promised(peer, answer.follow)
     this.#engine.event({ type: 'has', peer, image: image.number, complete: answer.complete, pages: [] })
+  }
+
+  #heardProfile(image: string, peer: string, profile: Uint8Array, blocks: number): void {
+    const { profiles, log } = this.#components
+    profiles?.heard(image, peer, profile, blocks).catch(cause => {
+      const { code, message } = asRowanError(cause, 'PROFILE_INVALID')
+      log.debug("a peer's boot profile was passed over", { peer, image, code, message })
+    })
   }
 
   #seekMore(): void {

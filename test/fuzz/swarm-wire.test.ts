@@ -39,7 +39,7 @@ const kinds: { type: FrameType; from: Role; read: (frame: Frame) => unknown; val
     from: 'server',
     read: messages.readImage,
     valid: fc
-      .record({ root: bytes(54), top: bytes(300), complete: fc.boolean(), follow: fc.nat() })
+      .record({ root: bytes(54), top: bytes(300), complete: fc.boolean(), follow: fc.nat(), profile: bytes(300) })
       .map(answer => messages.imageFrame(1, answer))
   },
   {

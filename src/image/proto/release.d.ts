@@ -59,6 +59,7 @@ export interface Release {
     parent?: string;
     labels: Label[];
     publishedMs: number;
+    profile?: Uint8Array<ArrayBuffer>;
 }
 export declare namespace Release {
     const codec: () => Codec<Release>;
@@ -96,9 +97,13 @@ export declare namespace Release {
         field: '$.publishedMs';
         value: number;
     }
+    interface ReleaseProfileFieldEvent {
+        field: '$.profile';
+        value: Uint8Array<ArrayBuffer>;
+    }
     function encode(obj: Partial<Release>): Uint8Array<ArrayBuffer>;
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Release>): Release;
-    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Release>): Generator<ReleaseVersionFieldEvent | ReleaseImageFieldEvent | ReleaseSizeBytesFieldEvent | ReleaseZeroBlocksFieldEvent | ReleaseParentFieldEvent | ReleaseLabelsKeyFieldEvent | ReleaseLabelsValueFieldEvent | ReleasePublishedMsFieldEvent>;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Release>): Generator<ReleaseVersionFieldEvent | ReleaseImageFieldEvent | ReleaseSizeBytesFieldEvent | ReleaseZeroBlocksFieldEvent | ReleaseParentFieldEvent | ReleaseLabelsKeyFieldEvent | ReleaseLabelsValueFieldEvent | ReleasePublishedMsFieldEvent | ReleaseProfileFieldEvent>;
 }
 export interface Channel {
     name: string;
@@ -215,11 +220,16 @@ export declare namespace Latest {
         value: number;
         index: number;
     }
+    interface LatestReleasesProfileFieldEvent {
+        field: '$.releases[].profile';
+        value: Uint8Array<ArrayBuffer>;
+        index: number;
+    }
     interface LatestDelegationFieldEvent {
         field: '$.delegation';
         value: Uint8Array<ArrayBuffer>;
     }
     function encode(obj: Partial<Latest>): Uint8Array<ArrayBuffer>;
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Latest>): Latest;
-    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Latest>): Generator<LatestApplianceFieldEvent | LatestSequenceFieldEvent | LatestIssuedMsFieldEvent | LatestExpiresMsFieldEvent | LatestChannelsNameFieldEvent | LatestChannelsVersionFieldEvent | LatestChannelsRolloutPercentFieldEvent | LatestChannelsPreviousFieldEvent | LatestReleasesVersionFieldEvent | LatestReleasesImageFieldEvent | LatestReleasesSizeBytesFieldEvent | LatestReleasesZeroBlocksFieldEvent | LatestReleasesParentFieldEvent | LatestReleasesLabelsKeyFieldEvent | LatestReleasesLabelsValueFieldEvent | LatestReleasesPublishedMsFieldEvent | LatestDelegationFieldEvent>;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Latest>): Generator<LatestApplianceFieldEvent | LatestSequenceFieldEvent | LatestIssuedMsFieldEvent | LatestExpiresMsFieldEvent | LatestChannelsNameFieldEvent | LatestChannelsVersionFieldEvent | LatestChannelsRolloutPercentFieldEvent | LatestChannelsPreviousFieldEvent | LatestReleasesVersionFieldEvent | LatestReleasesImageFieldEvent | LatestReleasesSizeBytesFieldEvent | LatestReleasesZeroBlocksFieldEvent | LatestReleasesParentFieldEvent | LatestReleasesLabelsKeyFieldEvent | LatestReleasesLabelsValueFieldEvent | LatestReleasesPublishedMsFieldEvent | LatestReleasesProfileFieldEvent | LatestDelegationFieldEvent>;
 }

@@ -259,6 +259,10 @@ export var Release;
                     w.uint32(56);
                     w.uint64Number(obj.publishedMs);
                 }
+                if (obj.profile != null) {
+                    w.uint32(66);
+                    w.bytes(obj.profile);
+                }
                 if (opts.lengthDelimited !== false) {
                     w.ldelim();
                 }
@@ -306,6 +310,10 @@ export var Release;
                         }
                         case 7: {
                             obj.publishedMs = reader.uint64Number();
+                            break;
+                        }
+                        case 8: {
+                            obj.profile = reader.bytes();
                             break;
                         }
                         default: {
@@ -377,6 +385,13 @@ export var Release;
                             yield {
                                 field: `${prefix}.publishedMs`,
                                 value: reader.uint64Number()
+                            };
+                            break;
+                        }
+                        case 8: {
+                            yield {
+                                field: `${prefix}.profile`,
+                                value: reader.bytes()
                             };
                             break;
                         }

@@ -64,6 +64,7 @@ export interface Image {
     top: Uint8Array<ArrayBuffer>;
     complete: boolean;
     follow: number;
+    profile: Uint8Array<ArrayBuffer>;
 }
 export declare namespace Image {
     const codec: () => Codec<Image>;
@@ -83,9 +84,13 @@ export declare namespace Image {
         field: '$.follow';
         value: number;
     }
+    interface ImageProfileFieldEvent {
+        field: '$.profile';
+        value: Uint8Array<ArrayBuffer>;
+    }
     function encode(obj: Partial<Image>): Uint8Array<ArrayBuffer>;
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Image>): Image;
-    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Image>): Generator<ImageRootFieldEvent | ImageTopFieldEvent | ImageCompleteFieldEvent | ImageFollowFieldEvent>;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Image>): Generator<ImageRootFieldEvent | ImageTopFieldEvent | ImageCompleteFieldEvent | ImageFollowFieldEvent | ImageProfileFieldEvent>;
 }
 export interface NodeRef {
     level: number;

@@ -299,6 +299,10 @@ export var Image;
                     w.uint32(32);
                     w.uint32(obj.follow);
                 }
+                if ((obj.profile != null && obj.profile.byteLength > 0)) {
+                    w.uint32(42);
+                    w.bytes(obj.profile);
+                }
                 if (opts.lengthDelimited !== false) {
                     w.ldelim();
                 }
@@ -307,7 +311,8 @@ export var Image;
                     root: uint8ArrayAlloc(0),
                     top: uint8ArrayAlloc(0),
                     complete: false,
-                    follow: 0
+                    follow: 0,
+                    profile: uint8ArrayAlloc(0)
                 };
                 const end = length == null ? reader.len : reader.pos + length;
                 while (reader.pos < end) {
@@ -327,6 +332,10 @@ export var Image;
                         }
                         case 4: {
                             obj.follow = reader.uint32();
+                            break;
+                        }
+                        case 5: {
+                            obj.profile = reader.bytes();
                             break;
                         }
                         default: {
@@ -366,6 +375,13 @@ export var Image;
                             yield {
                                 field: `${prefix}.follow`,
                                 value: reader.uint32()
+                            };
+                            break;
+                        }
+                        case 5: {
+                            yield {
+                                field: `${prefix}.profile`,
+                                value: reader.bytes()
                             };
                             break;
                         }

@@ -26,6 +26,7 @@ test('a record of an appliance opens with all that was put in', async () => {
       testRelease('v2', {
         parent: 'v1',
         zeroBlocks: 24_576,
+        profile: toHex(sha256(Buffer.from('profile'))),
         labels: { z: 'ü', a: '', ['__proto__']: 'x', 10: 'b', 9: 'c' }
       })
     ]
@@ -50,6 +51,14 @@ test('labels have one encoding, in whatever order they were given', async () => 
     return (await openLatest(await sealLatest(latest, own.releaseKey))).digest
   }
   expect(await digestOf({ a: '1', b: '2' })).toBe(await digestOf({ b: '2', a: '1' }))
+})
+
+test('a release without a profile has the encoding that it always had', () => {
+  const [with_, without] = [{ profile: toHex(sha256(Buffer.from('profile'))) }, {}].map(changes =>
+    encodeLatest(testLatest(own, { releases: [testRelease('v1', changes), testRelease('v2')] }))
+  )
+  // Field 8 of the release: a tag, a length, 32 bytes.
+  expect(with_!.byteLength).toBe(without!.byteLength + 34)
 })
 
 test('a delegation opens with all that was put in', async () => {
@@ -134,6 +143,7 @@ const unsendable: [string, Partial<Latest>][] = [
   ['a time beyond what a number can hold', { expiresMs: 2 ** 53 }],
   ['a sequence that is no integer', { sequence: 1.5 }],
   ['an image that is no hash', release({ image: 'abc' })],
+  ['a profile that is no hash', release({ profile: 'abc' })],
   ['blocks that do not fit to the size', release({ blocks: 5 })],
   ['a negative number of zero blocks', release({ zeroBlocks: -1 })],
   ['a label that is no Unicode', release({ labels: { x: '\ud800' } })],

@@ -1,8 +1,12 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { QUIET_MS } from '../../../src/disk/boot-recorder.ts'
 import type { BootProfile } from '../../../src/image/boot-profile.ts'
+import type { ImageRoot } from '../../../src/image/image-root.ts'
 import { BootWatch } from '../../../src/machine/boot-watch.ts'
-import { ZERO } from '../../../src/store/images.ts'
+import { ABSENT, ZERO } from '../../../src/store/images.ts'
+import type { ChosenProfile } from '../../../src/store/profiles.ts'
+import { type AheadFetch, BootAhead } from '../../../src/swarm/boot-ahead.ts'
+import type { BlockWaiter } from '../../../src/swarm/image-fetch.ts'
 import { recordingLog } from '../swarm/support.ts'
 
 const kept: { image: string; blocks: number[]; isFresh: boolean }[] = []
@@ -14,13 +18,49 @@ const profiles = {
     if (profiles.fails) throw new Error('the disk is on fire')
     kept.push({ image, blocks: profile.map(({ block }) => block), isFresh })
   },
-  hasRecording: () => kept.length > 0
+  hasRecording: () => kept.length > 0,
+  chosen: undefined as ChosenProfile | undefined,
+  choose: () => profiles.chosen,
+  listeners: new Set<(image: string) => void>(),
+  onChange(listener: (image: string) => void) {
+    profiles.listeners.add(listener)
+    return () => profiles.listeners.delete(listener)
+  }
 }
 
+/** Blocks that were asked for; they come when `come` is called. */
+class TestFetch implements AheadFetch {
+  readonly asked: { block: number; rank: number }[] = []
+  readonly here = new Set<number>()
+  readonly #waiters = new Map<number, BlockWaiter>()
+  // 200 blocks, of which block 5 is all zero.
+  readonly image = {
+    id: 'i',
+    root: { blocks: 200, zeroBlocks: 1, sizeBytes: 200 * 65536 } as ImageRoot,
+    locate: (block: number) => (block === 5 ? ZERO : this.here.has(block) ? block : ABSENT)
+  }
+  readonly index = { page: async () => {} }
+  request(block: number, waiter: BlockWaiter): () => void {
+    this.asked.push({ block, rank: waiter.rank })
+    this.#waiters.set(block, waiter)
+    return () => this.#waiters.delete(block)
+  }
+  get waiting(): number[] {
+    return [...this.#waiters.keys()]
+  }
+  come(block: number): void {
+    this.here.add(block)
+    const waiter = this.#waiters.get(block)
+    this.#waiters.delete(block)
+    waiter?.resolve({ slot: block })
+  }
+}
+const profileOf = (...blocks: number[]) => blocks.map((block, index) => ({ block, atMs: index }))
+let fetch = new TestFetch()
+
 function watchOf(): BootWatch {
-  // Block 5 is all zero.
-  const image = { id: 'i', locate: (block: number) => (block === 5 ? ZERO : block) }
-  return new BootWatch(image, { profiles, clock, log: logged.log }, { isFresh: true })
+  const swarm = { ahead: async () => new BootAhead(fetch, logged.log) }
+  return new BootWatch(fetch.image, { profiles, swarm, clock, log: logged.log }, { isFresh: true })
 }
 
 function boot(watch: BootWatch, blocks = 30): void {
@@ -30,6 +70,9 @@ function boot(watch: BootWatch, blocks = 30): void {
 beforeEach(() => {
   kept.length = 0
   profiles.fails = false
+  profiles.chosen = undefined
+  profiles.listeners.clear()
+  fetch = new TestFetch()
   clock.ms = 1_000
 })
 
@@ -59,6 +102,30 @@ describe('BootWatch', () => {
     boot(second)
     await second.end()
     expect(kept).toHaveLength(1)
+  })
+
+  test('fetches along the profile from the attach on, and along a better one as soon as it is known', async () => {
+    profiles.chosen = { profile: profileOf(7, 3, 5, 9), from: 'peers', voices: 1 }
+    const watch = watchOf()
+    await watch.start()
+    expect(fetch.asked).toEqual([7, 3, 9].map(block => ({ block, rank: 2 })))
+    expect(watch.progress).toEqual({ from: 'peers', voices: 1, of: 4, touched: 0, passed: 4, unused: 3 })
+    profiles.chosen = { profile: profileOf(20, 9, 21), from: 'release', voices: 1 }
+    for (const listener of profiles.listeners) listener('i')
+    expect(fetch.asked.slice(3).map(({ block }) => block)).toEqual([20, 21])
+    watch.touched(20, 1)
+    expect(watch.progress).toMatchObject({ from: 'release', of: 3, touched: 1 })
+    await watch.end()
+    expect(fetch.waiting).toEqual([])
+    expect(profiles.listeners.size).toBe(0)
+  })
+
+  test('a guest that begins before anything can be fetched ahead is followed from its first touch on', async () => {
+    profiles.chosen = { profile: profileOf(7, 3, 9), from: 'release', voices: 1 }
+    const watch = watchOf()
+    watch.touched(3, 0)
+    await watch.start()
+    expect(watch.progress?.touched).toBe(1)
   })
 
   test('keeps nothing of a disk that was only looked at, and goes on where nothing can be kept', async () => {

@@ -94,6 +94,16 @@ describe('a new machine', () => {
     expect(profile.map(({ block }) => block)).toEqual(order.filter(block => block !== 3))
   })
 
+  test('has blocks fetched in the order in which the version before was booted, and none that is here', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid@v1' })
+    for (const block of [7, 2, 9, 5, ...Array(BLOCKS).keys()]) await read('m', block * BLOCK_SIZE_BYTES, 512)
+    await peer.machines.detach('m')
+    expect(world.askedAhead).toEqual([])
+    await peer.machines.attach({ name: 'n', ref: 'grid@v2' })
+    await waitUntil('blocks ahead of the guest', () => world.askedAhead.length >= 5, { timeoutMs: 5_000 })
+    expect(world.askedAhead.slice(0, 5)).toEqual([7, 2, 9, 5, 0])
+  })
+
   test('announces its peer as a partial replica, and as a whole one when it is', async () => {
     await peer.machines.attach({ name: 'm', ref: 'grid' })
     expect(world.announced).toEqual([{ image: world.releases.v1.id, appliance: GRID, complete: false }])

@@ -21,6 +21,7 @@ import { Catalog } from '../../../src/store/catalog.ts'
 import { Images, type LocalImage } from '../../../src/store/images.ts'
 import { Pool } from '../../../src/store/pool.ts'
 import { Profiles } from '../../../src/store/profiles.ts'
+import { type AheadFetch, BootAhead } from '../../../src/swarm/boot-ahead.ts'
 
 export const PUBLISHER = '12D3KooWGRUVh7V7vPBrNLBLoCbcxhFpqNRk8p8d7LJhYfMXRmQM'
 export const GRID = `${PUBLISHER}/grid`
@@ -76,6 +77,8 @@ export class World {
   readonly asked: string[] = []
   /** The releases in use, as the directory was told last. */
   shared: Share[] | undefined
+  /** Blocks that were asked for ahead of a guest. */
+  readonly askedAhead: number[] = []
   readonly announced: { image: string; appliance: string | undefined; complete: boolean }[] = []
 }
 
@@ -181,6 +184,9 @@ function appliancesOf(world: World): MachineComponents['appliances'] {
       return {
         appliance: nameOf(ref),
         release: { version, image: release.id, sizeBytes: release.promisedBytes },
+        similar: Object.values(world.releases)
+          .map(({ id }) => id)
+          .filter(id => id !== release.id),
         replicas: []
       }
     }
@@ -195,7 +201,23 @@ function swarmOf(world: World, images: Images, pool: Pool): MachineComponents['s
     return count
   }
   const published = (id: string) => Object.values(world.releases).find(release => release.id === id)!
-  return {
+  const swarm: MachineComponents['swarm'] = {
+    async ahead(id) {
+      const image = (await images.open(id)) as LocalImage
+      const fetch: AheadFetch = {
+        image,
+        index: { page: async () => {} },
+        request(block, { resolve, reject }) {
+          world.askedAhead.push(block)
+          swarm.want(id, block, 'profile').then(resolve, reject)
+          return () => undefined
+        }
+      }
+      return new BootAhead(
+        fetch,
+        lineLog('debug', () => {})
+      )
+    },
     transfers,
     async openImage(id) {
       const here = await images.open(id)
@@ -221,4 +243,5 @@ function swarmOf(world: World, images: Images, pool: Pool): MachineComponents['s
       return { slot }
     }
   }
+  return swarm
 }

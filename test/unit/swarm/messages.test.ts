@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { MAX_PROFILE_BYTES } from '../../../src/image/boot-profile.ts'
 import { FrameParser } from '../../../src/swarm/frame-parser.ts'
 import { encodeFrame, FRAME, type Frame, type FrameType, type Role } from '../../../src/swarm/frames.ts'
 import * as messages from '../../../src/swarm/messages.ts'
@@ -29,6 +30,9 @@ describe('control messages', () => {
       complete: true,
       follow: 64
     })
+    const withProfile = { ...answer, profile: new Uint8Array(MAX_PROFILE_BYTES).fill(9) }
+    const image = messages.readImage(parse(messages.imageFrame(4, withProfile), 'server'))
+    expect(Buffer.from(image.profile)).toEqual(Buffer.from(withProfile.profile))
     const refs = [{ level: 1, position: 5 }]
     expect(messages.readGetNodes(parse(messages.getNodesFrame(4, refs, 2), 'requester'))).toEqual({ refs, priority: 2 })
     const parts = [{ level: 0, position: 9, bytes: new Uint8Array([3]) }]
@@ -55,6 +59,18 @@ describe('control messages', () => {
     const others = [{ peer: 'p', addresses: ['/ip4/1.2.3.4/tcp/1'] }]
     expect(messages.readBusy(parse(messages.busyFrame(others, 50), 'server'))).toEqual({ others, retryAfterMs: 50 })
     expect(messages.readProblem(parse(messages.problemFrame('A', 'b'), 'server'))).toEqual({ code: 'A', message: 'b' })
+  })
+
+  test('a boot profile beyond its bound is refused', () => {
+    const profile = new Uint8Array(MAX_PROFILE_BYTES + 1)
+    const frame = messages.imageFrame(4, {
+      root: profile.slice(0, 1),
+      top: profile.slice(0, 1),
+      complete: true,
+      follow: 0,
+      profile
+    })
+    expect(() => messages.readImage(parse(frame, 'server'))).toThrow('profile')
   })
 
   test('a body that is not the message is refused', () => {
