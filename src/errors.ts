@@ -121,6 +121,10 @@ export const ERRORS = {
     advice: 'A rollout is a number from 1 to 100.',
     exit: 2
   },
+  BOOT_FAILED: {
+    meaning: 'A boot that was to be recorded did not come about.',
+    advice: 'Boot the image by itself (`rowan run`); without `--record` it can be published all the same.'
+  },
   KEY_MISSING: {
     meaning: 'A key that is needed for signing is not here.',
     advice: 'Bring it back with `rowan key import FILE`.'

@@ -17,6 +17,7 @@ interface PublishOptions {
   channel?: string
   rollout?: number
   label?: Record<string, string>
+  record?: boolean
 }
 
 export function addPublish(program: Command, session: Session): void {
@@ -32,11 +33,13 @@ export function addPublish(program: Command, session: Session): void {
       percent
     )
     .option('--label <name=value>', 'note something with the release (may be repeated)', label)
+    .option('--record', 'boot the image once in QEMU, and ship the order in which it is read: others boot faster')
     .addHelpText(
       'after',
       `
 Examples:
   rowan publish disk.raw grid@v1
+  rowan publish disk.raw grid@v1 --record
   rowan publish disk.qcow2 grid@v2 --channel testing
   rowan publish disk.raw grid@v3 --rollout 10 --label ticket=42`
     )
@@ -56,7 +59,8 @@ async function publish(session: Session, image: string, text: string, options: P
     version: ref.version,
     ...(channel === undefined ? {} : { channel }),
     ...(rollout === undefined ? {} : { rollout }),
-    ...(labels === undefined ? {} : { labels })
+    ...(labels === undefined ? {} : { labels }),
+    ...(options.record === true ? { record: true } : {})
   })
   session.answer(
     published,
@@ -68,6 +72,7 @@ async function publish(session: Session, image: string, text: string, options: P
           'size',
           `${formatSize(published.size)} in ${published.blocks} blocks, ${published.blocks - published.zeroBlocks} of them with data`
         ],
+        ['profile', published.profile ? 'the order in which a boot reads it comes with it' : 'none'],
         ['new', `${published.newBlocks} blocks that were not here yet`],
         ['took', formatDuration(published.seconds * 1000)]
       ])}\nOthers attach it with:  rowan attach ${published.appliance} --as MACHINE`

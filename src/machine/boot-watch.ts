@@ -15,8 +15,11 @@ import type { ChosenProfile } from '../store/profiles.ts'
 import type { BootAhead } from '../swarm/boot-ahead.ts'
 import type { ReplayProgress } from '../swarm/profile-replay.ts'
 
-/** How far a boot is along its profile. */
-export type BootProgress = ReplayProgress & Pick<ChosenProfile, 'from' | 'voices'>
+/** How far a boot is along its profile, if it has one, and what was fetched beside it. */
+export interface BootProgress {
+  profile: (ReplayProgress & Pick<ChosenProfile, 'from' | 'voices'>) | null
+  readAhead: { touched: number; untouched: number }
+}
 
 export interface ProfileKeeper {
   recorded(image: string, profile: BootProfile, options: { isFresh: boolean }): Promise<void>
@@ -48,6 +51,7 @@ export class BootWatch implements TouchSink {
   #followed: ChosenProfile | undefined
   #stopListening = () => {}
   #ended = false
+  #firstTouchMs: number | undefined
 
   /** @param isFresh - whether the machine has no layer with a past over the image */
   constructor(image: WatchedImage, components: Components, options: { isFresh: boolean }) {
@@ -57,7 +61,13 @@ export class BootWatch implements TouchSink {
     this.#startMs = components.clock.monotonicMs()
   }
 
+  /** When the guest touched the first block, by the monotonic clock. */
+  get firstTouchMs(): number | undefined {
+    return this.#firstTouchMs
+  }
+
   touched(block: number, sinceAttachMs: number): void {
+    this.#firstTouchMs ??= this.#startMs + sinceAttachMs
     this.#recorder?.touched(block, sinceAttachMs)
     if (this.#ahead !== undefined) this.#ahead.touched(block)
     else if (this.#early.length < MAX_EARLY_TOUCHES) this.#early.push(block)
@@ -81,12 +91,14 @@ export class BootWatch implements TouchSink {
     for (const block of this.#early.splice(0)) this.#ahead.touched(block)
   }
 
-  /** How far the boot is along its profile, and whose that is. */
+  /** How far the boot is along its profile, and whose that is; what was read ahead beside it. */
   get progress(): BootProgress | undefined {
-    const profile = this.#ahead?.view.profile
-    if (profile === undefined || this.#followed === undefined) return undefined
+    const view = this.#ahead?.view
+    if (view === undefined) return undefined
+    const { profile, readAhead } = view
+    if (profile === undefined || this.#followed === undefined) return { profile: null, readAhead }
     const { from, voices } = this.#followed
-    return { ...profile, from, voices }
+    return { profile: { ...profile, from, voices }, readAhead }
   }
 
   /** To be called now and then: a boot that is over is kept. */

@@ -9,6 +9,7 @@ import type { BlockSource } from '../store/block-source.ts'
 import type { LocalImage } from '../store/images.ts'
 import type { Pool } from '../store/pool.ts'
 import type { BootAhead } from '../swarm/boot-ahead.ts'
+import type { Mark } from '../timeline.ts'
 import type { ProfileKeeper } from './boot-watch.ts'
 import type { StartThread } from './disk-thread.ts'
 
@@ -40,6 +41,9 @@ export interface MachineComponents {
     openImage(id: string, hints: ReplicaRecord[], options: { signal?: AbortSignal }): Promise<LocalImage>
     /** Since the daemon started. */
     transfers(image: string): { blocks: number; bytes: number; wireBytes: number }
+    /** How the first blocks of an image came here, from the last `restartLine` on. */
+    line(image: string): readonly Mark[]
+    restartLine(image: string): void
     /** Fetches ahead of one guest. */
     ahead(image: string): Promise<BootAhead>
   }

@@ -17,6 +17,7 @@ import { RowanError } from '../errors.ts'
 import type { ListenerSettings } from '../nbd/listener.ts'
 import { readTlsFolder } from '../nbd/tls-folder.ts'
 import type { LocalImage } from '../store/images.ts'
+import { type Mark, Timeline } from '../timeline.ts'
 import { type BootProgress, BootWatch } from './boot-watch.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, writeDescription } from './description.ts'
@@ -25,6 +26,7 @@ import { type SnapshotState, snapshotStates } from './machine-snapshots.ts'
 import { machineSocket } from './machine-socket.ts'
 import { addStats, type MachineStats, noStats, readStats, writeStats } from './machine-stats.ts'
 import type { DiskReport } from './served-disk.ts'
+import { type StartTrace, startTrace } from './start-trace.ts'
 import type { TcpAddress } from './tcp-address.ts'
 
 type Components = Omit<MachineComponents, 'appliances' | 'random'>
@@ -39,6 +41,8 @@ export class Machine {
   readonly folder: string
   /** Called when the thread of the disk has died: the machine is not served any more, and may be opened again. */
   onDied: (error: RowanError) => void = () => undefined
+  /** From the last attach on. */
+  #line: Timeline
   readonly #components: Components
   readonly #settings: MachineSettings
   #description: MachineDescription
@@ -60,6 +64,7 @@ export class Machine {
     this.#settings = settings
     this.folder = join(settings.folder, description.name)
     this.#description = description
+    this.#line = new Timeline(components.clock)
     this.#earlier = readStats(this.folder, components.log)
   }
 
@@ -133,6 +138,7 @@ export class Machine {
     this.#servedTcp = servedTcp
     this.#boot = touches
     disk.onDied = error => this.#died(disk, error)
+    this.#line.mark('disk is served')
     void touches.start()
     this.announce()
   }
@@ -311,7 +317,19 @@ export class Machine {
     this.#components.directory.announceReplica(image.id, this.#description.appliance, image.complete)
   }
 
-  /** How far its guest's boot is along the boot profile; undefined without one. */
+  /** An attach has begun; `line` has its marks. */
+  begins(line: Timeline): void {
+    this.#line = line
+  }
+
+  /** From the last attach to the first block, and how many round trips that took. */
+  get trace(): StartTrace {
+    const touchMs = this.#boot?.firstTouchMs
+    const touch: Mark[] = touchMs === undefined ? [] : [{ what: "the guest's first read", atMs: touchMs }]
+    return startTrace([...this.#line.marks, ...this.#components.swarm.line(this.#description.image), ...touch])
+  }
+
+  /** How far its guest's boot is along the boot profile; undefined while the disk is not open. */
   get bootProgress(): BootProgress | undefined {
     return this.#boot?.progress
   }

@@ -18,6 +18,8 @@ import { asRowanError, RowanError } from '../errors.ts'
 import { toHex } from '../image/hash.ts'
 import { checkName, parseApplianceRef } from '../image/names.ts'
 import type { LocalImage } from '../store/images.ts'
+import { Timeline } from '../timeline.ts'
+import type { BootProgress } from './boot-watch.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, readDescription } from './description.ts'
 import { type ExportRequest, exportDisk } from './disk-export.ts'
@@ -28,6 +30,7 @@ import { dataExport, nbdUri, sweepSockets } from './machine-socket.ts'
 import { type MachineStats, noStats } from './machine-stats.ts'
 import { RestartPolicy } from './restart-policy.ts'
 import { sharesOf } from './shares.ts'
+import { ATTACHED, type StartTrace, startTrace } from './start-trace.ts'
 import { parseTcpAddress, sameTcp, type TcpAddress, tcpUri } from './tcp-address.ts'
 import { Turns } from './turns.ts'
 
@@ -81,6 +84,8 @@ export interface MachineState extends MachineStats {
   /** Of its data disk; undefined if it has none. */
   dataBytes: number | undefined
   local: { blocks: number; of: number }
+  /** Undefined while it is not attached. */
+  boot: BootProgress | undefined
   error?: RowanError
 }
 
@@ -243,6 +248,15 @@ export class Machines {
     return await Promise.all([...this.#entries].map(([name, entry]) => this.#stateOf(name, entry)))
   }
 
+  /**
+   * How a machine's last start went.
+   *
+   * @throws RowanError MACHINE_UNKNOWN
+   */
+  trace(name: string): StartTrace {
+    return this.#known(name).machine?.trace ?? startTrace([])
+  }
+
   /** Ids of the images that local machines have: they must not be collected. */
   images(): Set<string> {
     const used = [...this.#entries.values()].map(({ machine }) => machine?.description.image)
@@ -310,14 +324,19 @@ export class Machines {
     const { name, ref, signal, allowExpired = false, readOnly = false } = request
     const dataBytes = checkDataDisk(request.dataBytes, readOnly)
     const tcp = request.tcp === undefined ? undefined : tcpOf(request.tcp)
+    const line = new Timeline(clock)
+    line.mark(ATTACHED)
     if (ref === undefined) throw new RowanError('MACHINE_UNKNOWN', `there is no machine ${name}`)
     if (this.#entries.size >= MAX_MACHINES) {
       throw new RowanError('LIMIT_EXCEEDED', `there are ${MAX_MACHINES} machines already, which is the limit`)
     }
     const waiting = signal === undefined ? {} : { signal }
     const { appliance, release, similar, replicas } = await appliances.resolve(ref, { allowExpired, ...waiting })
+    line.mark('release found')
     await profiles.expect(release.image, { hash: release.profile, similar })
+    swarm.restartLine(release.image)
     const image = await swarm.openImage(release.image, replicas, waiting)
+    line.mark('image is open')
     signal?.throwIfAborted()
     if (image.root.sizeBytes !== release.sizeBytes) {
       const says = `${appliance}@${release.version} promises ${release.sizeBytes} bytes`
@@ -338,6 +357,7 @@ export class Machines {
     }
     await makeMachineFolder(this.#settings.folder, description)
     const machine = this.#machine(description)
+    machine.begins(line)
     try {
       await machine.open(image, readOnly, { dataBytes, tcp })
     } catch (error) {
@@ -377,6 +397,10 @@ export class Machines {
       await machine.close({ stayAttached: false })
     }
     if (machine.disk === undefined) {
+      const line = new Timeline(this.#components.clock)
+      line.mark(ATTACHED)
+      this.#components.swarm.restartLine(description.image)
+      machine.begins(line)
       const image = await this.#imageOf(description, request)
       try {
         await machine.open(image, readOnly, { dataBytes, tcp })
@@ -498,7 +522,7 @@ export class Machines {
   async #stateOf(name: string, { machine, error }: Entry): Promise<MachineState> {
     const failed = error === undefined ? {} : { error }
     const description = machine?.description
-    const base = { name, description, attached: machine?.disk !== undefined }
+    const base = { name, description, attached: machine?.disk !== undefined, boot: machine?.bootProgress }
     const nothing = { layers: 0, dataBytes: undefined, local: { blocks: 0, of: 0 } }
     if (machine === undefined) return { ...base, clients: 0, ...nothing, ...noStats(), ...failed }
     const known = { ...base, clients: await machine.clients(), ...(await machine.stats()) }

@@ -10,6 +10,7 @@ import { RowanError } from '../errors.ts'
 import { checkName, parseApplianceRef } from '../image/names.ts'
 import { EXPORT_FORMATS } from '../machine/disk-export.ts'
 import type { MachineState, Machines } from '../machine/machines.ts'
+import { ROUND_TRIP_BUDGET } from '../machine/start-trace.ts'
 import type { Appliances } from '../release/appliances.ts'
 import type { CollectionPolls } from '../release/collection-polls.ts'
 import type { Collector } from '../release/collector.ts'
@@ -59,7 +60,7 @@ export function commands(rooms: Rooms): Handlers {
             phase === 'hash'
               ? { phase: 'hashing', done, of, unit: 'bytes' }
               : {
-                  phase: `${phase === 'convert' ? 'convert' : 'announc'}ing`,
+                  phase: { convert: 'converting', record: 'recording a boot', announce: 'announcing' }[phase],
                   done: (100 * done) / of,
                   of: 100,
                   unit: 'percent'
@@ -164,6 +165,11 @@ export function commands(rooms: Rooms): Handlers {
 
     status: () => status(rooms),
 
+    async trace({ machine }) {
+      const trace = machines.trace(checkName(machine, 'machine'))
+      return { machine, ...trace, budgetRoundTrips: ROUND_TRIP_BUDGET }
+    },
+
     async follow({ appliance, alias }) {
       return appliances.follow(appliance, alias)
     },
@@ -226,7 +232,7 @@ async function status(rooms: Rooms): Promise<StatusResult> {
       rttMs: rttMs ?? null,
       rateBytesPerSecond: rateBytesPerSecond ?? null
     })),
-    machines: (await machines.status()).map(machineStatus),
+    machines: (await machines.status()).map(state => machineStatus(state, swarm)),
     transfers: transfers.map(({ perPeer: _, ...transfer }) => transfer),
     replicating: replication.list().map(({ problem, local = { blocks: 0, of: 0 }, ...state }) => ({
       ...state,
@@ -241,9 +247,12 @@ async function status(rooms: Rooms): Promise<StatusResult> {
   }
 }
 
-function machineStatus({ description, error, dataBytes, ...state }: MachineState): MachineStatus {
+function machineStatus({ description, error, boot, dataBytes, ...state }: MachineState, swarm: Swarm): MachineStatus {
+  const [demand = 0, readAhead = 0, profile = 0, fill = 0] = swarm.waiting(description?.image ?? '')
   return {
     ...state,
+    waiting: { demand, readAhead, profile, fill },
+    boot: boot ?? null,
     dataDisk: dataBytes ?? null,
     appliance: description?.appliance ?? '',
     version: description?.version ?? '',

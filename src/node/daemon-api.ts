@@ -21,7 +21,9 @@ export const PARAMS = {
     version: text,
     channel: optional(text),
     rollout: optional(wholeNumber),
-    labels: optional(labels)
+    labels: optional(labels),
+    /** Boots the image once, and ships the profile of the boot. */
+    record: optional(flag)
   },
   replicate: { appliance: text, wait: optional(flag), allowExpired: optional(flag) },
   attach: {
@@ -60,6 +62,7 @@ export const PARAMS = {
     force: optional(text)
   },
   status: {},
+  trace: { machine: text },
   follow: { appliance: text, alias: text },
   doctor: {},
   'key-show': {},
@@ -94,6 +97,8 @@ export interface PublishResult {
   zeroBlocks: number
   /** Blocks that the pool did not have yet. */
   newBlocks: number
+  /** Whether the release comes with a boot profile. */
+  profile: boolean
   seconds: number
 }
 
@@ -200,6 +205,24 @@ export interface GcResult {
   trash: { appliance: string; version: string; image: string; leftSeconds: number }[]
 }
 
+export interface BootStatus {
+  profile: {
+    /** Whose it is: the release's, made of peers' recordings, one's own, or that of another version. */
+    from: 'release' | 'peers' | 'own' | 'similar'
+    /** Recordings that it was made of. */
+    voices: number
+    /** Blocks of the profile. */
+    of: number
+    /** Touched by the guest. */
+    touched: number
+    /** Here, on their way, or touched. */
+    passed: number
+    /** Fetched for it and not touched (yet). */
+    unused: number
+  } | null
+  readAhead: { touched: number; untouched: number }
+}
+
 export interface MachineStatus {
   name: string
   appliance: string
@@ -219,6 +242,10 @@ export interface MachineStatus {
   fetched: { blocks: number; bytes: number; wireBytes: number }
   /** Time with a demand read pending on the network, since the machine was created. */
   waited: { seconds: number; longestMs: number; reads: number }
+  /** Blocks of the image that are on their way or looked for, by what they are for. */
+  waiting: { demand: number; readAhead: number; profile: number; fill: number }
+  /** While it is attached: how far its boot is along the boot profile, if it has one, and what was read ahead beside it. */
+  boot: BootStatus | null
   /** Set when the machine cannot be used: its error's code and message. */
   error?: { code: string; message: string }
 }
@@ -266,6 +293,19 @@ export interface StatusResult {
   pool: { blocks: number; bytes: number; pinnedBytes: number; quotaBytes: number | null }
 }
 
+/** From attach to the first block. */
+export interface TraceResult {
+  machine: string
+  /** The shortest round trip to a replica on a link that was idle; null before one has answered. */
+  rttMs: number | null
+  /** In milliseconds since the attach, and in round trips; null where they say nothing (below 5 ms). */
+  marks: { what: string; atMs: number; roundTrips: number | null; peer?: string }[]
+  /** Null before the first block, or where nothing had to be fetched. */
+  firstBlock: { ms: number; roundTrips: number | null } | null
+  /** What a start may cost at most. */
+  budgetRoundTrips: number
+}
+
 export interface FollowResult {
   alias: string
   appliance: string
@@ -308,6 +348,7 @@ export interface Results {
   releases: ReleaseRow[]
   gc: GcResult
   status: StatusResult
+  trace: TraceResult
   follow: FollowResult
   doctor: DoctorRow[]
   'key-show': KeyResult

@@ -12,12 +12,17 @@ import { ApplianceMemory } from '../directory/appliance-memory.ts'
 import { Directory } from '../directory/directory.ts'
 import { KadRouting } from '../directory/kad-routing.ts'
 import { Pseudonyms } from '../directory/pseudonyms.ts'
-import { asRowanError, type RowanError } from '../errors.ts'
+import { asRowanError, RowanError } from '../errors.ts'
+import { encodeProfile } from '../image/boot-profile.ts'
+import { sha256, toHex } from '../image/hash.ts'
+import { kvmIsFaster } from '../machine/accelerator.ts'
+import { recordBoot as recordOneBoot } from '../machine/boot-recording.ts'
+import { kvmUsable } from '../machine/guest.ts'
 import { Machines } from '../machine/machines.ts'
 import { Appliances } from '../release/appliances.ts'
 import { CollectionPolls } from '../release/collection-polls.ts'
 import { Collector } from '../release/collector.ts'
-import { Publisher } from '../release/publisher.ts'
+import { Publisher, type PublisherComponents } from '../release/publisher.ts'
 import { PublisherKeys } from '../release/publisher-keys.ts'
 import { ReplicaWatch } from '../release/replica-watch.ts'
 import { Replication } from '../release/replication.ts'
@@ -178,15 +183,31 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
     return isOwn || replication.has(image)
   }
 
+  const bootId = readBootId()
+  const recordBoot: PublisherComponents['recordBoot'] = async (id, options) => {
+    const image = await images.open(id)
+    if (image === undefined) throw new RowanError('INTERNAL', `the image ${id} is not here`)
+    const kvm = kvmUsable() && (await kvmIsFaster({ clock, log }, { file: home.accelerator, bootId }))
+    const folders = { temporaryFolder: home.tmp, socketFolder: home.nbdSockets }
+    const profile = await recordOneBoot(
+      image,
+      { pool, source: swarm, clock, log, bootId },
+      { ...folders, ...options, kvm }
+    )
+    await profiles.recorded(id, profile, { isFresh: true })
+    const hash = toHex(sha256(encodeProfile(profile)))
+    await profiles.expect(id, { hash })
+    return hash
+  }
+
   // What its owner does with it.
   const publisher = await Publisher.open(
-    { keys, catalog, pool, images, directory, memory, clock, log },
+    { keys, catalog, pool, images, directory, memory, clock, log, recordBoot },
     { latestTtlMs: settings.directory.latestTtlMs, temporaryFolder: home.tmp }
   )
   const publisherId = () => keys.publisher
   const appliances = await Appliances.open({ catalog, memory, directory, publisherId, peerId: self, clock, log })
   const replication = await Replication.open({ catalog, swarm, pool, directory, clock, log })
-  const bootId = readBootId()
   const { layerQuotaBytes } = settings.machine
   const machines = new Machines(
     { appliances, swarm, images, pool, startThread: startDiskThread, profiles, directory, clock, random, log },

@@ -37,6 +37,11 @@ export interface PublisherComponents {
   pool: { hold(): BlockStore & { release(): void } }
   images: ImageStore
   directory: LatestPlace
+  /** Boots an image that is whole here, keeps the profile of the boot, and says its hash. */
+  recordBoot?(
+    image: string,
+    options: { signal?: AbortSignal | undefined; onProgress(done: number, of: number): void }
+  ): Promise<string>
   memory: LatestMemory
   clock: Clock
   log: Log
@@ -60,12 +65,14 @@ export interface PublishRequest {
   /** 1 to 100, default 100. */
   rollout?: number | undefined
   labels?: Record<string, string> | undefined
+  /** Boots the image once, and releases it with the profile of that boot. */
+  record?: boolean | undefined
   onProgress?: ((progress: PublishProgress) => void) | undefined
   signal?: AbortSignal | undefined
 }
 
 export interface PublishProgress {
-  phase: 'convert' | 'hash' | 'announce'
+  phase: 'convert' | 'hash' | 'record' | 'announce'
   done: number
   of: number
 }
@@ -81,6 +88,8 @@ export interface PublishAnswer {
   zeroBlocks: number
   /** Distinct blocks that the pool did not have. */
   newBlocks: number
+  /** Whether the release names a boot profile. */
+  profile: boolean
   seconds: number
   channels: string[]
   sequence: number
@@ -240,7 +249,8 @@ export class Publisher {
       } finally {
         await searching
       }
-      released = await this.#release(appliance, image, request)
+      const profile = request.record === true ? await this.#record(image.id, request) : undefined
+      released = await this.#release(appliance, image, profile, request)
     } finally {
       hold.release()
     }
@@ -256,6 +266,7 @@ export class Publisher {
       blocks: image.root.blocks,
       zeroBlocks: image.root.zeroBlocks,
       newBlocks: image.newBlocks,
+      profile: latest.releases.find(({ version }) => version === request.version)?.profile !== undefined,
       channels: latest.channels.filter(({ version }) => version === request.version).map(({ name }) => name),
       sequence: latest.sequence,
       unchanged: !isNew,
@@ -283,10 +294,18 @@ export class Publisher {
     }
   }
 
+  /** @returns the hash of the profile */
+  async #record(image: string, { signal, onProgress }: PublishRequest): Promise<string> {
+    const { recordBoot } = this.#components
+    if (recordBoot === undefined) throw new RowanError('INTERNAL', 'nobody here can record a boot')
+    return recordBoot(image, { signal, onProgress: (done, of) => onProgress?.({ phase: 'record', done, of }) })
+  }
+
   /** The record with the release in it; the one that is there when it says all this already. */
   async #release(
     appliance: string,
     image: HashedImage,
+    profile: string | undefined,
     request: PublishRequest
   ): Promise<{ latest: VerifiedLatest; isNew: boolean }> {
     const { version, labels = {} } = request
@@ -310,9 +329,11 @@ export class Publisher {
         before,
         moved.find(channel => channel.name === name)
       )
-      return isSame
-        ? { latest: await this.#issuer.keep(base!), isNew: false }
-        : { latest: await this.#issuer.issue(appliance, releases, moved), isNew: true }
+      // A profile is advice, and no part of what was released: it may come later, or be another.
+      const isSameProfile = profile === undefined || profile === existing.profile
+      if (isSame && isSameProfile) return { latest: await this.#issuer.keep(base!), isNew: false }
+      const kept = isSameProfile ? releases : releases.map(each => (each === existing ? { ...each, profile } : each))
+      return { latest: await this.#issuer.issue(appliance, kept, moved), isNew: true }
     }
 
     if (releases.length >= MAX_RELEASES) {
@@ -330,7 +351,8 @@ export class Publisher {
       zeroBlocks: image.root.zeroBlocks,
       ...(parent === undefined ? {} : { parent }),
       labels,
-      publishedMs: this.#components.clock.now()
+      publishedMs: this.#components.clock.now(),
+      ...(profile === undefined ? {} : { profile })
     }
     const moved = moveChannel(channels, move, appliance)
     return { latest: await this.#issuer.issue(appliance, [...releases, release], moved), isNew: true }

@@ -1,8 +1,8 @@
 /**
- * Fetches blocks before a guest asks for them: along a boot profile, and beside the path where the guest leaves it.
+ * Fetches blocks before a guest asks for them: along a boot profile; where there is none, or the guest leaves it, by read-ahead.
  *
- * The policy is in profile-replay.ts; here its choices become wants of the image's fetch, at ranks below demand, and come back
- * as news. A block is asked for only once its page of the index is here: it may be in the pool under another image, or all zero.
+ * The policies are in profile-replay.ts and read-ahead.ts; here their choices become wants of the image's fetch, at ranks below demand,
+ * and come back as news. A block is asked for only once its page of the index is here: it may be in the pool under another image, or all zero.
  *
  * Owns: what it asked for, which is given up with it. One for each open disk.
  */
@@ -12,9 +12,10 @@ import type { RowanError } from '../errors.ts'
 import type { BootProfile } from '../image/boot-profile.ts'
 import { ABSENT, type LocalImage, UNKNOWN } from '../store/images.ts'
 import type { BlockWaiter } from './image-fetch.ts'
-import { MAX_PROFILE_PAGES, MAX_PROFILE_WASTE, PROFILE_WINDOW_BLOCKS } from './limits.ts'
+import { MAX_PROFILE_PAGES, MAX_PROFILE_WASTE, MAX_UNEARNED_READ_AHEAD, PROFILE_WINDOW_BLOCKS } from './limits.ts'
 import type { Rank } from './messages.ts'
 import { ProfileReplay, type ReplayProgress } from './profile-replay.ts'
+import { ReadAhead } from './read-ahead.ts'
 
 /** What is needed of an ImageFetch. */
 export interface AheadFetch {
@@ -26,6 +27,8 @@ export interface AheadFetch {
 export interface AheadView {
   /** Along the profile; undefined where there is none. */
   profile: ReplayProgress | undefined
+  /** Blocks that read-ahead fetched: those that were touched, and those that were not (yet). */
+  readAhead: { touched: number; untouched: number }
 }
 
 const READ_AHEAD: Rank = 1
@@ -35,6 +38,7 @@ export class BootAhead {
   readonly #fetch: AheadFetch
   readonly #log: Log
   readonly #replay: ProfileReplay
+  readonly #readAhead = new ReadAhead({ unearnedBlocks: MAX_UNEARNED_READ_AHEAD })
   readonly #stop = new AbortController()
   readonly #underWay = new Map<number, () => void>()
   readonly #pages = new Set<number>()
@@ -54,7 +58,8 @@ export class BootAhead {
   }
 
   get view(): AheadView {
-    return { profile: this.#replay.hasProfile ? this.#replay.progress : undefined }
+    const profile = this.#replay.hasProfile ? this.#replay.progress : undefined
+    return { profile, readAhead: this.#readAhead.outcome }
   }
 
   /** Fetches along this profile from now on. */
@@ -73,9 +78,11 @@ export class BootAhead {
     this.#replay.touched(block)
     this.#isFull = false
     if (this.#isOver) return
-    if (this.#replay.hasProfile && this.#fetch.image.locate(block) < 0) {
-      for (const other of this.#replay.onwards(block)) this.#ask(other, READ_AHEAD)
-    }
+    const where = this.#fetch.image.locate(block)
+    const isMissing = (where === ABSENT || where === UNKNOWN) && !this.#underWay.has(block)
+    if (isMissing) for (const other of this.#replay.onwards(block)) this.#askForProfile(other, READ_AHEAD)
+    // What the profile names comes by itself, and what lies beside that was not read by others.
+    if (!this.#replay.names(block)) this.#readOn(block, isMissing)
     this.#advance()
   }
 
@@ -99,34 +106,53 @@ export class BootAhead {
         this.#awaitPage(Math.floor(block / INDEX_FANOUT))
         return
       }
-      if (where === ABSENT) this.#ask(block, PROFILE)
+      // What read-ahead has under way comes all the same.
+      if (where === ABSENT && !this.#underWay.has(block)) this.#askForProfile(block, PROFILE)
       else this.#replay.passed()
     }
   }
 
-  #ask(block: number, rank: Rank): void {
-    if (this.#underWay.has(block) || this.#fetch.image.locate(block) !== ABSENT) return
+  #askForProfile(block: number, rank: Rank): void {
+    if (!this.#isAskable(block)) return
     this.#replay.asked(block)
+    this.#ask(block, rank, {
+      came: () => this.#replay.came(block),
+      failed: () => this.#replay.failed(block)
+    })
+  }
+
+  /** Read-ahead from a block that no profile names. */
+  #readOn(block: number, isMissing: boolean): void {
+    const { blocks } = this.#fetch.image.root
+    for (const other of this.#readAhead.touched(block, isMissing)) {
+      if (other < 0 || other >= blocks || this.#underWay.size >= PROFILE_WINDOW_BLOCKS) continue
+      if (this.#replay.names(other) || !this.#isAskable(other)) continue
+      this.#readAhead.asked(other)
+      this.#ask(other, READ_AHEAD, { came: () => undefined, failed: () => undefined })
+    }
+  }
+
+  #isAskable(block: number): boolean {
+    return !this.#isFull && !this.#underWay.has(block) && this.#fetch.image.locate(block) === ABSENT
+  }
+
+  #ask(block: number, rank: Rank, tell: { came(): void; failed(): void }): void {
     this.#underWay.set(block, () => undefined)
     const giveUp = this.#fetch.request(block, {
       rank,
-      resolve: () => this.#settled(block),
-      reject: error => this.#failed(block, error)
+      resolve: () => {
+        this.#underWay.delete(block)
+        tell.came()
+        this.#advance()
+      },
+      reject: error => {
+        this.#underWay.delete(block)
+        tell.failed()
+        if (error.code === 'LIMIT_EXCEEDED') this.#isFull = true
+        else this.#fail(error)
+      }
     })
     if (this.#underWay.has(block)) this.#underWay.set(block, giveUp)
-  }
-
-  #settled(block: number): void {
-    this.#underWay.delete(block)
-    this.#replay.came(block)
-    this.#advance()
-  }
-
-  #failed(block: number, error: RowanError): void {
-    this.#underWay.delete(block)
-    this.#replay.failed(block)
-    if (error.code === 'LIMIT_EXCEEDED') this.#isFull = true
-    else this.#fail(error)
   }
 
   #fail(error: RowanError): void {

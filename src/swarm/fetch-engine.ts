@@ -25,7 +25,9 @@ import { TokenBucket } from './token-bucket.ts'
 const LATE_MS = 100
 
 /** What the images and the search for replicas have to do about a connection. */
-export interface LinkEvents extends Omit<ReplicaEvents, 'progress' | 'greeted'> {}
+export interface LinkEvents extends Omit<ReplicaEvents, 'progress' | 'greeted'> {
+  greeted?(): void
+}
 
 export interface FetchEngineComponents {
   clock: Clock
@@ -102,7 +104,10 @@ export class FetchEngine implements FetchDriver {
         buffers,
         events: {
           ...events,
-          greeted: () => this.event({ type: 'joined', peer, rttMs: clock.monotonicMs() - sentMs }),
+          greeted: () => {
+            events.greeted?.()
+            this.event({ type: 'joined', peer, rttMs: clock.monotonicMs() - sentMs })
+          },
           progress: () => this.event({ type: 'progress', peer }),
           block: (image, block, body, compressed, wireBytes) => {
             const stored = events.block(image, block, body, compressed, wireBytes)

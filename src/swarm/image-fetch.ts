@@ -18,6 +18,7 @@ import { asRowanError, RowanError } from '../errors.ts'
 import { sha256 } from '../image/hash.ts'
 import type { ObtainedBlock } from '../store/block-source.ts'
 import { type LocalImage, UNKNOWN, ZERO } from '../store/images.ts'
+import type { Timeline } from '../timeline.ts'
 import type { BlockStore } from './block-store.ts'
 import { plainBlock } from './compression.ts'
 import { IndexFetch } from './index-fetch.ts'
@@ -40,6 +41,7 @@ export interface ImageFetchComponents {
   image: LocalImage
   driver: FetchDriver
   store: BlockStore
+  line: Timeline
   clock: Clock
   /** A block of this image came into the pool. */
   onStored(block: number): void
@@ -67,6 +69,7 @@ export class ImageFetch {
   readonly count = new TransferCount()
   readonly #driver: FetchDriver
   readonly #store: BlockStore
+  readonly #line: Timeline
   readonly #onStored: (block: number) => void
   readonly #pending = new Map<number, PendingBlock>()
   /** By page that is not here: the blocks that wait for it. */
@@ -80,6 +83,7 @@ export class ImageFetch {
     this.number = components.number
     this.#driver = components.driver
     this.#store = components.store
+    this.#line = components.line
     this.#onStored = components.onStored
     this.index = new IndexFetch({
       number: components.number,
@@ -94,6 +98,13 @@ export class ImageFetch {
   /** Whether somebody waits for something. */
   get isBusy(): boolean {
     return this.#pending.size > 0 || this.index.isBusy
+  }
+
+  /** Blocks that are waited for, by rank. */
+  get waiting(): number[] {
+    const counts = [0, 0, 0, 0]
+    for (const { rank } of this.#pending.values()) counts[rank]!++
+    return counts
   }
 
   /** See BlockSource.want. Concurrent wants of one block are one request; the most urgent rank counts. */
@@ -214,6 +225,7 @@ export class ImageFetch {
       }
       this.index.wantPage(page, rank)
     }
+    this.#line.markOnce('first block wanted')
     if (pending.stage === 'wanted') this.#driver.event({ type: 'want', key: blockKey(this.number, block), rank })
     return pending
   }
@@ -249,6 +261,8 @@ export class ImageFetch {
       return undefined
     }
     this.count.block(peer)
+    this.#line.markOnce('first block', { peer })
+    if (pending?.rank === DEMAND) this.#line.markOnce('first block that the guest waited for', { peer })
     this.#driver.event({ type: 'done', key: blockKey(this.number, block) })
     if (pending !== undefined) pending.stage = 'storing'
     return this.#store.add({
@@ -290,6 +304,8 @@ export class ImageFetch {
 
   /** Now the blocks of this page can be told right from wrong. */
   #pageCame(page: number): void {
+    this.#line.markOnce('first page of the index')
+    if (this.image.indexComplete) this.#line.markOnce('whole index')
     for (const block of [...(this.#early.get(page) ?? [])]) {
       const pending = this.#pending.get(block)
       if (pending === undefined) continue

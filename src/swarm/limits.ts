@@ -66,6 +66,8 @@ export const PROFILE_WINDOW_BLOCKS = 512
 export const MAX_PROFILE_PAGES = 256
 /** Blocks fetched for a profile and never touched: this share of the image's data at most. */
 export const MAX_PROFILE_WASTE = 0.25
+/** Blocks that read-ahead may fetch in vain before it has proved useful: 16 MiB. */
+export const MAX_UNEARNED_READ_AHEAD = 256
 /** Replicas of one image to be connected with, and remembered. */
 export const REPLICAS_PER_IMAGE = 8
 export const MAX_KNOWN_REPLICAS = 64

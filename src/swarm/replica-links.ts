@@ -8,6 +8,7 @@
 
 import type { Clock, Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
+import type { Timeline } from '../timeline.ts'
 import type { Dialer } from './dialer.ts'
 import type { FetchEngine, LinkEvents } from './fetch-engine.ts'
 import type { KnownReplica, KnownReplicas, ReplicaHint } from './known-replicas.ts'
@@ -19,6 +20,7 @@ export interface SoughtImage {
   readonly number: number
   readonly id: string
   readonly known: KnownReplicas
+  readonly line: Timeline
   /** Whether somebody waits for something of it. */
   isNeeded(): boolean
   /** Whether this replica should send the whole index unasked. */
@@ -136,8 +138,10 @@ export class ReplicaLinks {
     const { dialer, engine, events, log, clock } = this.#components
     const { peer, addresses } = replica
     this.#dialling.add(peer)
+    this.#mark(peer, 'dialling')
     try {
       const { stream, loopback } = await dialer.open(peer, addresses)
+      this.#mark(peer, 'connected')
       if (this.#stop.signal.aborted) {
         stream.abort(new RowanError('DISK_CLOSED', 'the swarm stops'))
         return
@@ -151,6 +155,7 @@ export class ReplicaLinks {
         loopback,
         {
           ...own,
+          greeted: () => this.#mark(peer, 'greeted', clock.monotonicMs() - startMs),
           ended: error => {
             own.ended(error)
             const after = `after ${Math.round(clock.monotonicMs() - startMs)} ms`
@@ -170,6 +175,14 @@ export class ReplicaLinks {
       this.#failed(peer, error)
     } finally {
       this.#dialling.delete(peer)
+    }
+  }
+
+  /** In the time lines of the images that this replica is known for. */
+  #mark(peer: string, what: string, rttMs?: number): void {
+    for (const image of this.#images.values()) {
+      if (image.known.get(peer) !== undefined)
+        image.line.mark(what, { peer, ...(rttMs === undefined ? {} : { rttMs }) })
     }
   }
 

@@ -5,6 +5,7 @@
 import type { Clock, Random } from '../environment.ts'
 import type { RowanError } from '../errors.ts'
 import type { LocalImage } from '../store/images.ts'
+import { Timeline } from '../timeline.ts'
 import { ImageFetch, type ImageFetchComponents } from './image-fetch.ts'
 import { KnownReplicas } from './known-replicas.ts'
 import type { SoughtImage } from './replica-links.ts'
@@ -13,6 +14,8 @@ export class SwarmImage implements SoughtImage {
   readonly id: string
   readonly number: number
   readonly known: KnownReplicas
+  /** How its first blocks came here. */
+  readonly line: Timeline
   #fetch: ImageFetch | undefined
   /** Who was asked to send the whole index unasked. */
   #indexFrom: string | undefined
@@ -20,10 +23,11 @@ export class SwarmImage implements SoughtImage {
   #changed = Promise.withResolvers<void>()
   #failure: RowanError | undefined
 
-  constructor(id: string, number: number, random: Random) {
+  constructor(id: string, number: number, random: Random, clock: Clock) {
     this.id = id
     this.number = number
     this.known = new KnownReplicas(random)
+    this.line = new Timeline(clock)
   }
 
   /** Undefined until the root is here. */
@@ -32,9 +36,9 @@ export class SwarmImage implements SoughtImage {
   }
 
   /** The root is here. */
-  open(image: LocalImage, components: Omit<ImageFetchComponents, 'number' | 'image'>): ImageFetch {
+  open(image: LocalImage, components: Omit<ImageFetchComponents, 'number' | 'image' | 'line'>): ImageFetch {
     if (this.#fetch === undefined) {
-      this.#fetch = new ImageFetch({ ...components, number: this.number, image })
+      this.#fetch = new ImageFetch({ ...components, number: this.number, image, line: this.line })
       this.#change()
     }
     return this.#fetch

@@ -24,6 +24,7 @@ import { imageIdOf } from '../image/image-root.ts'
 import { type BlockSource, type ObtainedBlock, PRIORITIES, type Priority } from '../store/block-source.ts'
 import type { Images, LocalImage } from '../store/images.ts'
 import type { Pool } from '../store/pool.ts'
+import type { Mark } from '../timeline.ts'
 import { BlockBuffers } from './block-buffers.ts'
 import { BlockServer, type BlockServerComponents, type ServedPeer } from './block-server.ts'
 import { BlockStore } from './block-store.ts'
@@ -242,6 +243,21 @@ export class Swarm implements BlockSource {
     return this.#images.get(id)?.fetch?.count.view() ?? { blocks: 0, bytes: 0, wireBytes: 0, perPeer: {} }
   }
 
+  /** How the first blocks of an image came here, from the last `restartLine` on. */
+  line(id: string): readonly Mark[] {
+    return this.#images.get(id)?.line.marks ?? []
+  }
+
+  /** Somebody begins to use an image: what is told from now on is about that. */
+  restartLine(id: string): void {
+    this.#imageOf(id).line.restart()
+  }
+
+  /** What is waited for, by rank: demand, read-ahead, profile, fill. */
+  waiting(id: string): number[] {
+    return this.#images.get(id)?.fetch?.waiting ?? [0, 0, 0, 0]
+  }
+
   /** Connected peers, whether they serve this one, or are served, or both. */
   peers(): SwarmPeer[] {
     const peers = new Map<string, SwarmPeer>()
@@ -291,7 +307,7 @@ export class Swarm implements BlockSource {
     if (this.#images.size >= MAX_OPEN_IMAGES) {
       throw new RowanError('LIMIT_EXCEEDED', `more than ${MAX_OPEN_IMAGES} images are being fetched`)
     }
-    const image = new SwarmImage(id, this.#numbers.length, this.#components.random)
+    const image = new SwarmImage(id, this.#numbers.length, this.#components.random, this.#components.clock)
     this.#numbers.push(image)
     this.#images.set(id, image)
     this.#links.add(image)
@@ -371,6 +387,7 @@ export class Swarm implements BlockSource {
       }
       return
     }
+    image.line.mark('root of the index', { peer })
     const fetch = this.#opened(image, local)
     image.known.worked(peer)
     if (answer.profile.byteLength > 0) this.#heardProfile(image.id, peer, answer.profile, local.root.blocks)

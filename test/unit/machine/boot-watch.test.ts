@@ -109,12 +109,15 @@ describe('BootWatch', () => {
     const watch = watchOf()
     await watch.start()
     expect(fetch.asked).toEqual([7, 3, 9].map(block => ({ block, rank: 2 })))
-    expect(watch.progress).toEqual({ from: 'peers', voices: 1, of: 4, touched: 0, passed: 4, unused: 3 })
+    expect(watch.progress).toEqual({
+      profile: { from: 'peers', voices: 1, of: 4, touched: 0, passed: 4, unused: 3 },
+      readAhead: { touched: 0, untouched: 0 }
+    })
     profiles.chosen = { profile: profileOf(20, 9, 21), from: 'release', voices: 1 }
     for (const listener of profiles.listeners) listener('i')
     expect(fetch.asked.slice(3).map(({ block }) => block)).toEqual([20, 21])
     watch.touched(20, 1)
-    expect(watch.progress).toMatchObject({ from: 'release', of: 3, touched: 1 })
+    expect(watch.progress).toMatchObject({ profile: { from: 'release', of: 3, touched: 1 } })
     await watch.end()
     expect(fetch.waiting).toEqual([])
     expect(profiles.listeners.size).toBe(0)
@@ -125,7 +128,7 @@ describe('BootWatch', () => {
     const watch = watchOf()
     watch.touched(3, 0)
     await watch.start()
-    expect(watch.progress?.touched).toBe(1)
+    expect(watch.progress?.profile?.touched).toBe(1)
   })
 
   test('keeps nothing of a disk that was only looked at, and goes on where nothing can be kept', async () => {

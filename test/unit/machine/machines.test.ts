@@ -99,6 +99,7 @@ describe('a new machine', () => {
     for (const block of [7, 2, 9, 5, ...Array(BLOCKS).keys()]) await read('m', block * BLOCK_SIZE_BYTES, 512)
     await peer.machines.detach('m')
     expect(world.askedAhead).toEqual([])
+    world.fetchesAhead = true
     await peer.machines.attach({ name: 'n', ref: 'grid@v2' })
     await waitUntil('blocks ahead of the guest', () => world.askedAhead.length >= 5, { timeoutMs: 5_000 })
     expect(world.askedAhead.slice(0, 5)).toEqual([7, 2, 9, 5, 0])

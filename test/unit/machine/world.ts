@@ -77,6 +77,8 @@ export class World {
   readonly asked: string[] = []
   /** The releases in use, as the directory was told last. */
   shared: Share[] | undefined
+  /** Whether a machine's blocks are fetched before its guest asks for them. */
+  fetchesAhead = false
   /** Blocks that were asked for ahead of a guest. */
   readonly askedAhead: number[] = []
   readonly announced: { image: string; appliance: string | undefined; complete: boolean }[] = []
@@ -202,7 +204,10 @@ function swarmOf(world: World, images: Images, pool: Pool): MachineComponents['s
   }
   const published = (id: string) => Object.values(world.releases).find(release => release.id === id)!
   const swarm: MachineComponents['swarm'] = {
+    line: () => [],
+    restartLine: () => undefined,
     async ahead(id) {
+      if (!world.fetchesAhead) throw new RowanError('ABORTED', 'nothing is fetched ahead')
       const image = (await images.open(id)) as LocalImage
       const fetch: AheadFetch = {
         image,

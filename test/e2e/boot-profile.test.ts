@@ -1,0 +1,69 @@
+/**
+ * A release that comes with the profile of its boot: recorded by the publisher, handed on by a replica, followed by a volunteer.
+ *
+ * With the tiny appliance, whose guest reads the same sectors in the same order each time.
+ */
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { boot, DISK_TROUBLE, type Guest } from '../tools/boot.ts'
+import { hashFile } from '../tools/files.ts'
+import { removeFolders, temporaryFolder } from '../tools/folders.ts'
+import { Peer } from '../tools/peers.ts'
+import { endProcesses } from '../tools/processes.ts'
+import { makeTinyAppliance } from '../tools/tiny-appliance.ts'
+import { waitUntil } from '../tools/wait.ts'
+
+const SIZE_BYTES = 64 * 1024 * 1024
+
+describe('a release with a boot profile', () => {
+  let publisher: Peer
+  let replica: Peer
+  let volunteer: Peer
+  let guest: Guest
+  const bootOf = async (peer: Peer) => (await peer.json(['status'])).machines[0]!.boot!
+
+  beforeAll(async () => {
+    publisher = await Peer.start()
+    replica = await Peer.start({ bootstrap: [publisher] })
+  })
+
+  afterAll(async () => {
+    await endProcesses()
+    await removeFolders()
+  })
+
+  test('is recorded by the publisher, in a machine of which nothing is left', async () => {
+    const image = join(await temporaryFolder(), 'tiny.raw')
+    await makeTinyAppliance(image, { sizeBytes: SIZE_BYTES, reads: 200, writes: 10 })
+    const before = await hashFile(image)
+    const published = await publisher.json(['publish', image, 'grid@v1', '--record'], { timeoutMs: 300_000 })
+    expect(published).toMatchObject({ version: 'v1', profile: true })
+    expect(await hashFile(image)).toBe(before)
+    expect((await publisher.json(['status'])).machines).toEqual([])
+  })
+
+  test('a replica hands it on, though it has never booted it and the publisher is gone', async () => {
+    const answer = await replica.json(['replicate', `${publisher.publisher}/grid`, '--wait'])
+    expect(answer).toMatchObject({ version: 'v1', complete: true })
+    await publisher.kill()
+    volunteer = await Peer.start({ bootstrap: [replica] })
+    const { uri } = await volunteer.json(['attach', `${publisher.publisher}/grid`, '--as', 'm'])
+    await waitUntil('blocks ahead of a guest', async () => ((await bootOf(volunteer)).profile?.unused ?? 0) > 50, {
+      timeoutMs: 30_000,
+      details: () => volunteer.process.tail()
+    })
+    expect((await bootOf(volunteer)).profile).toMatchObject({ from: 'release', voices: 1, touched: 0 })
+    guest = boot({ disk: uri })
+    await guest.waitFor(/APPLIANCE-READY 0 v1/, 120_000)
+    expect(guest.console).not.toMatch(DISK_TROUBLE)
+  })
+
+  test('its boot touches what was recorded, and nothing else was fetched', async () => {
+    const { fetched, boot: along } = (await volunteer.json(['status'])).machines[0]!
+    const { of, touched, passed, unused } = along!.profile!
+    expect(of).toBeGreaterThan(100)
+    expect({ touched, passed, unused }).toEqual({ touched: of, passed: of, unused: 0 })
+    expect(fetched.blocks).toBe(of)
+    await guest.powerOff()
+  })
+})
