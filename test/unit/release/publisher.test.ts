@@ -3,6 +3,7 @@ import { cp, mkdir, readdir, rm, truncate, utimes, writeFile } from 'node:fs/pro
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { RowanError } from '../../../src/errors.ts'
 import { openLatest, sealLatest } from '../../../src/image/release.ts'
 import { chooseRelease } from '../../../src/image/rollout.ts'
 import { DELEGATION_LIFETIME_MS, PublisherKeys } from '../../../src/release/publisher-keys.ts'
@@ -55,6 +56,7 @@ interface More {
   channel?: string
   rollout?: number
   labels?: Record<string, string>
+  record?: boolean
 }
 const publish = (file: string, version: string, more: More = {}, by = peer) =>
   by.publisher.publish({ path: path(file), name: 'grid', version, ...more })
@@ -126,6 +128,47 @@ test('the same version with the same content is no change; a channel can be adde
   expect(old).toMatchObject({ unchanged: false, sequence: 3, channels: ['old'] })
   expect(await publish('v1.raw', 'v1', { channel: 'old' })).toMatchObject({ unchanged: true, sequence: 3 })
   expect(record().releases).toHaveLength(2)
+})
+
+describe('with --record', () => {
+  const hash = 'ab'.repeat(32)
+  const recorded: string[] = []
+  const recording = (says: () => Promise<string>) => ({
+    components: {
+      recordBoot: async (image: string) => {
+        recorded.push(image)
+        return says()
+      }
+    }
+  })
+
+  test('the release names the profile of its boot; one that exists can get it, and keeps it', async () => {
+    await publish('v1.raw', 'v1')
+    peer = await restart(
+      'home',
+      recording(async () => hash)
+    )
+    const answer = await publish('v2.raw', 'v2', { record: true })
+    expect(answer.profile).toBe(true)
+    expect(recorded).toEqual([answer.image])
+    expect(record().releases.map(({ profile }) => profile)).toEqual([undefined, hash])
+    expect(await publish('v1.raw', 'v1', { record: true })).toMatchObject({ unchanged: false, profile: true })
+    expect(record().releases.map(({ profile }) => profile)).toEqual([hash, hash])
+    expect(record().channels).toMatchObject([{ name: 'stable', version: 'v2' }])
+    expect(await publish('v1.raw', 'v1')).toMatchObject({ unchanged: true, profile: true })
+    // It is in what is signed.
+    expect((await openLatest(record().bytes)).releases[0]!.profile).toBe(hash)
+  })
+
+  test('nothing is released when the boot fails', async () => {
+    peer = await restart(
+      'home',
+      recording(() => Promise.reject(new RowanError('BOOT_FAILED', 'no boot')))
+    )
+    await expect(publish('v1.raw', 'v1', { record: true })).rejects.toMatchObject({ code: 'BOOT_FAILED' })
+    expect(directory.records.size).toBe(0)
+    expect(await publish('v1.raw', 'v1')).toMatchObject({ profile: false, sequence: 1 })
+  })
 })
 
 test('a version that exists with other content is refused', async () => {
