@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { endProcesses } from '../test/tools/processes.ts'
+import { layerRowText, measureLayers } from './lib/layer-row.ts'
 import { type Measured, measureFio, measureFua } from './lib/load.ts'
 import { CONTENDERS, missingTools, type NbdServerUnderTest } from './lib/nbd-servers.ts'
 import { dropPageCache } from './lib/page-cache.ts'
@@ -65,6 +66,7 @@ const ROWS: Row[] = [
   }
 ]
 
+const LAYERS_ROW = '4k random read, 16 layers'
 const HEAD = ['', ...Object.keys(CONTENDERS), 'ratio', 'goal', 'p99', 'RSS']
 
 const { values: options } = parseArgs({
@@ -93,11 +95,16 @@ try {
   const image = join(folder, 'image.raw')
   await writeImage(image, sizeBytes)
   const results = await compare(image)
+  const layers = LAYERS_ROW.includes(options.only ?? '')
+    ? await measureLayers(folder, { rounds, seconds, sizeBytes: Math.min(sizeBytes, 256 * MIB) })
+    : []
   console.log(`\n${table([HEAD, ...rows.map(row => cells(row, results))])}`)
+  for (const row of layers) console.log(`\n${layerRowText(row)}`)
   await saveResults('disk', {
     settings: { rounds, seconds, sizeBytes },
     machine,
-    rows: rows.map(row => summary(row, results))
+    rows: rows.map(row => summary(row, results)),
+    layers
   })
 } finally {
   await endProcesses()

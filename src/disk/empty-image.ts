@@ -6,10 +6,11 @@ import { EMPTY_IMAGE } from './chain.ts'
 import type { BaseImage } from './image-reader.ts'
 
 export class EmptyImage implements BaseImage {
-  readonly id = EMPTY_IMAGE
+  readonly id: string
   readonly root: { readonly sizeBytes: number }
 
-  constructor(sizeBytes: number) {
+  constructor(sizeBytes: number, id: string = EMPTY_IMAGE) {
+    this.id = id
     this.root = { sizeBytes }
   }
 

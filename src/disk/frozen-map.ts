@@ -20,7 +20,7 @@ import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import type { FrozenLayer } from './frozen-layer.ts'
 import { SECTORS_PER_PAGE } from './layer-map.ts'
-import { CODE_ABSENT, CODE_FINE, CODE_FIRST_LAYER, MAX_LAYER_CODE, OwnerPage } from './owner-page.ts'
+import { CODE_ABSENT, CODE_FINE, CODE_FIRST_LAYER, CODE_ZERO, MAX_LAYER_CODE, OwnerPage } from './owner-page.ts'
 
 /** Where a page of codes may come from, for the lowest layers of the chain. */
 export interface SavedPages {
@@ -64,6 +64,7 @@ export class FrozenMap {
   #pageBytes = 0
   /** Grows whenever the layers change. */
   generation = 0
+  #inOrder = { generation: -1, codes: new Uint16Array() }
   /** Where the run that `find` found ends. */
   end = 0
 
@@ -165,12 +166,16 @@ export class FrozenMap {
     return this.#byCode[code - CODE_FIRST_LAYER]!
   }
 
+  /** Whether a page is more than one code, as far as is known: putting it together takes a while. */
+  isPaged(page: number): boolean {
+    return this.#uniform[page] === PAGED
+  }
+
   /** A page for the saved map, with the codes of the layers in their order now; a number where it has one code. */
   pageToSave(page: number): OwnerPage | number {
     const found = this.#uniform[page] === PAGED ? (this.#pages[page] ?? this.#make(page)) : this.#uniform[page]!
-    const numbers = new Map(this.#path.map((layer, index) => [layer, CODE_FIRST_LAYER + index]))
-    const renumber = (code: number) =>
-      code < CODE_FIRST_LAYER || code >= CODE_FINE ? code : numbers.get(this.layerOf(code))!
+    const codes = this.#codesInOrder()
+    const renumber = (code: number) => (code >= CODE_FINE ? code : codes[code]!)
     if (typeof found === 'number') return renumber(found)
     this.#foldRest(page, found)
     const copy = new OwnerPage(found.cells.map(renumber), found.fine.map(renumber))
@@ -181,6 +186,15 @@ export class FrozenMap {
   close(): void {
     this.#saved?.close()
     for (const layer of this.#path) layer.close()
+  }
+
+  /** For each code in use, the one that the layer has by its place in the path. */
+  #codesInOrder(): Uint16Array {
+    if (this.#inOrder.generation === this.generation) return this.#inOrder.codes
+    const places = new Map(this.#path.map((layer, index) => [layer, CODE_FIRST_LAYER + index]))
+    const layers = this.#byCode.map(layer => places.get(layer)!)
+    this.#inOrder = { generation: this.generation, codes: Uint16Array.from([CODE_ABSENT, CODE_ZERO, ...layers]) }
+    return this.#inOrder.codes
   }
 
   #add(layer: FrozenLayer, isSaved: boolean): void {
