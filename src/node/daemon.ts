@@ -226,7 +226,14 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const sweeper = new Sweeper({ pool, images, stay, log })
   const isNeededHere = (image: string, going?: ReadonlySet<string>) => isNeeded(image, stayRooms, memory, going)
   const trash: Trash = await Trash.open(
-    { catalog, images, sweeper, swarm, directory, isNeeded: image => isNeededHere(image), clock, log },
+    {
+      ...{ catalog, sweeper, swarm, directory, clock, log },
+      images: {
+        open: id => images.open(id),
+        forget: (id, more) => images.forget(id, [...profiles.forgetOps(id), ...more])
+      },
+      isNeeded: image => isNeededHere(image)
+    },
     { keepMs: sharerTtlMs }
   )
   const graceMs = settings.gc.graceMs

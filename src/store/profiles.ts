@@ -10,7 +10,7 @@
 import { type BootProfile, decodeProfile, encodeProfile } from '../image/boot-profile.ts'
 import { sha256, toHex } from '../image/hash.ts'
 import { mergeProfiles } from '../image/profile-merge.ts'
-import { type Catalog, jsonCodec, type Table } from './catalog.ts'
+import { type Catalog, jsonCodec, type Operation, type Table } from './catalog.ts'
 
 /** Images with a profile of their own here; beyond, another one's is forgotten. */
 export const MAX_PROFILED_IMAGES = 4096
@@ -121,6 +121,14 @@ export class Profiles {
     voices.set(peer, own)
     if (this.#heard.size > MAX_HEARD_IMAGES) this.#heard.delete(this.#heard.keys().next().value!)
     this.#changed(image)
+  }
+
+  /** What forgets an image's profiles, in one write with the image; those that were heard are forgotten now. */
+  forgetOps(image: string): Operation[] {
+    this.#heard.delete(image)
+    if (this.#table.getSync(image) === undefined) return []
+    this.#count--
+    return [this.#table.deleteOp(image)]
   }
 
   /** What a peer that was caught lying has said counts no more. */

@@ -140,3 +140,15 @@ describe('Profiles', () => {
     expect(told).toEqual([IMAGE, OTHER])
   })
 })
+
+test('a forgotten image has no profile left, neither recorded nor heard', async () => {
+  await profiles.recorded(IMAGE, profileOf(1, 2), { isFresh: true })
+  await profiles.heard(IMAGE, 'peer', encodeProfile(profileOf(3)), BLOCKS)
+  await profiles.recorded(OTHER, profileOf(4), { isFresh: true })
+  await catalog.write(profiles.forgetOps(IMAGE))
+  expect(chosen()).toBeUndefined()
+  expect(profiles.forgetOps(IMAGE)).toEqual([])
+  await restart()
+  expect(chosen()).toBeUndefined()
+  expect(chosen(OTHER)).toMatchObject({ blocks: [4] })
+})
