@@ -17,6 +17,7 @@ import { encodeProfile } from '../image/boot-profile.ts'
 import { sha256, toHex } from '../image/hash.ts'
 import { kvmIsFaster } from '../machine/accelerator.ts'
 import { recordBoot as recordOneBoot } from '../machine/boot-recording.ts'
+import type { StartThread } from '../machine/disk-thread.ts'
 import { kvmUsable } from '../machine/guest.ts'
 import { Machines } from '../machine/machines.ts'
 import { Appliances } from '../release/appliances.ts'
@@ -209,8 +210,9 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const appliances = await Appliances.open({ catalog, memory, directory, publisherId, peerId: self, clock, log })
   const replication = await Replication.open({ catalog, swarm, pool, directory, clock, log })
   const { layerQuotaBytes } = settings.machine
+  const startThread: StartThread = input => startDiskThread(input, home.compiled)
   const machines = new Machines(
-    { appliances, swarm, images, pool, startThread: startDiskThread, profiles, directory, clock, random, log },
+    { appliances, swarm, images, pool, startThread, profiles, directory, clock, random, log },
     {
       folder: home.machines,
       socketFolder: home.nbdSockets,

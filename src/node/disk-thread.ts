@@ -12,9 +12,13 @@ const MAX_HEAP_MB = 256
 /** Of the objects that live briefly. The default, 48, would only make a thread that is busy larger. */
 const MAX_YOUNG_HEAP_MB = 16
 
-export function startDiskThread(input: DiskThreadInput): Worker {
+/** A disk's input, and where its thread keeps its compiled code. */
+export type DiskThreadData = DiskThreadInput & { compiledFolder: string | undefined }
+
+/** @param compiledFolder - of compiled code, with which a thread is there in half the time; none if absent */
+export function startDiskThread(input: DiskThreadInput, compiledFolder?: string): Worker {
   return new Worker(new URL('./disk-thread-main.ts', import.meta.url), {
-    workerData: input,
+    workerData: { ...input, compiledFolder } satisfies DiskThreadData,
     name: `rowan-disk-${input.settings.name}`.slice(0, 64),
     execArgv: ['--disable-warning=ExperimentalWarning'],
     resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB, maxYoungGenerationSizeMb: MAX_YOUNG_HEAP_MB }

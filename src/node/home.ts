@@ -19,6 +19,8 @@ export interface HomePaths {
   readonly pool: string
   readonly machines: string
   readonly tmp: string
+  /** Compiled code, made anew where it is missing. */
+  readonly compiled: string
   readonly controlSocket: string
   /** The machines' sockets. */
   readonly nbdSockets: string
@@ -37,6 +39,7 @@ export function homePaths(directory: string): HomePaths {
     pool: inside('pool'),
     machines: inside('machines'),
     tmp: inside('tmp'),
+    compiled: inside('compiled'),
     controlSocket: inside('control.sock'),
     nbdSockets: inside('nbd'),
     accelerator: inside('accelerator.json')
@@ -71,8 +74,8 @@ export function makeHome(directory: string): HomePaths {
   const paths = homePaths(directory)
   checkSocketPath(paths.controlSocket)
   checkSocketFolder(paths.nbdSockets)
-  const { keys, catalog, pool, machines, tmp, nbdSockets } = paths
-  for (const folder of [directory, keys, catalog, pool, machines, tmp, nbdSockets]) {
+  const { keys, catalog, pool, machines, tmp, compiled, nbdSockets } = paths
+  for (const folder of [directory, keys, catalog, pool, machines, tmp, compiled, nbdSockets]) {
     try {
       mkdirSync(folder, { recursive: true, mode: 0o700 })
       const stats = statSync(folder)

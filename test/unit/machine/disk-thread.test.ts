@@ -215,4 +215,20 @@ describe('a thread that dies', () => {
     expect(await next.bytes(0, 512)).toEqual(write.data)
     await next.disconnect()
   })
+
+  test('asks for nothing any more', async () => {
+    await disks!.evictMost(true)
+    disks!.isHeld = true
+    const { disk, socketPath } = await disks!.serve({ startThread: threadOf('./mortal-disk-thread.ts', 16) })
+    const died = new Promise(resolve => {
+      disk.onDied = resolve
+    })
+    const client = await clientOf(socketPath)
+    const reading = client.bytes(BLOCK_SIZE_BYTES, 512).catch((error: unknown) => error)
+    await waitUntil('the want', () => disks!.wanted.length === 1, SOON)
+    await client.request(COMMAND.WRITE, { offset: 0, data: Buffer.alloc(512, 'EXPLODE') })
+    await died
+    await waitUntil('the end of the want', () => disks!.abandoned === 1, SOON)
+    expect(await reading).toBeInstanceOf(Error)
+  })
 })

@@ -28,8 +28,8 @@ test('a home is made with its folders, for its owner only, whatever the umask', 
   const before = process.umask(0)
   try {
     const home = makeHome(join(await temporaryFolder(), 'a', 'home'))
-    const { directory, keys, catalog, pool, machines, tmp, nbdSockets } = home
-    for (const folder of [directory, keys, catalog, pool, machines, tmp, nbdSockets]) {
+    const { directory, keys, catalog, pool, machines, tmp, compiled, nbdSockets } = home
+    for (const folder of [directory, keys, catalog, pool, machines, tmp, compiled, nbdSockets]) {
       expect(await modeOf(folder)).toBe(0o700)
     }
     expect(makeHome(home.directory)).toEqual(home)
