@@ -117,29 +117,40 @@ export class Machine {
     const { socketPath } = this
     const quotaBytes = this.#settings.layerQuotaBytes
     const data = dataBytes === undefined ? {} : { dataBytes }
-    const disk = await DiskThread.open(
-      { image, pool, source: swarm, touches, startThread, clock, log, bootId: this.#settings.bootId },
-      {
-        disk: { folder: this.layersFolder, machine: id, readOnly, create: !hasLayer && !readOnly, quotaBytes, ...data },
-        ...{ socketPath, name, description: `${appliance}@${version}` },
-        ...listener
-      }
-    )
+    // Before the disk is there, let alone a guest: its first blocks are on their way meanwhile.
+    void touches.start()
+    let disk: DiskThread | undefined
     try {
+      disk = await DiskThread.open(
+        { image, pool, source: swarm, touches, startThread, clock, log, bootId: this.#settings.bootId },
+        {
+          disk: {
+            folder: this.layersFolder,
+            machine: id,
+            readOnly,
+            create: !hasLayer && !readOnly,
+            quotaBytes,
+            ...data
+          },
+          ...{ socketPath, name, description: `${appliance}@${version}` },
+          ...listener
+        }
+      )
       // Before any client can write: without `hasLayer` the layer would be taken for what a crash has left.
       await this.#describe({ readOnly, attached: true, hasLayer: hasLayer || !readOnly, tcp })
       await disk.serve()
     } catch (error) {
-      await disk.close()
+      await touches.end()
+      await disk?.close()
       throw error
     }
+    const served = disk
     this.#image = image
-    this.#disk = disk
+    this.#disk = served
     this.#servedTcp = servedTcp
     this.#boot = touches
-    disk.onDied = error => this.#died(disk, error)
+    served.onDied = error => this.#died(served, error)
     this.#line.mark('disk is served')
-    void touches.start()
     this.announce()
   }
 

@@ -8,8 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { boot, DISK_TROUBLE, type Guest } from '../tools/boot.ts'
 import { hashFile } from '../tools/files.ts'
 import { removeFolders, temporaryFolder } from '../tools/folders.ts'
-import { Peer } from '../tools/peers.ts'
-import { endProcesses } from '../tools/processes.ts'
+import { Peer, ROWAN } from '../tools/peers.ts'
+import { endProcesses, start } from '../tools/processes.ts'
 import { makeTinyAppliance } from '../tools/tiny-appliance.ts'
 import { waitUntil } from '../tools/wait.ts'
 
@@ -64,6 +64,29 @@ describe('a release with a boot profile', () => {
     expect(of).toBeGreaterThan(100)
     expect({ touched, passed, unused }).toEqual({ touched: of, passed: of, unused: 0 })
     expect(fetched.blocks).toBe(of)
+  })
+
+  test('a time line tells how it started, and a live view how it goes', async () => {
+    const trace = await volunteer.json(['status', '--trace', 'm'] as unknown as ['trace'])
+    const order = trace.marks.map(({ what }) => what)
+    expect(order[0]).toBe('attach')
+    for (const [earlier, later] of [
+      ['release found', 'dialling'],
+      ['connected', 'greeted'],
+      ['greeted', 'root of the index'],
+      ['root of the index', 'first block'],
+      ['disk is served', "the guest's first read"]
+    ] as const) {
+      expect(order, later).toContain(later)
+      expect(order.indexOf(earlier), `${earlier}, then ${later}`).toBeLessThan(order.indexOf(later))
+    }
+    expect(trace).toMatchObject({ machine: 'm', budgetRoundTrips: 9 })
+    expect(trace.firstBlock?.ms).toBeGreaterThan(0)
+
+    const watch = start(ROWAN, ['status', '--watch', '--home', volunteer.home], { name: 'rowan status --watch' })
+    await watch.waitForOutput(/down -[\s\S]*down \d[\s\S]*m: \d+ of \d+ blocks here/, { timeoutMs: 60_000 })
+    expect(watch.stdout).toMatch(/boot █+ \d+ of \d+ blocks, \d+ fetched ahead, along the release's profile/)
+    await watch.stop('SIGINT')
     await guest.powerOff()
   })
 })
