@@ -6,12 +6,12 @@ import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import type { ConnectionOptions } from 'node:tls'
 import { afterEach, describe, expect, test } from 'vitest'
-import { COMMAND, ERRNO, OPTION, REPLY } from '../../src/nbd/protocol.ts'
+import { COMMAND, OPTION, REPLY } from '../../src/nbd/protocol.ts'
 import { readTlsFolder } from '../../src/nbd/tls-folder.ts'
 import { TestAuthority, writePskFolder } from '../tools/certificates.ts'
 import { temporaryFolder } from '../tools/folders.ts'
 import { MemoryDevice } from '../tools/memory-device.ts'
-import { contextData, infoData, NbdClient, optionBytes } from '../tools/nbd-client.ts'
+import { infoData, NbdClient, optionBytes } from '../tools/nbd-client.ts'
 import { serve, stopServers } from '../tools/nbd-fixture.ts'
 
 const { STARTTLS, GO, LIST, INFO, ABORT, EXPORT_NAME, STRUCTURED_REPLY, EXTENDED_HEADERS, SET_META_CONTEXT } = OPTION
@@ -121,19 +121,6 @@ describe.each([
     expect(await client.option(ABORT)).toMatchObject([{ type: REPLY.ACK }])
     await client.closed
   })
-})
-
-test('what was agreed on before STARTTLS is forgotten', async () => {
-  // It cannot be agreed on here, so the machine of the negotiation is asked: see nbd-negotiation of the unit tests.
-  const { where, options } = await withKeys()
-  const client = await NbdClient.connect(where)
-  await client.option(STRUCTURED_REPLY)
-  await client.startTls(options)
-  expect(await client.option(SET_META_CONTEXT, contextData('disk', ['base:allocation']))).toMatchObject([
-    { type: REPLY.ERR_INVALID }
-  ])
-  await client.go('disk')
-  expect(await client.request(COMMAND.BLOCK_STATUS, { length: 512 })).toMatchObject({ errno: ERRNO.EINVAL })
 })
 
 describe('who may not talk to this server', () => {
