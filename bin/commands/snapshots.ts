@@ -15,7 +15,7 @@ export function addSnapshot(program: Command, session: Session): void {
     .command('snapshot')
     .description('Keep what the disks of a machine hold now; a guest may go on writing.')
     .argument('<machine>')
-    .option('--note <text>', 'one line that says what it is', '')
+    .option('--note <text>', 'one line that says what it is')
     .addHelpText(
       'after',
       `
@@ -25,8 +25,8 @@ Examples:
   rowan snapshot worker
   rowan snapshot worker --note "before the update"`
     )
-    .action(async (machine: string, { note }: { note: string }) => {
-      const taken = await session.call('snapshot', { machine, note })
+    .action(async (machine: string, { note = '' }: { note?: string }) => {
+      const taken = await session.call('snapshot', { machine, ...(note === '' ? {} : { note }) })
       session.answer(taken, () => `${machine} has the snapshot ${taken.snapshot}`)
     })
 }

@@ -47,11 +47,11 @@ test('a crash at any moment leaves the machine and its snapshots as before the c
       sum.merges += history.merges
     }
   )
-  await fc.assert(property, { seed: 20_261_124, numRuns: 40 })
+  await fc.assert(property, { seed: 20_261_124, numRuns: 30 })
   expect(sum.moments).toBeGreaterThan(3_000)
   expect(sum.snapshots).toBeGreaterThan(100)
   expect(sum.merges).toBeGreaterThan(20)
-})
+}, 240_000)
 
 /** A linear congruential generator (Numerical Recipes); good enough to choose. */
 function randomRow(seed: number): () => number {

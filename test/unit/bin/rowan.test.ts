@@ -52,6 +52,41 @@ test('the peer outlives a promise that a library forgot, and says so', async () 
   expect(await peer.stop('SIGTERM')).toEqual({ status: 0, signal: null })
 }, 90_000)
 
+test('snapshot, export and attach ask for what was said, and leave out what was not', async () => {
+  const taken = { machine: 'm', snapshot: 's1', note: '', taken: '2026-01-02T03:04:05.678Z' }
+  const exported = { machine: 'm', file: '/x/disk.raw', format: 'raw', size: 1e9, data: 1e6, seconds: 1 }
+  const attached = {
+    machine: 'm',
+    appliance: 'P/grid',
+    version: 'v1',
+    image: '',
+    size: 1e9,
+    uri: 'u',
+    tcpUri: null,
+    created: true
+  }
+  const double = await serve({
+    snapshot: async () => taken,
+    export: async () => exported,
+    attach: async () => ({ ...attached, readOnly: false, data: { size: 2e10, uri: 'nbd+unix:///m/data?socket=s' } })
+  })
+  expect((await double.rowan(['snapshot', 'm'])).stdout).toBe('m has the snapshot s1\n')
+  await double.rowan(['snapshot', 'm', '--note', 'before'])
+  await double.rowan(['export', 'm', '/x/disk.raw'])
+  await double.rowan(['export', 'm', '/x/disk.raw', '--format', 'qcow2', '--snapshot', 's1', '--disk', 'data'])
+  const { stdout } = await double.rowan(['attach', 'grid', '--as', 'm', '--data-disk', '20GB'])
+  expect(stdout).toMatch(/data disk +20 GB, nbd\+unix:\/\/\/m\/data/)
+  const wrong = await double.rowan(['attach', 'grid', '--as', 'm', '--data-disk', 'large'])
+  expect([wrong.status, wrong.stderr]).toEqual([2, expect.stringMatching(/Write it like 20GB/)])
+  expect(double.asked).toEqual([
+    ['snapshot', { machine: 'm' }],
+    ['snapshot', { machine: 'm', note: 'before' }],
+    ['export', { machine: 'm', file: '/x/disk.raw', format: 'raw', disk: 'system' }],
+    ['export', { machine: 'm', file: '/x/disk.raw', format: 'qcow2', disk: 'data', snapshot: 's1' }],
+    ['attach', expect.objectContaining({ machine: 'm', dataDisk: 20e9 })]
+  ])
+}, 60_000)
+
 describe('the answer', () => {
   test('with --json is one JSON value on stdout and nothing else; progress goes to stderr', async () => {
     const { rowan } = bound(
