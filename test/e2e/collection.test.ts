@@ -14,7 +14,8 @@ import { waitUntil } from '../tools/wait.ts'
 
 const BLOCK_BYTES = 64 * 1024
 const SHARER_TTL_MS = 4_000
-const KEEP_TTL_MS = 12_000
+/** Longer than it takes to look at it twice, on a machine that has much else to do. */
+const KEEP_TTL_MS = 24_000
 const GRACE_MS = 3_000
 /** Of the policy: twice the TTL is longer than the grace. */
 const WINDOW_MS = 2 * SHARER_TTL_MS
