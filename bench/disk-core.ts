@@ -32,7 +32,8 @@ const disk = await RowanDisk.open(
     pool: {
       readSync: (slot, offset, target) => {
         readSync(poolFile, target, 0, target.length, slot * BLOCK_SIZE_BYTES + offset)
-      }
+      },
+      readAside: () => Promise.resolve()
     },
     source: { want: () => Promise.reject(new Error('all blocks are here')) },
     touches: { touched: () => undefined },

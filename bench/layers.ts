@@ -36,7 +36,11 @@ const sizeBytes = Number(options.size ?? 256) * 1024 * 1024
 const machine = await describeMachine(['fio'])
 const folder = mkdtempSync(join(tmpdir(), 'rw-'))
 const log = lineLog('warn')
-const nobody = { want: () => Promise.reject(new Error('nobody is asked')), readSync: () => {} }
+const nobody = {
+  want: () => Promise.reject(new Error('nobody is asked')),
+  readSync: () => {},
+  readAside: () => Promise.resolve()
+}
 const pace = { signal: new AbortController().signal, breathe: async () => {} }
 
 /** Nothing is merged or saved but what is measured. */

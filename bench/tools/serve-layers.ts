@@ -19,7 +19,11 @@ const [socketPath, folder, size, layers, piece] = process.argv.slice(2)
 const pieceBytes = Number(piece)
 const sizeBytes = Number(size)
 const log = lineLog('warn')
-const nobody = { want: () => Promise.reject(new Error('nobody is asked')), readSync: () => {} }
+const nobody = {
+  want: () => Promise.reject(new Error('nobody is asked')),
+  readSync: () => {},
+  readAside: () => Promise.resolve()
+}
 
 const rounds = Number(layers)
 

@@ -33,6 +33,8 @@ export interface BaseImage {
 /** What is needed of store's Pool. */
 export interface SlotReader {
   readSync(slot: number, offsetInBlock: number, target: Uint8Array): void
+  /** The same off this thread. The slot may be another block's by the time it is read. */
+  readAside(slot: number, offsetInBlock: number, target: Uint8Array): Promise<void>
 }
 
 /** A block that came and was gone again this many times in a row is an I/O error: the store is failing or far too small. */

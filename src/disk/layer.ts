@@ -218,6 +218,10 @@ export class Layer {
     return this.#failure
   }
 
+  get dataFile(): LayerFile {
+    return this.#data
+  }
+
   get dataPath(): string {
     return this.#data.path
   }

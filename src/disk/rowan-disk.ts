@@ -38,7 +38,9 @@ import { type PunchHoles, punchHoles } from './punch-tool.ts'
 import { RangeQueue } from './range-queue.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { readBelow } from './read-below.ts'
+import { SlowReads } from './slow-reads.ts'
 import { StackStates } from './stack-states.ts'
+import { WarmUp } from './warm-up.ts'
 
 export interface RowanDiskComponents {
   image: BaseImage
@@ -101,6 +103,8 @@ export class RowanDisk implements BlockDevice {
   readonly #stack: LayerStack | undefined
   readonly #states: StackStates | undefined
   readonly #changes = new RangeQueue()
+  readonly #slow: SlowReads
+  readonly #warmUp: WarmUp
   readonly #puncher: HolePuncher | undefined
   readonly #upkeep: LayerUpkeep | undefined
   #writtenBytes = 0
@@ -124,6 +128,8 @@ export class RowanDisk implements BlockDevice {
     this.#stack = layers?.stack(name)
     this.#states = this.#stack === undefined ? undefined : new StackStates(this.#stack)
     this.#base = new ImageReader(components)
+    this.#slow = new SlowReads(() => components.clock.monotonicMs())
+    this.#warmUp = new WarmUp({ stack: this.#stack, image, pool: components.pool })
     this.#ahead = new ReadAhead({ image, source, map: this.#states })
     const { clock, log, files, punch = files === undefined ? punchHoles : undefined } = components
     if (punch !== undefined) {
@@ -176,7 +182,11 @@ export class RowanDisk implements BlockDevice {
     this.#check(offset, target.length)
     this.#requests++
     if (target.length === 0) return
-    return this.#read(offset, target)
+    if (this.#slow.isInPlace(target.length)) return this.#slow.time(target.length, () => this.#read(offset, target))
+    return this.#warmUp.run(offset, target.length).then(() => {
+      this.#checkOpen()
+      return this.#read(offset, target)
+    })
   }
 
   write(offset: number, data: Uint8Array, options?: { fua?: boolean }): void | Promise<void> {

@@ -194,6 +194,11 @@ export class Pool {
     this.#files.readSync(slot, offsetInBlock, target)
   }
 
+  /** The same off this thread: what is in the slot by then. */
+  readAside(slot: number, offsetInBlock: number, target: Uint8Array): Promise<void> {
+    return this.#files.readAside(slot, offsetInBlock, target)
+  }
+
   /** A whole block, hashed just now; undefined if it is rotten, and then it is dropped. Throws STORE_IO. */
   async readVerified(slot: number, hash: Hash): Promise<Uint8Array | undefined> {
     const block = Buffer.allocUnsafeSlow(BLOCK_SIZE_BYTES)

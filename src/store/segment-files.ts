@@ -26,7 +26,15 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import { asRowanError, type RowanError } from '../errors.ts'
-import { positionOf, readSlotSync, SLOTS_PER_SEGMENT, segmentFailed, segmentOf, segmentPath } from './segment-layout.ts'
+import {
+  positionOf,
+  readSlot,
+  readSlotSync,
+  SLOTS_PER_SEGMENT,
+  segmentFailed,
+  segmentOf,
+  segmentPath
+} from './segment-layout.ts'
 
 export { SLOTS_PER_SEGMENT } from './segment-layout.ts'
 
@@ -102,6 +110,12 @@ export class SegmentFiles {
     } catch (error) {
       throw this.#failed(error, segment, 'read')
     }
+  }
+
+  /** As readSync, on libuv's threads, of a segment that was read before; of others it does nothing. */
+  async readAside(slot: number, offsetInBlock: number, target: Uint8Array): Promise<void> {
+    const fd = this.#open.get(segmentOf(slot))?.fd
+    if (fd !== undefined) await readSlot(fd, slot, offsetInBlock, target)
   }
 
   /** As readSync, of the whole block, on libuv's threads. */

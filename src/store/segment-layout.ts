@@ -1,10 +1,13 @@
 /**
  * Where a slot lies: segment files of 4,096 slots of 64 KiB (256 MiB), `00000.seg`, `00001.seg`, …
  */
-import { readSync } from 'node:fs'
+import { read, readSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import { asRowanError, RowanError } from '../errors.ts'
+
+const readAsync = promisify(read)
 
 export const SLOTS_PER_SEGMENT = 4096
 
@@ -34,6 +37,11 @@ export function readSlotSync(fd: number, slot: number, offsetInBlock: number, ta
     if (more === 0) throw new Error('the file ends before the slot does')
     done += more
   }
+}
+
+/** As `readSlotSync`, on libuv's threads; what there is, if the file ends before. */
+export async function readSlot(fd: number, slot: number, offsetInBlock: number, target: Uint8Array): Promise<void> {
+  await readAsync(fd, target, 0, target.byteLength, positionOf(slot) + offsetInBlock)
 }
 
 /** STORE_IO, naming the file and what was done. */

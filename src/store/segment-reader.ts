@@ -5,7 +5,7 @@
  * let go of the epoch.
  */
 import { closeSync, openSync } from 'node:fs'
-import { readSlotSync, segmentFailed, segmentOf, segmentPath } from './segment-layout.ts'
+import { readSlot, readSlotSync, segmentFailed, segmentOf, segmentPath } from './segment-layout.ts'
 
 /** Files that one reader keeps open: 64 GiB of the pool. Beyond, the one opened first is closed. */
 export const MAX_OPEN_SEGMENTS = 256
@@ -32,6 +32,12 @@ export class SegmentReader {
     } catch (error) {
       throw segmentFailed(this.#directory, segment, 'read', error)
     }
+  }
+
+  /** As readSync, on libuv's threads, of a segment that was read before; of others it does nothing. */
+  async readAside(slot: number, offsetInBlock: number, target: Uint8Array): Promise<void> {
+    const fd = this.#open.get(segmentOf(slot))
+    if (fd !== undefined) await readSlot(fd, slot, offsetInBlock, target)
   }
 
   /** Nothing of this segment is read any more. */

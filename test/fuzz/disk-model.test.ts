@@ -47,21 +47,25 @@ const history = fc.record({
   sizeBytes: fc.oneof(fc.constant(MAX_BYTES), fc.integer({ min: 1, max: MAX_BYTES })),
   logAreaBytes: fc.constantFrom(700, 4000, 100_000),
   poolIsFull: fc.boolean(),
+  storeIsSlow: fc.boolean(),
   commands: fc.array(command, { maxLength: 60, size: 'max' })
 })
 
 let folders = 0
 
 test('reads as what was written, in the order in which it was', async () => {
-  const property = fc.asyncProperty(history, async ({ sizeBytes, logAreaBytes, poolIsFull, commands }) => {
+  const property = fc.asyncProperty(history, async ({ sizeBytes, logAreaBytes, poolIsFull, storeIsSlow, commands }) => {
     const image = new TestImage(sizeBytes)
     for (const block of [0, 2, 3]) image.missing.add(block)
     image.zeros.add(1)
     image.held = true
     image.poolIsFull = poolIsFull
     const model = image.expected(0, new Uint8Array(sizeBytes))
+    const parts = components(image)
+    let ticks = 0
+    if (storeIsSlow) parts.clock.monotonicMs = () => ticks++
     const disk = await RowanDisk.open(
-      { ...components(image), files: new RecordingFiles() },
+      { ...parts, files: new RecordingFiles() },
       {
         folder: `/model-${folders++}`,
         machine: 'm',

@@ -156,6 +156,29 @@ describe('RowanDisk: reads', () => {
     await expect(read).rejects.toThrow(expect.objectContaining({ code: 'NO_REPLICA' }))
   })
 
+  test('on a slow store reads go aside first, and see what is there when they come back', async () => {
+    let ms = 0
+    parts.clock.monotonicMs = () => ms++
+    const disk = await openDisk()
+    const data = new Uint8Array(1024).fill(7)
+    disk.write(4096, data)
+    disk.trim(8192, 1024)
+    const target = new Uint8Array(16_384)
+    for (let read = 0; read < 64; read++) await disk.read(0, target)
+    expect(image.asides).toBeGreaterThan(20)
+    const late = disk.read(0, target)
+    expect(late).toBeInstanceOf(Promise)
+    disk.write(512, data.subarray(0, 512))
+    await late
+    const now = expected(0, 16_384)
+    now.fill(7, 4096, 5120).fill(0, 8192, 9216).fill(7, 512, 1024)
+    expect(target).toEqual(now)
+    const closing = disk.read(0, target)
+    const closed = expect(closing).rejects.toThrow(expect.objectContaining({ code: 'DISK_CLOSED' }))
+    await disk.close()
+    await closed
+  })
+
   test('time with a read pending on the network is counted', async () => {
     const disk = await openDisk()
     image.missing.add(0)

@@ -19,6 +19,8 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
   readonly unreadable = new Set<number>()
   /** What was asked for, in order. */
   readonly wanted: number[] = []
+  /** Reads that went aside. */
+  asides = 0
   /** How urgently, in order. */
   readonly priorities: string[] = []
   /** When set, `want` answers with bytes: the pool cannot keep the block. */
@@ -77,6 +79,11 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
       this.#pool.set(slot, block)
     }
     target.set(block.subarray(offsetInBlock, offsetInBlock + target.length))
+  }
+
+  async readAside(slot: number, offsetInBlock: number, target: Uint8Array): Promise<void> {
+    this.asides++
+    this.readSync(slot, offsetInBlock, target)
   }
 
   async want(
