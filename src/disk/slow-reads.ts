@@ -55,7 +55,6 @@ export class SlowReads {
   #note(wasSlow: boolean): void {
     const step = wasSlow ? SLOW_SCORE : this.#isSlow ? -SLOW_SCORE : -1
     this.#score = Math.min(MAX_SCORE, Math.max(0, this.#score + step))
-    const was = this.#isSlow
     this.#isSlow = this.#score >= (this.#isSlow ? END_SCORE : BEGIN_SCORE)
   }
 }
