@@ -7,6 +7,7 @@ import { asRowanError, errorKind, RowanError } from '../src/errors.ts'
 import { addDoctor } from './commands/doctor.ts'
 import { addGc } from './commands/gc.ts'
 import { addKey } from './commands/key.ts'
+import { addLimit } from './commands/limit.ts'
 import { addAttach, addDetach, addRemove } from './commands/machines.ts'
 import { addPublish, addReleases } from './commands/publisher.ts'
 import { addRun } from './commands/run.ts'
@@ -62,7 +63,7 @@ export function build(session: Session): Command {
     add(program, session)
   }
   for (const add of [addSnapshot, addSnapshots, addRollback, addDiscard, addExport]) add(program, session)
-  for (const add of [addReplicate, addGc, addStatus, addKey, addDoctor]) add(program, session)
+  for (const add of [addReplicate, addGc, addLimit, addStatus, addKey, addDoctor]) add(program, session)
   return program
 }
 

@@ -22,6 +22,11 @@ export const ERRORS = {
   INTERNAL: { meaning: 'Something failed that should not.', advice: 'Please report it, with the log of `rowan up`.' },
   ABORTED: { meaning: 'The work was stopped before it was done.', advice: 'Run the command again.' },
   LIMIT_EXCEEDED: { meaning: 'A named limit was reached.', advice: 'The message names the limit and its value.' },
+  LIMIT_INVALID: {
+    meaning: 'A limit of traffic is not written as one: a rate, or hours of the day.',
+    advice: 'Write rates like `5Mbit` or `unlimited`, hours like `22:00-07:00` or `always`.',
+    exit: 2
+  },
   NAME_INVALID: {
     meaning: 'A name or version is outside `[a-z0-9][a-z0-9._-]{0,63}`.',
     advice: 'Use lower-case letters, digits, dot, dash and underscore, beginning with a letter or digit.',

@@ -2,10 +2,10 @@
  * The rows of the wan bench that boot a guest.
  */
 import type { MachineStatus } from '../../src/node/daemon-api.ts'
+import type { LineKind } from '../../test/tools/line.ts'
 import type { Peer } from '../../test/tools/peers.ts'
 import { waitUntil } from '../../test/tools/wait.ts'
 import { bootGuest } from './guest.ts'
-import type { LineKind } from './link.ts'
 import type { Figure, Row } from './rows.ts'
 import { bytesRead, floorSeconds } from './trace.ts'
 

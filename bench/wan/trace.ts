@@ -16,9 +16,9 @@ import { NbdServer } from '../../src/nbd/server.ts'
 import { lineLog, systemClock } from '../../src/node/system.ts'
 import { compressBlock } from '../../src/swarm/compression.ts'
 import { boot } from '../../test/tools/boot.ts'
+import type { LineKind } from '../../test/tools/line.ts'
 import { openLocalMachine } from '../../test/tools/local-machine.ts'
 import { BOOT_TIMEOUT_MS, MEMORY_MB, READY } from './guest.ts'
-import type { LineKind } from './link.ts'
 
 /** One read of the guest; times in ms since its disk was opened. */
 export interface TracedRead {

@@ -9,9 +9,9 @@
  * directly.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort, Line, type LineKind, type Pair, PERFECT } from '../../test/tools/line.ts'
 import { Peer } from '../../test/tools/peers.ts'
 import { waitUntil } from '../../test/tools/wait.ts'
-import { freePort, Line, type LineKind, type Pair, PERFECT } from './link.ts'
 
 const SETUP_TIMEOUT_MS = 300_000
 

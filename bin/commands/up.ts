@@ -3,11 +3,12 @@
  */
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { asRowanError } from '../../src/errors.ts'
+import { asRowanError, RowanError } from '../../src/errors.ts'
 import type { StartDaemon } from '../../src/node/daemon-api.ts'
 import { makeHome } from '../../src/node/home.ts'
 import { loadSettings, type Settings } from '../../src/node/settings.ts'
 import { lineLog } from '../../src/node/system.ts'
+import { parseRate } from '../../src/node/units.ts'
 import type { Session } from '../session.ts'
 import { facts } from '../text.ts'
 
@@ -17,6 +18,8 @@ interface UpOptions {
   announce?: string[]
   bootstrap?: string[]
   config?: string
+  maxUpload?: string
+  maxDownload?: string
 }
 
 export function addUp(program: Command, session: Session): void {
@@ -27,6 +30,8 @@ export function addUp(program: Command, session: Session): void {
     .option('--no-listen', 'listen nowhere: this peer only calls others')
     .option('--announce <multiaddr>', 'tell others this address instead of those found (may be repeated)', collect)
     .option('--bootstrap <multiaddr>', 'join the network through this peer, …/p2p/ID (may be repeated)', collect)
+    .option('--max-upload <rate>', 'send no more than this, such as 5Mbit (replaces [swarm] maxUpload)')
+    .option('--max-download <rate>', 'fetch no more than this (replaces [swarm] maxDownload)')
     .option('--config <file>', 'settings (default: config.toml in the home)')
     .addHelpText(
       'after',
@@ -85,7 +90,18 @@ function settingsOf(session: Session, options: UpOptions): Settings {
     announce: announce ?? settings.network.announce,
     bootstrap: bootstrap ?? settings.network.bootstrap
   }
-  return { ...settings, network }
+  const swarm = { ...settings.swarm }
+  if (options.maxUpload !== undefined) swarm.maxUploadBytesPerSecond = rateOf(options.maxUpload)
+  if (options.maxDownload !== undefined) swarm.maxDownloadBytesPerSecond = rateOf(options.maxDownload)
+  return { ...settings, network, swarm }
+}
+
+function rateOf(text: string): number {
+  try {
+    return parseRate(text)
+  } catch (cause) {
+    throw new RowanError('USAGE', (cause as Error).message, { cause })
+  }
 }
 
 /** From now on SIGINT and SIGTERM do not end the process but fulfil this. */

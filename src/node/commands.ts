@@ -25,6 +25,7 @@ import type { DoctorRow, Handlers, MachineStatus, StatusResult } from './daemon-
 import { keyResult } from './key-result.ts'
 import type { RowanPeer } from './peer.ts'
 import type { QuotaKeeper } from './quota-keeper.ts'
+import type { Traffic } from './traffic.ts'
 
 export interface Rooms {
   peer: RowanPeer
@@ -46,6 +47,7 @@ export interface Rooms {
   doctor: () => Promise<DoctorRow[]>
   quotaBytes: number
   quota: QuotaKeeper
+  traffic: Traffic
 }
 
 export function commands(rooms: Rooms): Handlers {
@@ -168,6 +170,11 @@ export function commands(rooms: Rooms): Handlers {
     async trace({ machine }) {
       const trace = machines.trace(checkName(machine, 'machine'))
       return { machine, ...trace, budgetRoundTrips: ROUND_TRIP_BUDGET }
+    },
+
+    async limit({ reset = false, ...change }) {
+      const isChange = reset || Object.keys(change).length > 0
+      return isChange ? rooms.traffic.change(change, reset) : rooms.traffic.show()
     },
 
     async follow({ appliance, alias }) {

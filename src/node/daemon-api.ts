@@ -10,6 +10,7 @@ import type { Log } from '../environment.ts'
 import type { HomePaths } from './home.ts'
 import { type Checked, check, flag, labels, optional, text, wholeNumber } from './schema.ts'
 import type { Settings } from './settings.ts'
+import type { TrafficState } from './traffic.ts'
 
 // ---- Parameters
 
@@ -63,6 +64,15 @@ export const PARAMS = {
   },
   status: {},
   trace: { machine: text },
+  limit: {
+    /** As written: "5Mbit". Absent: as it is. */
+    maxUpload: optional(text),
+    maxDownload: optional(text),
+    hours: optional(text),
+    metered: optional(flag),
+    /** Gives up former changes first. */
+    reset: optional(flag)
+  },
   follow: { appliance: text, alias: text },
   doctor: {},
   'key-show': {},
@@ -306,6 +316,9 @@ export interface TraceResult {
   budgetRoundTrips: number
 }
 
+/** What this peer may take of its owner's line. Bytes a second; null for no limit. */
+export type LimitResult = TrafficState
+
 export interface FollowResult {
   alias: string
   appliance: string
@@ -349,6 +362,7 @@ export interface Results {
   gc: GcResult
   status: StatusResult
   trace: TraceResult
+  limit: LimitResult
   follow: FollowResult
   doctor: DoctorRow[]
   'key-show': KeyResult

@@ -8,6 +8,7 @@
  * Owns: the order. Does not own: any work, which is in the rooms; what the commands do is in commands.ts.
  */
 import { resolve } from 'node:path'
+import { REACH, reachMet } from '../directory/addresses.ts'
 import { ApplianceMemory } from '../directory/appliance-memory.ts'
 import { Directory } from '../directory/directory.ts'
 import { KadRouting } from '../directory/kad-routing.ts'
@@ -49,8 +50,9 @@ import { checkPeer } from './peer-checks.ts'
 import { loadPeerKey } from './peer-key.ts'
 import { QuotaKeeper } from './quota-keeper.ts'
 import { type ServeSituation, servesAtStart, serveWhenReachable } from './reachability.ts'
-import { isNeeded, stayReasons } from './stay-reasons.ts'
+import { donatedImages, isNeeded, stayReasons } from './stay-reasons.ts'
 import { readBootId, systemClock, systemRandom } from './system.ts'
+import { localMinute, Traffic } from './traffic.ts'
 
 /** Connections of libp2p: those of the swarm, of the directory, and room for lookups. */
 const MAX_CONNECTIONS = 300
@@ -166,16 +168,17 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
         disown: from => profiles.disown(from)
       },
       mayDial: address => mayDial(address.toString()),
+      isNear: address => reachMet(address.toString()) !== REACH.public,
+      isDonated: image => donatedImages({ replication, publisher }).has(image),
       clock,
       random,
       log
     },
-    {
-      maxPeers: settings.swarm.maxPeers,
-      maxUploadBytesPerSecond: unlessUnlimited(settings.swarm.maxUploadBytesPerSecond),
-      maxDownloadBytesPerSecond: unlessUnlimited(settings.swarm.maxDownloadBytesPerSecond)
-    }
+    { maxPeers: settings.swarm.maxPeers }
   )
+  const minuteOfDay = () => localMinute(clock)
+  const traffic = await Traffic.open({ catalog, swarm, minuteOfDay, clock, log }, settings.swarm)
+  started.add('the limits of traffic', () => traffic.stop())
 
   const { shareProfile } = settings.swarm
   const mayShareRecording = (image: string) => {
@@ -300,8 +303,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       addresses
     },
     doctor: async () => checkPeer({ peer, pool, quotaBytes, listens: listen.length > 0 }),
-    quotaBytes,
-    quota
+    ...{ quotaBytes, quota, traffic }
   }
   const control = new ControlServer(
     { commands: commandTable(commands(rooms)), log },
@@ -336,8 +338,4 @@ function watchAddresses(addresses: () => string[], changed: () => void): () => v
 function replicasOf(swarm: Swarm, image: string): { peer: string; addresses: string[] }[] {
   const serving = swarm.peers().filter(({ images }) => images.includes(image))
   return serving.map(({ peer }) => ({ peer, addresses: [] }))
-}
-
-function unlessUnlimited(rate: number): number | undefined {
-  return Number.isFinite(rate) ? rate : undefined
 }

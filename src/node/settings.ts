@@ -143,13 +143,35 @@ export const DEFAULTS = {
       kind: 'rate',
       default: 'unlimited',
       meaning: 'The most that is sent to other peers.',
-      caveat: 'Very low values make this peer a slow replica that others avoid.'
+      caveat:
+        'Very low values make this peer a slow replica that others avoid. `--max-upload` and `rowan limit` go before it.'
+    },
+    maxCourtesyUpload: {
+      kind: 'rate',
+      default: '10Mbit',
+      meaning:
+        'The most of it that goes to peers beyond the local network of images that are here for machines alone, neither published nor replicated: what a volunteer gives back.',
+      caveat: 'What is below demand also gives way to whatever else is on the line, whatever the limit.'
     },
     maxDownload: {
       kind: 'rate',
       default: 'unlimited',
       meaning: 'The most that is fetched from other peers.',
-      caveat: 'It also holds for blocks that a guest is waiting for.'
+      caveat: 'It also holds for blocks that a guest is waiting for. `--max-download` and `rowan limit` go before it.'
+    },
+    hours: {
+      kind: 'list',
+      default: [],
+      meaning:
+        'The hours of the day, local time, in which this peer takes part, like `["22:00-07:00"]`. Empty: always.',
+      caveat:
+        'Outside them only what a guest waits for and reads on to is fetched, and only peers on the local network are served.'
+    },
+    metered: {
+      kind: 'choice',
+      choices: ['no', 'yes'],
+      default: 'no',
+      meaning: 'Whether each byte on this line costs money: then the same holds at all hours.'
     },
     shareProfile: {
       kind: 'choice',

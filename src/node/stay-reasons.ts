@@ -20,12 +20,16 @@ export interface KnownAppliances {
   all(): readonly { latest: Latest }[]
 }
 
-export function pinnedImages({ machines, replication, publisher, trash }: StayRooms): Set<string> {
-  const pinned = new Set(machines.images())
-  for (const { image } of trash.list()) pinned.add(image)
-  for (const { image } of replication.list()) pinned.add(image)
-  for (const { releases } of publisher.own()) for (const { image } of releases) pinned.add(image)
-  return pinned
+export function pinnedImages({ machines, trash, ...rooms }: StayRooms): Set<string> {
+  return new Set([...machines.images(), ...trash.list().map(({ image }) => image), ...donatedImages(rooms)])
+}
+
+/** What is here to be given to others: replicated images, and releases of one's own. */
+export function donatedImages({ replication, publisher }: Pick<StayRooms, 'replication' | 'publisher'>): Set<string> {
+  const donated = new Set<string>()
+  for (const { image } of replication.list()) donated.add(image)
+  for (const { releases } of publisher.own()) for (const { image } of releases) donated.add(image)
+  return donated
 }
 
 /** Images of all releases that are listed, without the pinned ones. */

@@ -9,6 +9,7 @@
  */
 
 import type { Connection, Stream } from '@libp2p/interface'
+import type { Multiaddr } from '@multiformats/multiaddr'
 import { PROTOCOL } from '../cluster.ts'
 import type { Clock, Log, Timer } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
@@ -27,6 +28,7 @@ import { busyFrame, type PeerHint } from './messages.ts'
 import { itemOf } from './scheduler-types.ts'
 import { ServedRequester, type UploadJob } from './served-requester.ts'
 import { TokenBucket } from './token-bucket.ts'
+import type { TrafficLimits } from './traffic-limits.ts'
 import { UploadQueue } from './upload-queue.ts'
 
 /** Served without letting anybody else in this process have a turn: about 2 ms. */
@@ -34,6 +36,8 @@ const BLOCKS_AT_A_STRETCH = 32
 /** Requesters that are connected but have no place (yet). */
 const MAX_LOBBY = 64
 const BUSY_RETRY_MS = 5_000
+/** Whoever serves nobody now is not asked again soon. */
+const QUIET_RETRY_MS = 60_000
 /** What may go out at once after a silence, in time of the upload rate. */
 const BURST_SECONDS = 0.02
 const MIN_BURST_BYTES = 64 * 1024
@@ -54,6 +58,8 @@ export interface BlockServerComponents {
   profileOf(image: string): Uint8Array | undefined
   /** Other replicas of an image, for a requester that has to go elsewhere. */
   others(image: string, except: string): PeerHint[]
+  isNear(address: Multiaddr): boolean
+  isDonated(image: string): boolean
   clock: Clock
   log: Log
 }
@@ -61,7 +67,6 @@ export interface BlockServerComponents {
 export interface BlockServerSettings {
   /** Requesters that are served at a time. */
   maxPeers: number
-  maxUploadBytesPerSecond?: number | undefined
 }
 
 export interface ServedPeer {
@@ -81,7 +86,9 @@ export class BlockServer {
   readonly #queue = new UploadQueue<ServedRequester, UploadJob>()
   readonly #requesters = new Map<ServedRequester, { usedMs: number; greeting: Timer }>()
   readonly #reader: BlockReader
-  readonly #bucket: TokenBucket | undefined
+  #bucket: TokenBucket | undefined
+  #courtesyBucket: TokenBucket | undefined
+  #quiet = false
   #reads = 0
   #rateTimer: Timer | undefined
   #newsTimer: Timer | undefined
@@ -93,11 +100,23 @@ export class BlockServer {
     this.#settings = settings
     const { pool, clock } = components
     this.#reader = new BlockReader({ pool, cache: new CompressedCache(COMPRESSED_CACHE_BYTES), clock })
-    const rate = settings.maxUploadBytesPerSecond
-    if (rate !== undefined) {
-      const burstBytes = Math.max(MIN_BURST_BYTES, rate * BURST_SECONDS)
-      this.#bucket = new TokenBucket(rate, burstBytes, components.clock.monotonicMs())
-    }
+  }
+
+  /** From now on. Where it is quiet, requesters from beyond the local network are sent to others. */
+  limit({ maxUploadBytesPerSecond, maxCourtesyBytesPerSecond, quiet }: TrafficLimits): void {
+    this.#bucket = this.#bucketOf(maxUploadBytesPerSecond)
+    this.#courtesyBucket = this.#bucketOf(maxCourtesyBytesPerSecond)
+    this.#quiet = quiet
+    if (quiet) for (const requester of [...this.#requesters.keys()]) if (!requester.isNear) this.#sendAway(requester)
+    this.#rateTimer?.cancel()
+    this.#rateTimer = undefined
+    this.#work()
+  }
+
+  #bucketOf(rate: number): TokenBucket | undefined {
+    if (!Number.isFinite(rate)) return undefined
+    const burstBytes = Math.max(MIN_BURST_BYTES, rate * BURST_SECONDS)
+    return new TokenBucket(rate, burstBytes, this.#components.clock.monotonicMs())
   }
 
   async start(): Promise<void> {
@@ -158,7 +177,8 @@ export class BlockServer {
       return
     }
     const peer = connection.remotePeer.toString()
-    const requester = new ServedRequester(peer, stream, {
+    const isNear = this.#components.isNear(connection.remoteAddr)
+    const requester = new ServedRequester({ peer, isNear }, stream, {
       images: this.#components.images,
       queue: this.#queue,
       records: this.#components.records,
@@ -182,13 +202,21 @@ export class BlockServer {
 
   #admit(newcomer: ServedRequester, image: string): boolean {
     const admitted = [...this.#requesters.keys()].filter(requester => requester.admitted)
-    if (admitted.length >= this.#settings.maxPeers && !this.#freePlace(admitted)) {
-      newcomer.send(busyFrame(this.#components.others(image, newcomer.peer), BUSY_RETRY_MS))
-      newcomer.end()
+    newcomer.isCourtesy = !newcomer.isNear && !this.#components.isDonated(image)
+    const isFull = admitted.length >= this.#settings.maxPeers && !this.#freePlace(admitted)
+    if (isFull || (this.#quiet && !newcomer.isNear)) {
+      this.#sendAway(newcomer, image)
       return false
     }
     newcomer.admitted = true
     return true
+  }
+
+  /** @param image - that others are named for; none if absent */
+  #sendAway(requester: ServedRequester, image?: string): void {
+    const others = image === undefined ? [] : this.#components.others(image, requester.peer)
+    requester.send(busyFrame(others, this.#quiet ? QUIET_RETRY_MS : BUSY_RETRY_MS))
+    requester.end()
   }
 
   /** Ends the requester that was idle for the longest time, if that was long. */
@@ -219,14 +247,15 @@ export class BlockServer {
       const nowMs = this.#components.clock.monotonicMs()
       const waitMs = this.#bucket?.waitMs(nowMs) ?? 0
       if (waitMs > 0) {
-        this.#rateTimer ??= this.#components.clock.after(waitMs, () => {
-          this.#rateTimer = undefined
-          this.#work()
-        })
+        this.#workIn(waitMs)
         return
       }
-      const next = this.#queue.next(requester => requester.writable)
-      if (next === undefined) return
+      const courtesyWaitMs = this.#courtesyBucket?.waitMs(nowMs) ?? 0
+      const next = this.#queue.next(requester => requester.writable && !(requester.isCourtesy && courtesyWaitMs > 0))
+      if (next === undefined) {
+        if (courtesyWaitMs > 0) this.#workIn(courtesyWaitMs)
+        return
+      }
       const { requester, key, job } = next
       const use = this.#requesters.get(requester)
       if (use !== undefined) use.usedMs = nowMs
@@ -236,6 +265,13 @@ export class BlockServer {
       }
       this.#serve(requester, key, job)
     }
+  }
+
+  #workIn(waitMs: number): void {
+    this.#rateTimer ??= this.#components.clock.after(waitMs, () => {
+      this.#rateTimer = undefined
+      this.#work()
+    })
   }
 
   #serve(requester: ServedRequester, key: number, job: UploadJob): void {
@@ -277,7 +313,9 @@ export class BlockServer {
       requester.answerMissing(key, image.locate(item.block) === ZERO ? 'zero' : 'absent')
       return
     }
-    this.#bucket?.take(frame.byteLength, this.#components.clock.monotonicMs())
+    const nowMs = this.#components.clock.monotonicMs()
+    this.#bucket?.take(frame.byteLength, nowMs)
+    if (requester.isCourtesy) this.#courtesyBucket?.take(frame.byteLength, nowMs)
     requester.answerBlock(key, frame)
   }
 

@@ -17,7 +17,8 @@ import { DIAL_TIMEOUT_MS } from './limits.ts'
 export interface DialNetwork {
   peerId: PeerId
   getConnections(peer?: PeerId): Connection[]
-  dial(addresses: Multiaddr[], options: { signal: AbortSignal }): Promise<Connection>
+  /** With `force` also where there is a connection. */
+  dial(addresses: Multiaddr[], options: { signal: AbortSignal; force?: boolean }): Promise<Connection>
 }
 
 export interface DialerComponents {
@@ -29,6 +30,8 @@ export interface DialerComponents {
 export interface OpenStream {
   stream: Stream
   loopback: boolean
+  /** Ends every other connection to this peer. */
+  endOthers(): void
 }
 
 export class Dialer {
@@ -38,8 +41,13 @@ export class Dialer {
     this.#components = components
   }
 
-  /** @throws TIMEOUT_DIAL, or NO_REPLICA where no address may be called or none answers */
-  async open(peer: string, addresses: string[]): Promise<OpenStream> {
+  /**
+   * @param options - `freshWhile`: over a new connection, because the one that there is says nothing any more; asked again when the
+   *   new one is there
+   * @throws TIMEOUT_DIAL, or NO_REPLICA where no address may be called or none answers; ABORTED when no new one is needed any more
+   */
+  async open(peer: string, addresses: string[], options: { freshWhile?: () => boolean } = {}): Promise<OpenStream> {
+    const { freshWhile } = options
     const { network, clock } = this.#components
     const id = peerId(peer)
     const abort = new AbortController()
@@ -49,9 +57,22 @@ export class Dialer {
     try {
       const { signal } = abort
       const open = network.getConnections(id).find(({ status, limits }) => status === 'open' && limits === undefined)
-      const connection = open ?? (await network.dial(this.#allowed(peer, addresses), { signal }))
+      const connection =
+        open === undefined || freshWhile !== undefined
+          ? await network.dial(this.#allowed(peer, addresses), { signal, force: freshWhile !== undefined })
+          : open
+      if (freshWhile?.() === false) {
+        const error = new RowanError('ABORTED', 'the former connection will do')
+        connection.abort(error)
+        throw error
+      }
       const stream = await connection.newStream(PROTOCOL.blocks, { signal, maxOutboundStreams: 4 })
-      return { stream, loopback: isLoopback(connection.remoteAddr) }
+      const endOthers = () => {
+        for (const other of network.getConnections(id)) {
+          if (other.id !== connection.id) other.abort(new RowanError('PEER_GONE', 'a newer connection took its place'))
+        }
+      }
+      return { stream, loopback: isLoopback(connection.remoteAddr), endOthers }
     } catch (error) {
       if (abort.signal.aborted) throw abort.signal.reason
       throw asRowanError(error, 'NO_REPLICA', `cannot reach ${peer}`)

@@ -20,6 +20,7 @@ import { ReplicaClient, type ReplicaEvents } from './replica-client.ts'
 import { type PeerView, Scheduler } from './scheduler.ts'
 import type { SchedulerAction, SchedulerEvent } from './scheduler-types.ts'
 import { TokenBucket } from './token-bucket.ts'
+import type { TrafficLimits } from './traffic-limits.ts'
 
 /** A reminder this late says that the process was busy, and that silence of peers means nothing. */
 const LATE_MS = 100
@@ -38,6 +39,8 @@ export interface FetchEngineComponents {
   findReplicas(image: number, rank: Rank): void
   /** A peer sent something wrong. */
   accused?(peer: string): void
+  /** A guest waits for a connected peer that is silent: its connection may be dead. */
+  redial(peer: string): void
 }
 
 interface Link {
@@ -49,15 +52,19 @@ export class FetchEngine implements FetchDriver {
   readonly #components: FetchEngineComponents
   readonly #scheduler = new Scheduler()
   readonly #links = new Map<string, Link>()
-  readonly #bucket: TokenBucket | undefined
+  #bucket: TokenBucket | undefined
   #isDeciding = false
   #timer: { dueMs: number; timer: Timer } | undefined
   #stopped = false
 
-  constructor(components: FetchEngineComponents, settings: { maxDownloadBytesPerSecond?: number | undefined }) {
+  constructor(components: FetchEngineComponents) {
     this.#components = components
-    const rate = settings.maxDownloadBytesPerSecond
-    if (rate !== undefined) this.#bucket = new TokenBucket(rate, rate / 10, components.clock.monotonicMs())
+  }
+
+  limit({ maxDownloadBytesPerSecond: rate, quiet }: TrafficLimits): void {
+    const nowMs = this.#components.clock.monotonicMs()
+    this.#bucket = Number.isFinite(rate) ? new TokenBucket(rate, rate / 10, nowMs) : undefined
+    this.event({ type: 'quiet', quiet })
   }
 
   get links(): number {
@@ -74,6 +81,10 @@ export class FetchEngine implements FetchDriver {
 
   isLiar(peer: string): boolean {
     return this.#scheduler.isLiar(peer)
+  }
+
+  isSuspected(peer: string): boolean {
+    return this.#scheduler.isSuspected(peer)
   }
 
   view(): PeerView[] {
@@ -186,6 +197,9 @@ export class FetchEngine implements FetchDriver {
         break
       case 'call-off':
         link.client.callOff(action.keys)
+        break
+      case 'redial':
+        this.#components.redial(action.peer)
         break
       case 'drop':
         if (action.why === 'stalled') {

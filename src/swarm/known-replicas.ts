@@ -14,13 +14,16 @@ export interface ReplicaHint {
 
 export interface KnownReplica extends ReplicaHint {
   failures: number
+  /** Calls in a row that brought nothing lasting; what `worked` does not clear, or whoever greets and leaves would be called for ever. */
+  streak: number
   /** Not called before this time. */
   retryMs: number
   /** What went wrong the last time. */
   problem: string | undefined
 }
 
-const FIRST_RETRY_MS = 500
+const FIRST_RETRY_MS = 50
+const RETRY_GROWTH = 4
 const MAX_RETRY_MS = 60_000
 
 export class KnownReplicas {
@@ -55,7 +58,7 @@ export class KnownReplicas {
       if (worst === undefined) return
       this.#known.delete(worst.peer)
     }
-    this.#known.set(hint.peer, { ...hint, failures: 0, retryMs: 0, problem: undefined })
+    this.#known.set(hint.peer, { ...hint, failures: 0, streak: 0, retryMs: 0, problem: undefined })
   }
 
   forget(peer: string): void {
@@ -70,10 +73,18 @@ export class KnownReplicas {
   }
 
   /** It did not work out; the next try is put off, longer each time, with some chance so that a crowd does not call in step. */
-  failed(peer: string, error: RowanError, nowMs: number, atLeastMs = 0): void {
+  failed(
+    peer: string,
+    error: RowanError,
+    nowMs: number,
+    options: { atLeastMs?: number; wasSteady?: boolean } = {}
+  ): void {
     const known = this.#known.get(peer)
     if (known === undefined) return
-    const backoffMs = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** known.failures) * (0.5 + this.#random.unit())
+    const { atLeastMs = 0, wasSteady = false } = options
+    known.streak = wasSteady ? 0 : known.streak + 1
+    const backoffMs =
+      Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * RETRY_GROWTH ** known.streak) * (0.5 + this.#random.unit())
     known.failures++
     known.retryMs = Math.max(known.retryMs, nowMs + Math.max(atLeastMs, backoffMs))
     known.problem = `${error.code}: ${error.message}`

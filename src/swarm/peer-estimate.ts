@@ -8,14 +8,14 @@
  * - Base round trip: the least of the last ten minutes, in one-minute buckets (LEDBAT's base delay, RFC 6817 section 4.2).
  *
  * In flight is the bandwidth-delay product and what 25 ms of queue hold; an unknown peer starts with a few blocks and doubles each
- * round trip, because what it delivers is what was asked of it.
+ * round trip, because what it delivers is what was asked of it. That is for demand; what is below has a window of its own, which
+ * follows the delay (paced-window.ts).
  */
 
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import { INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES } from './limits.ts'
+import { PacedWindow, QUEUE_TARGET_MS } from './paced-window.ts'
 
-/** The queueing delay that this peer's own bulk requests may cause (DESIGN section 5). */
-const QUEUE_TARGET_MS = 25
 /** BBR's startup gain, 2/ln 2: enough to double the rate each round trip. */
 const STARTUP_GAIN = 2.89
 /** Startup ends when the rate grew by less than a quarter in each of three round trips. */
@@ -45,6 +45,8 @@ export interface SentMark {
 }
 
 export class PeerEstimate {
+  /** For all that is below demand. */
+  readonly paced = new PacedWindow()
   #smoothedMs: number | undefined
   #deviationMs = 0
   readonly #baseBuckets: number[] = []
@@ -91,7 +93,7 @@ export class PeerEstimate {
     return Math.min(MAX_RTO_MS, Math.max(MIN_RTO_MS, this.#smoothedMs + 4 * this.#deviationMs))
   }
 
-  /** What may be in flight to this peer. */
+  /** What demand may have in flight to this peer. */
   get windowBytes(): number {
     const rate = this.rateBytesPerSecond
     if (rate === undefined) return INITIAL_WINDOW_BYTES
@@ -148,6 +150,9 @@ export class PeerEstimate {
     const elapsedMs = Math.max(mark.sentMs - mark.firstSentMs, nowMs - mark.deliveredMs)
     this.#deliveredMs = nowMs
     this.#firstSentMs = mark.sentMs
+    const { sentMs } = mark
+    const { baseRttMs, rateBytesPerSecond, blockBytes } = this
+    this.paced.answered({ sentMs, bytes, baseRttMs, rateBytesPerSecond, blockBytes }, nowMs)
     // Shorter than any round trip is an artefact of answers that came in one heap.
     if (elapsedMs < this.baseRttMs || elapsedMs <= 0) return
     const sample = ((this.#deliveredBytes - mark.deliveredBytes) * 1000) / elapsedMs

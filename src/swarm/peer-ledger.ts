@@ -17,6 +17,10 @@ const FILL: Rank = 3
 /** Silence of a peer that owes something: longer than this, and longer than four time-outs, is a stall. */
 const STALL_FLOOR_MS = 1000
 const STALL_TIMEOUTS = 4
+/** A guest waits for a peer that is silent for this much longer than its time-out: it is suspected. */
+const SUSPECT_MS = 150
+/** A suspected peer is called anew this often, and each time half as often, while it stays silent. */
+const REDIAL_MS = 1_500
 /** A stalled peer is dropped after this much silence. */
 const STALL_DROP_MS = 10_000
 /** A demand block this much later than expected, at least, is late. */
@@ -41,6 +45,8 @@ export class PeerLedger {
   readonly estimate = new PeerEstimate()
   readonly owes = new Map<ItemKey, Debt>()
   stalled = false
+  /** Silent while a guest waits: others are asked what demand it owes, and it gets nothing new. */
+  suspected = false
   /** Nothing is asked of it before this time. */
   holdUntilMs = 0
   readonly #images = new Map<number, Availability>()
@@ -51,6 +57,10 @@ export class PeerLedger {
   /** The window was not used up since it had room for a fill. */
   #filling = true
   #heardMs: number
+  /** Since when it owes demand without a break. */
+  #demandMs = 0
+  #redials = 0
+  #redialMs = 0
   #excused = false
 
   constructor(id: string, rttMs: number, nowMs: number) {
@@ -98,11 +108,15 @@ export class PeerLedger {
 
   /** Demand may go a window further than the rest, so that what is less urgent never keeps it from being asked for. */
   hasRoom(rank: Rank, nowMs: number): boolean {
-    if (this.stalled || this.holdUntilMs > nowMs || this.owes.size >= MAX_REQUESTS_PER_REPLICA) return false
-    const window = this.estimate.windowBytes
-    const limit = rank === DEMAND ? Math.min(MAX_WINDOW_BYTES, 2 * window + DEMAND_EXTRA_BYTES) : window
-    const needed = rank === FILL && !this.#filling ? Math.max(this.estimate.blockBytes, window * REFILL_SHARE) : 0
-    return this.#owedBytes + Math.max(this.estimate.blockBytes, needed) <= limit
+    if (this.stalled || this.suspected || this.holdUntilMs > nowMs || this.owes.size >= MAX_REQUESTS_PER_REPLICA)
+      return false
+    const { windowBytes, paced, blockBytes } = this.estimate
+    if (rank === DEMAND) {
+      const limit = windowBytes + Math.max(windowBytes, paced.bytes) + DEMAND_EXTRA_BYTES
+      return this.#owedBytes + blockBytes <= Math.min(MAX_WINDOW_BYTES, limit)
+    }
+    const needed = rank === FILL && !this.#filling ? paced.bytes * REFILL_SHARE : 0
+    return this.#owedBytes + Math.max(blockBytes, needed) <= paced.bytes
   }
 
   arrivalMs(nowMs: number): number {
@@ -115,12 +129,13 @@ export class PeerLedger {
     const expectedMs = this.arrivalMs(nowMs)
     this.owes.set(key, { mark: this.estimate.sent(nowMs, this.#owedBytes), bytes, rank, expectedMs })
     this.#owedBytes += bytes
-    this.#filling = this.#owedBytes + bytes <= this.estimate.windowBytes
-    if (rank === DEMAND) this.#owedDemand++
+    this.#filling = this.#owedBytes + bytes <= this.estimate.paced.bytes
+    if (!this.#filling) this.estimate.paced.noteFull()
+    if (rank === DEMAND) this.#owesMoreDemand(nowMs)
   }
 
-  raise(debt: Debt, rank: Rank): void {
-    if (rank === DEMAND && debt.rank !== DEMAND) this.#owedDemand++
+  raise(debt: Debt, rank: Rank, nowMs: number): void {
+    if (rank === DEMAND && debt.rank !== DEMAND) this.#owesMoreDemand(nowMs)
     debt.rank = rank
   }
 
@@ -138,6 +153,7 @@ export class PeerLedger {
   heard(nowMs: number): void {
     this.#heardMs = nowMs
     this.#excused = false
+    this.#redials = 0
   }
 
   /**
@@ -155,6 +171,25 @@ export class PeerLedger {
     if (this.owes.size === 0) return undefined
     if (this.stalled) return this.#heardMs + STALL_DROP_MS
     return this.#heardMs + Math.max(STALL_FLOOR_MS, STALL_TIMEOUTS * this.estimate.timeoutMs)
+  }
+
+  /** When its silence, while a guest waits, becomes suspicious; undefined while no guest does, or once it has. */
+  suspectAtMs(): number | undefined {
+    if (this.#owedDemand === 0 || this.suspected) return undefined
+    return Math.max(this.#heardMs, this.#demandMs) + this.estimate.timeoutMs + SUSPECT_MS
+  }
+
+  /** When a suspected peer is to be called anew; undefined while it is not suspected. */
+  redialAtMs(): number | undefined {
+    return this.suspected ? this.#redialMs : undefined
+  }
+
+  noteRedial(nowMs: number): void {
+    this.#redialMs = nowMs + REDIAL_MS * 2 ** this.#redials++
+  }
+
+  #owesMoreDemand(nowMs: number): void {
+    if (this.#owedDemand++ === 0) this.#demandMs = nowMs
   }
 
   /** When a debt is later than could be expected of this peer. */

@@ -9,7 +9,7 @@
 import type { Clock, Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import type { Timeline } from '../timeline.ts'
-import type { Dialer } from './dialer.ts'
+import type { Dialer, OpenStream } from './dialer.ts'
 import type { FetchEngine, LinkEvents } from './fetch-engine.ts'
 import type { KnownReplica, KnownReplicas, ReplicaHint } from './known-replicas.ts'
 import { IMAGE_TIMEOUT_MS, REPLICAS_PER_IMAGE } from './limits.ts'
@@ -50,6 +50,8 @@ const DIALS_AT_ONCE = 16
 const FIRST_SEARCH_MS = 1_000
 const MAX_SEARCH_MS = 60_000
 const SEARCH_TIMEOUT_MS = 20_000
+/** A connection that lasted so long is made again at once. */
+const STEADY_MS = 5_000
 const BUSY_ERROR = 'it has no room now'
 
 export class ReplicaLinks {
@@ -94,7 +96,7 @@ export class ReplicaLinks {
     const nowMs = this.#components.clock.monotonicMs()
     for (const image of this.#images.values()) {
       if (image.known.get(peer) === undefined) continue
-      image.known.failed(peer, new RowanError('LIMIT_EXCEEDED', BUSY_ERROR), nowMs, retryAfterMs)
+      image.known.failed(peer, new RowanError('LIMIT_EXCEEDED', BUSY_ERROR), nowMs, { atLeastMs: retryAfterMs })
       for (const other of others) image.known.add(other)
     }
   }
@@ -134,40 +136,44 @@ export class ReplicaLinks {
     return true
   }
 
+  /**
+   * Calls a connected replica that is silent anew. If it speaks again before the new stream is open, the old one stays; if the call
+   * fails, nothing is lost.
+   */
+  async redial(peer: string): Promise<void> {
+    const { dialer, engine, log } = this.#components
+    const before = engine.client(peer)
+    const known = [...this.#images.values()].find(image => image.known.get(peer) !== undefined)?.known.get(peer)
+    if (before === undefined || known === undefined || this.#dialling.has(peer)) return
+    this.#dialling.add(peer)
+    try {
+      const freshWhile = () => !this.#stop.signal.aborted && engine.client(peer) === before && engine.isSuspected(peer)
+      const { stream, loopback, endOthers } = await dialer.open(peer, known.addresses, { freshWhile })
+      if (!freshWhile()) {
+        stream.abort(new RowanError('ABORTED', 'the former connection will do'))
+        return
+      }
+      log.info('a replica was silent, and is spoken to over a new connection', { peer })
+      this.#link(peer, stream, loopback)
+      endOthers()
+    } catch (cause) {
+      const { code, message } = asRowanError(cause, 'NO_REPLICA')
+      log.debug('a silent replica cannot be reached anew', { peer, code, message })
+    } finally {
+      this.#dialling.delete(peer)
+    }
+  }
+
   async #dial(replica: KnownReplica): Promise<void> {
-    const { dialer, engine, events, log, clock } = this.#components
+    const { dialer, log } = this.#components
     const { peer, addresses } = replica
     this.#dialling.add(peer)
     this.#mark(peer, 'dialling')
     try {
       const { stream, loopback } = await dialer.open(peer, addresses)
       this.#mark(peer, 'connected')
-      if (this.#stop.signal.aborted) {
-        stream.abort(new RowanError('DISK_CLOSED', 'the swarm stops'))
-        return
-      }
-      const own = events(peer)
-      const startMs = clock.monotonicMs()
-      const wanted = [...this.#images.values()].filter(({ known }) => known.get(peer) !== undefined).map(({ id }) => id)
-      const client = engine.link(
-        peer,
-        stream,
-        loopback,
-        {
-          ...own,
-          greeted: () => this.#mark(peer, 'greeted', clock.monotonicMs() - startMs),
-          ended: error => {
-            own.ended(error)
-            const after = `after ${Math.round(clock.monotonicMs() - startMs)} ms`
-            this.#failed(peer, error ?? new RowanError('PEER_GONE', `the connection ended ${after}`))
-          }
-        },
-        wanted
-      )
-      for (const image of this.#images.values()) {
-        if (image.known.get(peer) === undefined || client.ended || !client.hasRoom) continue
-        this.#open(client, image)
-      }
+      if (this.#stop.signal.aborted) stream.abort(new RowanError('DISK_CLOSED', 'the swarm stops'))
+      else this.#link(peer, stream, loopback)
     } catch (cause) {
       const error = asRowanError(cause, 'NO_REPLICA')
       log.debug('a replica cannot be reached', { peer, code: error.code, message: error.message })
@@ -186,12 +192,44 @@ export class ReplicaLinks {
     }
   }
 
-  /** Puts the next call off, and looks for others where somebody waits. */
-  #failed(peer: string, error: RowanError): void {
+  /** Links an open stream to the scheduler, and opens the images that its peer is known for. */
+  #link(peer: string, stream: OpenStream['stream'], loopback: boolean): void {
+    const { engine, events, clock } = this.#components
+    const own = events(peer)
+    const startMs = clock.monotonicMs()
+    const wanted = [...this.#images.values()].filter(({ known }) => known.get(peer) !== undefined).map(({ id }) => id)
+    const client = engine.link(
+      peer,
+      stream,
+      loopback,
+      {
+        ...own,
+        greeted: () => this.#mark(peer, 'greeted', clock.monotonicMs() - startMs),
+        ended: error => {
+          own.ended(error)
+          const livedMs = clock.monotonicMs() - startMs
+          const gone = error ?? new RowanError('PEER_GONE', `the connection ended after ${Math.round(livedMs)} ms`)
+          this.#failed(peer, gone, livedMs >= STEADY_MS)
+        }
+      },
+      wanted
+    )
+    for (const image of this.#images.values()) {
+      if (image.known.get(peer) === undefined || client.ended || !client.hasRoom) continue
+      this.#open(client, image)
+    }
+  }
+
+  /**
+   * Puts the next call off, and looks for others where somebody waits.
+   *
+   * @param wasSteady - it had worked for a while: a broken line rather than a broken peer
+   */
+  #failed(peer: string, error: RowanError, wasSteady = false): void {
     const nowMs = this.#components.clock.monotonicMs()
     for (const image of this.#images.values()) {
       if (image.known.get(peer) === undefined) continue
-      image.known.failed(peer, error, nowMs)
+      image.known.failed(peer, error, nowMs, { wasSteady })
       if (image.isNeeded()) this.seek(image)
     }
   }

@@ -52,6 +52,8 @@ export type SchedulerEvent =
   | { type: 'lied'; peer: string }
   /** Bytes came from it, be it the middle of a block; or this side keeps it from sending. */
   | { type: 'progress'; peer: string }
+  /** From now on, only what a guest waits for and what it reads on to is asked for; or everything again. */
+  | { type: 'quiet'; quiet: boolean }
   /** Time passed; `lateMs` is by how much the reminder came too late, because this process was busy, else 0. */
   | { type: 'time'; lateMs: number }
 
@@ -59,6 +61,8 @@ export type SchedulerAction =
   | { type: 'send'; peer: string; rank: Rank; keys: ItemKey[] }
   | { type: 'raise'; peer: string; rank: Rank; keys: ItemKey[] }
   | { type: 'call-off'; peer: string; keys: ItemKey[] }
+  /** A guest waits, and this peer is silent: call it anew, beside the connection that there is. */
+  | { type: 'redial'; peer: string }
   /** Close the stream to it. A stalled one may be called again later, a liar never. */
   | { type: 'drop'; peer: string; why: 'lied' | 'stalled' }
   /** Something is wanted of this image that no connected peer can give. */

@@ -13,6 +13,8 @@
  *   even if the item was cancelled and is wanted anew.
  * - A peer that is silent for too long while it owes something is stalled: what it owes goes back into the line for others. It gets
  *   nothing new until something comes from it, and is dropped when that takes too long (peer-ledger.ts has the times).
+ * - Where a guest waits, that is too long: then a peer is suspected much sooner. The demand that it owes goes to others at once, and it
+ *   is called anew, because a connection can die without a word while its peer lives.
  * - A late demand block is asked of a second peer too, within a budget of duplicate bytes.
  * - What is wanted stays wanted until it is done or cancelled.
  */
@@ -26,6 +28,8 @@ import type { ItemKey, SchedulerAction, SchedulerEvent } from './scheduler-types
 import { type WantedItem, WantedItems } from './wanted-items.ts'
 
 const RANKS: Rank[] = [0, 1, 2, 3]
+/** Demand and read-ahead. */
+const QUIET_RANKS: Rank[] = [0, 1]
 /** How long a peer that refused a request for want of room gets no more. */
 const REFUSED_HOLD_MS = 500
 /** Replicas of what is parked are looked for this often, and peers that could not give it are asked again this often. */
@@ -48,6 +52,7 @@ export class Scheduler {
   readonly #items = new WantedItems()
   readonly #peers = new Map<string, PeerLedger>()
   readonly #liars = new Set<string>()
+  #ranks = RANKS
   #actions: SchedulerAction[] = []
   #answeredBytes = 0
   #hedgedBytes = 0
@@ -66,6 +71,11 @@ export class Scheduler {
   /** Undefined for a peer that is not connected. */
   estimate(peer: string): PeerEstimate | undefined {
     return this.#peers.get(peer)?.estimate
+  }
+
+  /** Whether a guest waits for this peer, which is silent. */
+  isSuspected(peer: string): boolean {
+    return this.#peers.get(peer)?.suspected ?? false
   }
 
   view(): PeerView[] {
@@ -89,7 +99,7 @@ export class Scheduler {
   apply(event: SchedulerEvent, nowMs: number): void {
     switch (event.type) {
       case 'want':
-        this.#want(event.key, event.rank)
+        this.#want(event.key, event.rank, nowMs)
         break
       case 'cancel':
       case 'done':
@@ -117,6 +127,9 @@ export class Scheduler {
       case 'progress':
         this.#heard(this.#peers.get(event.peer), nowMs)
         break
+      case 'quiet':
+        this.#ranks = event.quiet ? QUIET_RANKS : RANKS
+        break
       case 'time':
         if (event.lateMs > 0) for (const peer of this.#peers.values()) peer.excuse(nowMs)
     }
@@ -125,8 +138,9 @@ export class Scheduler {
   /** What to do about all that was applied. */
   decide(nowMs: number): SchedulerAction[] {
     this.#findStalled(nowMs)
+    this.#suspect(nowMs)
     this.#forgive(nowMs)
-    for (const rank of RANKS) this.#ask(rank, nowMs)
+    for (const rank of this.#ranks) this.#ask(rank, nowMs)
     this.#hedge(nowMs)
     this.#remind(nowMs)
     const actions = this.#actions
@@ -139,7 +153,7 @@ export class Scheduler {
     let next = this.#items.anyParked ? this.#remindMs : Number.POSITIVE_INFINITY
     for (const peer of this.#peers.values()) {
       if (peer.holdUntilMs > nowMs) next = Math.min(next, peer.holdUntilMs)
-      next = Math.min(next, peer.stallAtMs() ?? next)
+      next = Math.min(next, peer.stallAtMs() ?? next, peer.suspectAtMs() ?? next, peer.redialAtMs() ?? next)
       if (this.#peers.size < 2 || !peer.owesDemand) continue
       for (const [key, debt] of peer.owes) {
         const lateMs = peer.lateAtMs(debt)
@@ -150,24 +164,26 @@ export class Scheduler {
     return next === Number.POSITIVE_INFINITY ? undefined : Math.max(nowMs, next)
   }
 
-  #want(key: ItemKey, rank: Rank): void {
+  #want(key: ItemKey, rank: Rank, nowMs: number): void {
     const known = this.#items.get(key)
     const item = known ?? this.#items.add(key, rank)
     if (known !== undefined) {
       if (rank >= known.rank) return
       this.#items.raise(known, rank)
+      // What is in time for a prefetch may be with somebody who is too silent for a guest.
+      if (known.place === 'asked' && !this.#isUnderWay(known)) this.#items.queue(known)
     }
     // A peer may still owe the answer to an earlier, cancelled request for it: that answer will do.
     for (const peer of this.#peers.values()) {
       const debt = peer.owes.get(key)
       if (debt === undefined) continue
       item.askedOf.add(peer.id)
-      if (rank < debt.rank) this.#raiseDebt(peer, key, debt, rank)
+      if (rank < debt.rank) this.#raiseDebt(peer, key, debt, rank, nowMs)
     }
   }
 
-  #raiseDebt(peer: PeerLedger, key: ItemKey, debt: Debt, rank: Rank): void {
-    peer.raise(debt, rank)
+  #raiseDebt(peer: PeerLedger, key: ItemKey, debt: Debt, rank: Rank, nowMs: number): void {
+    peer.raise(debt, rank, nowMs)
     const last = this.#actions.at(-1)
     if (last?.type === 'raise' && last.peer === peer.id && last.rank === rank) last.keys.push(key)
     else this.#actions.push({ type: 'raise', peer: peer.id, rank, keys: [key] })
@@ -203,7 +219,10 @@ export class Scheduler {
   }
 
   #isUnderWay(item: WantedItem): boolean {
-    for (const id of item.askedOf) if (this.#peers.get(id)?.stalled === false) return true
+    for (const id of item.askedOf) {
+      const peer = this.#peers.get(id)
+      if (peer !== undefined && !peer.stalled && !(peer.suspected && item.rank === DEMAND)) return true
+    }
     return false
   }
 
@@ -239,8 +258,9 @@ export class Scheduler {
 
   #heard(peer: PeerLedger | undefined, nowMs: number): void {
     peer?.heard(nowMs)
-    if (!peer?.stalled) return
+    if (peer === undefined || !(peer.stalled || peer.suspected)) return
     peer.stalled = false
+    peer.suspected = false
     // What it owes and nobody else was asked for meanwhile is under way again.
     for (const key of peer.owes.keys()) {
       const item = this.#items.get(key)
@@ -262,6 +282,24 @@ export class Scheduler {
         const item = this.#items.get(key)
         if (item?.place === 'asked' && !this.#isUnderWay(item)) this.#items.queue(item)
       }
+    }
+  }
+
+  /** Peers whose silence keeps a guest waiting. */
+  #suspect(nowMs: number): void {
+    for (const peer of this.#peers.values()) {
+      const atMs = peer.suspectAtMs()
+      if (atMs !== undefined && nowMs >= atMs) {
+        peer.suspected = true
+        for (const [key, debt] of peer.owes) {
+          const item = this.#items.get(key)
+          if (debt.rank === DEMAND && item?.place === 'asked' && !this.#isUnderWay(item)) this.#items.queue(item)
+        }
+      }
+      const redialMs = peer.redialAtMs()
+      if (redialMs === undefined || nowMs < redialMs) continue
+      peer.noteRedial(nowMs)
+      this.#actions.push({ type: 'redial', peer: peer.id })
     }
   }
 

@@ -76,14 +76,20 @@ export class ServedRequester {
   readonly #images = new Map<number, OpenImage>()
   /** Handles of images that are not here: what is asked of them, maybe before the requester could know, is missing. */
   readonly #unknown = new Set<number>()
+  /** On the local network. */
+  readonly isNear: boolean
+  /** What it gets is limited as a courtesy is (see traffic-limits.ts); by the first image that it opens. */
+  isCourtesy = false
   admitted = false
   servedBlocks = 0
   servedBytes = 0
   /** Blocks being read for this requester. */
   reading = 0
 
-  constructor(peer: string, stream: FrameCarrier, components: RequesterComponents) {
+  constructor(who: { peer: string; isNear: boolean }, stream: FrameCarrier, components: RequesterComponents) {
+    const { peer } = who
     this.peer = peer
+    this.isNear = who.isNear
     this.#components = components
     this.#greeting = new Greeting(peer, components.records, components.log)
     this.#frames = new FrameStream(stream, 'requester', {

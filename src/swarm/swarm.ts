@@ -38,12 +38,14 @@ import { MAX_OPEN_IMAGES, OPEN_TIMEOUT_MS } from './limits.ts'
 import type { ImageAnswer, Rank } from './messages.ts'
 import { ReplicaLinks } from './replica-links.ts'
 import { SwarmImage } from './swarm-image.ts'
+import { type TrafficLimits, UNLIMITED_TRAFFIC } from './traffic-limits.ts'
 import type { ImageTransfers } from './transfer-count.ts'
 
 export type { ServedPeer } from './block-server.ts'
 export type { AheadView, BootAhead } from './boot-ahead.ts'
 export type { RecordExchange } from './greeting.ts'
 export type { ReplicaHint } from './known-replicas.ts'
+export type { TrafficLimits } from './traffic-limits.ts'
 export type { ImageTransfers, Transferred } from './transfer-count.ts'
 
 export interface SwarmComponents {
@@ -61,6 +63,10 @@ export interface SwarmComponents {
   profiles?: ProfileExchange
   /** Which announced addresses may be called; all of them if absent. */
   mayDial?: (address: Multiaddr) => boolean
+  /** Whether an address is on the local network, where traffic costs nobody anything; none is if absent. */
+  isNear?: (address: Multiaddr) => boolean
+  /** Whether this peer has an image to give it to others (published, replicated); so are all if absent. */
+  isDonated?: (image: string) => boolean
   clock: Clock
   random: Random
   log: Log
@@ -78,9 +84,8 @@ export interface ProfileExchange {
 
 export interface SwarmSettings {
   maxPeers: number
-  /** Unlimited if absent. */
-  maxUploadBytesPerSecond?: number | undefined
-  maxDownloadBytesPerSecond?: number | undefined
+  /** Unlimited where absent; see `limit`. */
+  limits?: Partial<TrafficLimits> | undefined
 }
 
 export interface SwarmPeer {
@@ -112,19 +117,17 @@ export class Swarm implements BlockSource {
   #stopped: RowanError | undefined
 
   constructor(components: SwarmComponents, settings: SwarmSettings) {
-    const { network, images, pool, findReplicas, neighbours = () => [] } = components
-    const { records, mayDial = () => true, clock, log } = components
+    const { network, images, pool, findReplicas, neighbours = () => [], records, clock, log } = components
+    const { mayDial = () => true, isNear = () => false, isDonated = () => true } = components
     this.#components = components
     const buffers = new BlockBuffers()
     this.#store = new BlockStore({ pool, buffers, log, clock })
-    this.#engine = new FetchEngine(
-      {
-        ...{ clock, log, records, buffers },
-        findReplicas: image => this.#links.seek(this.#numbers[image]!),
-        accused: peer => components.profiles?.disown(peer)
-      },
-      settings
-    )
+    this.#engine = new FetchEngine({
+      ...{ clock, log, records, buffers },
+      findReplicas: image => this.#links.seek(this.#numbers[image]!),
+      accused: peer => components.profiles?.disown(peer),
+      redial: peer => void this.#links.redial(peer)
+    })
     this.#links = new ReplicaLinks(
       {
         dialer: new Dialer({ network, mayDial, clock }),
@@ -146,12 +149,20 @@ export class Swarm implements BlockSource {
         records,
         profileOf: image => components.profiles?.toShare(image),
         others: (image, except) => this.#images.get(image)?.known.hints(except) ?? [],
+        ...{ isNear, isDonated },
         clock,
         log
       },
       settings
     )
+    this.limit({ ...UNLIMITED_TRAFFIC, ...settings.limits })
     this.#stopListening = images.onLost(({ id }, pages) => this.#server.noteLost(id, pages))
+  }
+
+  /** From now on; what is under way is finished. */
+  limit(limits: TrafficLimits): void {
+    this.#engine.limit(limits)
+    this.#server.limit(limits)
   }
 
   /** Serves from now on. Fetching works before, too. */

@@ -78,6 +78,19 @@ describe('frame stream', () => {
     expect([frames.paused, carrier.readStatus]).toEqual([false, 'readable'])
   })
 
+  test('gives others a turn in the middle of a heap of frames', async () => {
+    const seen: number[] = []
+    const { carrier, frames } = make('server', frame => void seen.push(frame.handle))
+    const handles = Array.from({ length: 40 }, (_, n) => n + 1)
+    carrier.receive(Buffer.concat(handles.map(handle => encodeFrame(FRAME.nodes, handle, new Uint8Array(0)))))
+    expect(seen).toHaveLength(16)
+    // More that comes meanwhile waits behind what is there.
+    carrier.receive(encodeFrame(FRAME.nodes, 41, new Uint8Array(0)))
+    expect([seen.length, frames.paused]).toEqual([16, true])
+    while (frames.paused) await tick()
+    expect(seen).toEqual([...handles, 41])
+  })
+
   test('does not read a requester that does not read its answers', async () => {
     let handled = 0
     const { carrier, frames, writable } = make('requester', () => {

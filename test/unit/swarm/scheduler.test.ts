@@ -120,6 +120,51 @@ describe('scheduler', () => {
     expect(scheduler.wanted).toBe(0)
   })
 
+  test('a silent peer that a guest waits for is suspected: others are asked, and it is called anew', () => {
+    const scheduler = withPeers({ a: 10, b: 100 })
+    scheduler.apply(want(1, FILL), 0)
+    scheduler.apply(want(2, DEMAND), 0)
+    expect(sends(scheduler.decide(0))).toEqual([
+      { peer: 'a', blocks: [2] },
+      { peer: 'a', blocks: [1] }
+    ])
+    // Time-out of an unknown deviation (half a round trip, four times), at least 100 ms, and 150 more.
+    const actions = scheduler.step({ type: 'time', lateMs: 0 }, 250)
+    expect(actions).toContainEqual({ type: 'redial', peer: 'a' })
+    expect(scheduler.isSuspected('a')).toBe(true)
+    // A guest is not kept waiting; the fill can wait for the stall.
+    expect(scheduler.view().find(({ peer }) => peer === 'b')!.outstanding).toBe(1)
+    expect(sends(scheduler.step(want(3, FILL), 260))).toEqual([{ peer: 'b', blocks: [3] }])
+    scheduler.step({ type: 'progress', peer: 'a' }, 300)
+    expect(scheduler.isSuspected('a')).toBe(false)
+  })
+
+  test('a peer that stays silent is called anew less and less often, and one without a guest not at all', () => {
+    const scheduler = withPeers({ a: 10 })
+    scheduler.step(want(1, FILL), 0)
+    const redials: number[] = []
+    const run = (fromMs: number, toMs: number) => {
+      for (let nowMs = fromMs; nowMs < toMs; nowMs += 10) {
+        const actions = scheduler.step({ type: 'time', lateMs: 0 }, nowMs)
+        if (actions.some(({ type }) => type === 'redial')) redials.push(nowMs)
+      }
+    }
+    run(0, 900)
+    expect(redials).toEqual([])
+    scheduler.step(want(1, DEMAND), 900)
+    run(910, 9000)
+    expect(redials).toEqual([1150, 2650, 5650])
+  })
+
+  test('a guest that comes to wait for what a suspected peer owes does not wait for it', () => {
+    const scheduler = withPeers({ a: 10, b: 100 })
+    scheduler.apply(want(1, DEMAND), 0)
+    scheduler.apply(want(2, FILL), 0)
+    scheduler.decide(0)
+    scheduler.step({ type: 'time', lateMs: 0 }, 250)
+    expect(sends(scheduler.step(want(2, DEMAND), 260))).toEqual([{ peer: 'b', blocks: [2] }])
+  })
+
   test('does not take its own lateness for silence of others', () => {
     const scheduler = withPeers({ a: 10, b: 100 })
     scheduler.step(want(1, FILL), 0)

@@ -17,7 +17,7 @@ import { systemClock, systemRandom } from '../../../src/node/system.ts'
 import { Catalog } from '../../../src/store/catalog.ts'
 import { Images } from '../../../src/store/images.ts'
 import { Pool } from '../../../src/store/pool.ts'
-import { type ReplicaHint, Swarm, type SwarmComponents, type SwarmSettings } from '../../../src/swarm/swarm.ts'
+import { type ReplicaHint, Swarm, type SwarmComponents, type TrafficLimits } from '../../../src/swarm/swarm.ts'
 
 export const silentLog: Log = { debug() {}, info() {}, warn() {} }
 
@@ -82,12 +82,15 @@ export interface TestPeer extends Store {
 }
 
 export async function startPeer(
-  options: Partial<SwarmSettings> & Partial<SwarmComponents> & { quotaBytes?: number; listen?: boolean } = {}
+  options: Partial<SwarmComponents> &
+    Partial<TrafficLimits> & { maxPeers?: number; quotaBytes?: number; listen?: boolean } = {}
 ): Promise<TestPeer> {
   const {
     maxPeers = 32,
     maxUploadBytesPerSecond,
+    maxCourtesyBytesPerSecond,
     maxDownloadBytesPerSecond,
+    quiet,
     quotaBytes,
     listen,
     ...components
@@ -105,7 +108,10 @@ export async function startPeer(
       log: silentLog,
       ...components
     },
-    { maxPeers, maxUploadBytesPerSecond, maxDownloadBytesPerSecond }
+    {
+      maxPeers,
+      limits: definedOf({ maxUploadBytesPerSecond, maxCourtesyBytesPerSecond, maxDownloadBytesPerSecond, quiet })
+    }
   )
   await swarm.start()
   return {
@@ -120,6 +126,11 @@ export async function startPeer(
       await store.close()
     }
   }
+}
+
+/** Without what is undefined. */
+function definedOf<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as never
 }
 
 export function hintOf(network: TestLibp2p, complete = true): ReplicaHint {

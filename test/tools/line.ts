@@ -1,19 +1,23 @@
 /**
- * The home line of the wan bench: one process of bench/tools/wanlink.mjs, whose pairs share one rate.
+ * A home line for tests and benches: one process of bench/tools/wanlink.mjs, whose pairs share one rate.
  *
- * The addresses that the peers announce stay the same from row to row, so a line of another kind takes the same ports.
+ * A line of another kind can take the same ports, so that the addresses that peers announce stay what they are.
  */
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { type RunningProcess, start } from '../../test/tools/processes.ts'
+import { type RunningProcess, start } from './processes.ts'
 
-const WANLINK = join(import.meta.dirname, '../tools/wanlink.mjs')
+const WANLINK = join(import.meta.dirname, '../../bench/tools/wanlink.mjs')
 
 export interface LineKind {
   rttMs: number
   /** Towards the volunteer; 0 for no limit. */
   downMbit: number
   upMbit: number
+  /** Every connection is closed after so many bytes came down; never if absent. */
+  dropAfterBytes?: number
+  /** Every connection delivers nothing any more after so many bytes, and stays open; never if absent. */
+  stallAfterBytes?: number
 }
 
 /** No delay and no limit: for setting things up. */
@@ -45,8 +49,10 @@ export class Line {
       ...['--listen', `127.0.0.1:${listenPort}`],
       ...['--to', `127.0.0.1:${toPort}`]
     ])
-    const rates = ['--rtt', kind.rttMs, '--down', kind.downMbit, '--up', kind.upMbit].map(String)
-    const process = start('node', [WANLINK, ...ends, ...rates], { name: 'wanlink' })
+    const { rttMs, downMbit, upMbit, dropAfterBytes = 0, stallAfterBytes = 0 } = kind
+    const rates = ['--rtt', rttMs, '--down', downMbit, '--up', upMbit].map(String)
+    const faults = ['--drop-after', dropAfterBytes, '--stall-after', stallAfterBytes].map(String)
+    const process = start('node', [WANLINK, ...ends, ...rates, ...faults], { name: 'wanlink' })
     await process.waitForOutput(/^wanlink ready/m, { timeoutMs: 10_000 })
     return new Line(kind, process)
   }

@@ -1,0 +1,103 @@
+/**
+ * What a peer takes of its owner's line: limits that are changed while peers exchange blocks.
+ */
+import { afterEach, describe, expect, test } from 'vitest'
+import { UNLIMITED_TRAFFIC } from '../../src/swarm/traffic-limits.ts'
+import { keepImage, makeImage, startPeer, type TestPeer, until } from '../unit/swarm/support.ts'
+
+const BLOCKS = 100
+const image = makeImage(61, BLOCKS, { isZero: () => false })
+const MEGABYTES = (BLOCKS * 65_536) / 1e6
+
+const peers: TestPeer[] = []
+
+afterEach(async () => {
+  await Promise.all(peers.splice(0).map(peer => peer.stop()))
+})
+
+async function peer(options: Parameters<typeof startPeer>[0] = {}): Promise<TestPeer> {
+  const started = await startPeer(options)
+  peers.push(started)
+  return started
+}
+
+async function replica(options: Parameters<typeof startPeer>[0] = {}): Promise<TestPeer> {
+  const started = await peer(options)
+  await keepImage(started, image)
+  return started
+}
+
+async function fillSeconds(client: TestPeer, from: TestPeer): Promise<number> {
+  await client.swarm.openImage(image.id, [from.hint()])
+  const startMs = performance.now()
+  await client.swarm.fill(image.id)
+  return (performance.now() - startMs) / 1000
+}
+
+describe('limits', () => {
+  test('an upload is slowed down, and sped up again, while it runs', async () => {
+    const server = await replica({ maxUploadBytesPerSecond: 0.5e6 })
+    const client = await peer()
+    await client.swarm.openImage(image.id, [server.hint()])
+    const startMs = performance.now()
+    const filled = client.swarm.fill(image.id)
+    await until(() => client.swarm.transfers(image.id).blocks >= 8, 'a few blocks')
+    // 0.5 MB and what goes out at once.
+    expect(performance.now() - startMs).toBeGreaterThan(700)
+    server.swarm.limit(UNLIMITED_TRAFFIC)
+    await filled
+    expect((performance.now() - startMs) / 1000).toBeLessThan(MEGABYTES / 0.5 - 2)
+  })
+
+  test('a courtesy is limited; what is donated, or stays on the local network, is not', async () => {
+    const isDonated = { maxCourtesyBytesPerSecond: 2e6, isDonated: () => true }
+    const isNear = { maxCourtesyBytesPerSecond: 2e6, isDonated: () => false, isNear: () => true }
+    const courtesy = { maxCourtesyBytesPerSecond: 2e6, isDonated: () => false }
+    const [donated, near, far] = await Promise.all([isDonated, isNear, courtesy].map(replica))
+    const least = (MEGABYTES - 0.2) / 2
+    expect(await fillSeconds(await peer(), far!)).toBeGreaterThan(least)
+    expect(await fillSeconds(await peer(), donated!)).toBeLessThan(least)
+    expect(await fillSeconds(await peer(), near!)).toBeLessThan(least)
+  })
+
+  test('where it is quiet, whoever is not near is sent away, and comes back when it is not', async () => {
+    const server = await replica()
+    const other = await replica()
+    server.swarm.addReplicas(image.id, [other.hint()])
+    server.swarm.limit({ ...UNLIMITED_TRAFFIC, quiet: true })
+    const client = await peer()
+    // BUSY names the other one, which nobody told of.
+    await client.swarm.openImage(image.id, [server.hint()])
+    await client.swarm.fill(image.id)
+    const { perPeer } = client.swarm.transfers(image.id)
+    expect(Object.keys(perPeer)).toEqual([other.id])
+    server.swarm.limit(UNLIMITED_TRAFFIC)
+    expect(await fillSeconds(await peer(), server)).toBeGreaterThan(0)
+  })
+
+  test('where it turns quiet, whoever is being served is sent away at once', async () => {
+    const server = await replica({ maxUploadBytesPerSecond: 0.5e6 })
+    const client = await peer()
+    await client.swarm.openImage(image.id, [server.hint()])
+    const filled = client.swarm.fill(image.id)
+    filled.catch(() => undefined)
+    await until(() => client.swarm.transfers(image.id).blocks >= 3, 'a few blocks')
+    server.swarm.limit({ ...UNLIMITED_TRAFFIC, quiet: true })
+    await until(() => server.swarm.served().length === 0, 'the requester to be gone')
+    expect(client.swarm.transfers(image.id).blocks).toBeLessThan(BLOCKS)
+  })
+
+  test('where it is quiet, a guest is served and a fill waits until it is not', async () => {
+    const server = await replica()
+    const client = await peer({ quiet: true })
+    const local = await client.swarm.openImage(image.id, [server.hint()])
+    const filled = client.swarm.fill(image.id)
+    await client.swarm.want(image.id, 50, 'demand')
+    await client.swarm.want(image.id, 51, 'read-ahead')
+    await client.swarm.want(image.id, 52, 'demand')
+    expect(client.swarm.transfers(image.id).blocks).toBe(3)
+    client.swarm.limit(UNLIMITED_TRAFFIC)
+    await filled
+    expect(local.complete).toBe(true)
+  })
+})
