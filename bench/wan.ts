@@ -49,6 +49,9 @@ const rows = ROWS.filter(({ name, needsProfile, needsNoProfile }) => {
 })
 
 if (options.folder !== undefined) process.env.ROWAN_APPLIANCES = options.folder
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => void endProcesses().finally(() => process.exit(1)))
+}
 const { v1, v2 } = await appliance()
 const machine = await describeMachine(['qemu-system-x86_64'])
 const results: { row: string; about: string; figures: Figure[]; failed?: string }[] = []

@@ -3,15 +3,16 @@
  *
  * On a home line a fill and a guest's read share one queue, in the router or wherever the line is narrowest. What is in the queue
  * when the read goes out comes before its answer. So the window follows the delay that it causes, in the manner of LEDBAT (RFC 6817),
- * with the corrections of LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus): it grows by a block for each round trip while the queueing
- * delay is below 25 ms, and shrinks in proportion to what is above. All that share the line see the same delay, and so give way to
+ * with a correction of LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus): each round trip it grows by a block and a little while the
+ * queueing delay is below 25 ms, and shrinks in proportion to what is above. All that share the line see the same delay, and so give way to
  * each other and to anything else. It starts by doubling each round trip, and stops that at three quarters of the target. The way up
  * of whoever serves is paced by the same means: its queue delays the answers too.
  *
  * The queueing delay of an answer is its time beyond the base round trip, less what the block itself takes on the line: the least time
  * for each byte seen so far. Of several the least counts, since what comes behind others of its own request waited for those: of a
  * round trip's answers in general, of the last few in slow start, where a round trip is too late. The very first requests all go out
- * at once, so their delays say nothing about it.
+ * at once, so their delays say nothing about it. Before a window shrinks, two round trips must have seen the delay: one that is
+ * late because a host was busy is no queue.
  *
  * Pure: the time comes with every call.
  */
@@ -23,8 +24,9 @@ export const QUEUE_TARGET_MS = 25
 /** Slow start ends here: by the time that it shows, what was sent meanwhile adds to the queue. */
 const SLOW_START_SHARE = 0.75
 const SLOW_START_SAMPLES = 4
-/** A window never shrinks by more in a round. */
-const MAX_SHRINK = 0.5
+/** A window never shrinks by more in a round, and may grow by this share beside a block. */
+const MAX_SHRINK = 0.25
+const GROWTH = 1 / 32
 /** Smaller answers say little about what a byte takes. */
 const TELLING_BYTES = 16 * 1024
 
@@ -49,6 +51,7 @@ export class PacedWindow {
   #firstAnswerMs: number | undefined
   #roundStartMs = 0
   #roundDelayMs = Number.POSITIVE_INFINITY
+  #previousDelayMs = Number.POSITIVE_INFINITY
   #usedUp = false
 
   get bytes(): number {
@@ -87,11 +90,13 @@ export class PacedWindow {
   }
 
   #endRound(blockBytes: number, nowMs: number): void {
-    const offTarget = 1 - this.#roundDelayMs / QUEUE_TARGET_MS
+    const below = 1 - this.#roundDelayMs / QUEUE_TARGET_MS
+    const above = Math.min(this.#roundDelayMs, this.#previousDelayMs) / QUEUE_TARGET_MS - 1
     if (!this.#slowStart) {
-      if (offTarget < 0) this.#set(this.#bytes * (1 - Math.min(MAX_SHRINK, -offTarget)))
-      else if (this.#usedUp) this.#set(this.#bytes + blockBytes * offTarget)
+      if (above > 0) this.#set(this.#bytes * (1 - Math.min(MAX_SHRINK, above)))
+      else if (below > 0 && this.#usedUp) this.#set(this.#bytes + (blockBytes + this.#bytes * GROWTH) * below)
     }
+    this.#previousDelayMs = this.#roundDelayMs
     this.#roundDelayMs = Number.POSITIVE_INFINITY
     this.#roundStartMs = nowMs
     this.#usedUp = false

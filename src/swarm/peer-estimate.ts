@@ -138,7 +138,7 @@ export class PeerEstimate {
       deliveredBytes: this.#deliveredBytes,
       deliveredMs: this.#deliveredMs,
       firstSentMs: this.#firstSentMs,
-      limitedByUs: outstandingBytes + this.#blockBytes < this.windowBytes / 2
+      limitedByUs: outstandingBytes + this.#blockBytes < Math.min(this.windowBytes, this.paced.bytes) / 2
     }
   }
 

@@ -77,8 +77,8 @@ describe('a paced window', () => {
       const before = flow.answered
       const queues = line.run(10_000)
       expect(((flow.answered - before) * BLOCK) / (10_000 * bytesPerMs)).toBeGreaterThan(0.9)
-      // A block that is being carried stands in the queue as well.
-      expect(mean(queues)).toBeLessThan(25 + BLOCK / bytesPerMs)
+      // A block that is being carried stands in the queue as well, and one more was let in before that showed.
+      expect(mean(queues)).toBeLessThan(25 + (2 * BLOCK) / bytesPerMs)
     })
   }
 
