@@ -13,6 +13,8 @@ import type { BootTrace, TracedRead } from './trace.ts'
 export async function replay(peer: Peer, reference: string, trace: BootTrace): Promise<number> {
   const { uri } = await peer.json(['attach', reference, '--as', 'replay'])
   const disk = await NbdClient.open(new URL(uri).searchParams.get('socket')!, 'replay')
+  // On a slow line that many share, a read may take long.
+  disk.answerTimeoutMs = 120_000
   const answeredMs: number[] = []
   const pending: Promise<void>[] = []
   const startMs = performance.now()

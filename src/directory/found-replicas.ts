@@ -4,6 +4,9 @@
  * A holder's word counts for order only (who was reached comes first, and not by its own word); the signature is
  * checked here. An address is kept if both this peer met the holder, and the holder met the replica, from close enough
  * (addresses.ts).
+ *
+ * A record that has expired is tried after all others: holders drop those by their own clocks, so what they still give is more likely
+ * fresh, and the clock here ahead. The worst that follows is a call that nobody answers.
  */
 
 import type { Random } from '../environment.ts'
@@ -21,6 +24,8 @@ interface Found {
   met: Reach
 }
 
+/** So wrong a clock may be. Older records are refused. */
+const MAX_CLOCK_ERROR_MS = 2 * 24 * 60 * 60_000
 /** More than this are not even looked at: twenty holders with their 32 each. */
 const MAX_CANDIDATES = 640
 
@@ -45,8 +50,8 @@ export class FoundReplicas {
   }
 
   /**
-   * Opens what was found: of each peer and image the newest record, unexpired, with an address that may be used, those
-   * that a holder has reached first.
+   * Opens what was found: of each peer and image the newest record with an address that may be used, unexpired ones first,
+   * and among those the ones that a holder has reached.
    *
    * @returns the replicas, at most MAX_REPLICAS_FOUND, and how many records were refused
    */
@@ -69,11 +74,14 @@ export class FoundReplicas {
       const addresses = record.addresses.filter(address => mayDial(address, found.met))
       const key = `${record.image}/${record.peer}`
       const isNewest = record.sequence > (newest.get(key)?.record.sequence ?? -1)
-      if (!isNewest || record.expiresMs <= now || addresses.length === 0 || !accept(record)) continue
+      const isTooOld = record.expiresMs <= now - MAX_CLOCK_ERROR_MS
+      if (!isNewest || isTooOld || addresses.length === 0 || !accept(record)) continue
       const isReached = found.reachedBy.some(holder => holder !== record.peer)
       newest.set(key, { record: { ...record, addresses }, isReached })
     }
-    const ordered = [...newest.values()].toSorted((a, b) => Number(b.isReached) - Number(a.isReached))
+    const rank = ({ record, isReached }: { record: ReplicaRecord; isReached: boolean }) =>
+      (record.expiresMs > now ? 2 : 0) + (isReached ? 1 : 0)
+    const ordered = [...newest.values()].toSorted((a, b) => rank(b) - rank(a))
     return { replicas: ordered.map(({ record }) => record), bad }
   }
 }

@@ -34,6 +34,7 @@ import { Images } from '../store/images.ts'
 import { Pool } from '../store/pool.ts'
 import { Profiles } from '../store/profiles.ts'
 import { Sweeper } from '../store/sweeper.ts'
+import { KnownLiars } from '../swarm/known-liars.ts'
 import { Swarm } from '../swarm/swarm.ts'
 import { commands } from './commands.ts'
 import { ControlServer } from './control-server.ts'
@@ -154,8 +155,10 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       serve: situation.policy !== 'never' && listen.length > 0
     }
   )
+  const liars = await KnownLiars.open({ catalog, clock, log })
   const swarm: Swarm = new Swarm(
     {
+      liars,
       network: peer,
       images,
       pool,

@@ -35,6 +35,8 @@ export interface FetchEngineComponents {
   log: Log
   records: RecordExchange | undefined
   buffers: BlockBuffers
+  /** Who gave wrong bytes before this start; from now on only, if absent. */
+  liars?: { readonly peers: ReadonlySet<string>; note(peer: string, code: string): void } | undefined
   /** No connected peer can give what is wanted of this image. */
   findReplicas(image: number, rank: Rank): void
   /** A peer sent something wrong. */
@@ -50,7 +52,7 @@ interface Link {
 
 export class FetchEngine implements FetchDriver {
   readonly #components: FetchEngineComponents
-  readonly #scheduler = new Scheduler()
+  readonly #scheduler: Scheduler
   readonly #links = new Map<string, Link>()
   #bucket: TokenBucket | undefined
   #isDeciding = false
@@ -59,6 +61,7 @@ export class FetchEngine implements FetchDriver {
 
   constructor(components: FetchEngineComponents) {
     this.#components = components
+    this.#scheduler = new Scheduler(components.liars?.peers)
   }
 
   limit({ maxDownloadBytesPerSecond: rate, quiet }: TrafficLimits): void {
@@ -156,6 +159,7 @@ export class FetchEngine implements FetchDriver {
     })
     this.event({ type: 'lied', peer })
     this.#components.accused?.(peer)
+    this.#components.liars?.note(peer, error.code)
     this.#links.get(peer)?.client.end(error)
   }
 

@@ -51,13 +51,18 @@ export interface PeerView {
 export class Scheduler {
   readonly #items = new WantedItems()
   readonly #peers = new Map<string, PeerLedger>()
-  readonly #liars = new Set<string>()
+  readonly #liars: Set<string>
   #ranks = RANKS
   #actions: SchedulerAction[] = []
   #answeredBytes = 0
   #hedgedBytes = 0
   #remindMs = 0
   #forgiveMs = 0
+
+  /** @param liars - known from before */
+  constructor(liars: Iterable<string> = []) {
+    this.#liars = new Set(liars)
+  }
 
   /** How many items are wanted and not here. */
   get wanted(): number {

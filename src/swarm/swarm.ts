@@ -30,7 +30,7 @@ import { BlockServer, type BlockServerComponents, type ServedPeer } from './bloc
 import { BlockStore } from './block-store.ts'
 import { BootAhead } from './boot-ahead.ts'
 import { Dialer, type DialNetwork } from './dialer.ts'
-import { FetchEngine, type LinkEvents } from './fetch-engine.ts'
+import { FetchEngine, type FetchEngineComponents, type LinkEvents } from './fetch-engine.ts'
 import { type FillOptions, fillImage } from './fill.ts'
 import type { RecordExchange } from './greeting.ts'
 import type { ReplicaHint } from './known-replicas.ts'
@@ -67,6 +67,8 @@ export interface SwarmComponents {
   isNear?: (address: Multiaddr) => boolean
   /** Whether this peer has an image to give it to others (published, replicated); so are all if absent. */
   isDonated?: (image: string) => boolean
+  /** Remembers peers that gave wrong bytes across restarts. */
+  liars?: FetchEngineComponents['liars']
   clock: Clock
   random: Random
   log: Log
@@ -123,7 +125,7 @@ export class Swarm implements BlockSource {
     const buffers = new BlockBuffers()
     this.#store = new BlockStore({ pool, buffers, log, clock })
     this.#engine = new FetchEngine({
-      ...{ clock, log, records, buffers },
+      ...{ clock, log, records, buffers, liars: components.liars },
       findReplicas: image => this.#links.seek(this.#numbers[image]!),
       accused: peer => components.profiles?.disown(peer),
       redial: peer => void this.#links.redial(peer)

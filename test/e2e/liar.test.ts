@@ -46,6 +46,17 @@ test('wrong bytes are refused, their sender is dropped, and the boot goes on wit
   expect(guest.console).not.toMatch(DISK_TROUBLE)
   const { exchanging } = await volunteer.json(['status'])
   expect(exchanging.map(({ peer }) => peer)).not.toContain(liar.id)
+
+  // A restart does not make it honest: with nobody else there, it is not even called.
+  await guest.powerOff()
+  await publisher.kill()
+  await volunteer.kill()
+  await volunteer.up()
+  await volunteer.joined()
+  const filling = volunteer.run(['replicate', grid, '--wait'], { timeoutMs: 6_000 })
+  await expect(filling).rejects.toThrow('took longer')
+  expect((await volunteer.json(['status'])).exchanging.map(({ peer }) => peer)).not.toContain(liar.id)
+  expect(volunteer.log).not.toContain('BLOCK_INVALID')
 })
 
 test('an older record offered by every holder is refused', async () => {
