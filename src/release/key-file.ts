@@ -47,6 +47,10 @@ export async function keyFromText(purpose: KeyPurpose, text: string, from: strin
   const derived = await generateKeyPairFromSeed('Ed25519', key.raw.subarray(0, SEED_BYTES))
   if (!derived.equals(key))
     throw new RowanError('KEY_INVALID', `${from} is damaged: its two halves do not belong together`)
+  // Base64 has bits at its end that mean nothing; what the encoder would not have written is damaged too.
+  if (keyToText(purpose, key).trimEnd() !== text.trimEnd()) {
+    throw new RowanError('KEY_INVALID', `${from} is damaged: a key is written in one way only`)
+  }
   return key
 }
 

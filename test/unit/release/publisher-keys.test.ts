@@ -162,6 +162,17 @@ describe('refused with KEY_INVALID', () => {
     }
   })
 
+  test('another spelling of the same key', async () => {
+    await openKeys()
+    const text = await readFile(file('root.key'), 'utf8')
+    const last = text.trimEnd().replace(/=*$/, '').length - 1
+    const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
+    // The lowest bit of the last letter is one that the decoder ignores.
+    const other = alphabet[alphabet.indexOf(text[last]!) ^ 1]!
+    await writeFile(file('root.key'), text.slice(0, last) + other + text.slice(last + 1))
+    await expect(openKeys()).rejects.toMatchObject({ code: 'KEY_INVALID' })
+  })
+
   test.each([
     ['words', 'no key'],
     ['nothing', ''],
