@@ -46,8 +46,7 @@ import {
   type LayerIdentity,
   readIdentity
 } from './layer-identity.ts'
-import { DEFAULT_LOG_AREA_BYTES, LayerLog, type LogRecord, type SectorRange } from './layer-log.ts'
-import { readFirstFormatLog } from './layer-log-v1.ts'
+import { DEFAULT_LOG_AREA_BYTES, LayerLog, type SectorRange } from './layer-log.ts'
 import {
   type FrozenPage,
   LayerMap,
@@ -58,6 +57,7 @@ import {
   type SectorState
 } from './layer-map.ts'
 import { LayerMapFile } from './layer-map-file.ts'
+import { applyRecord, makeDurable, makeFile, replaceFirstFormatLog } from './layer-opening.ts'
 import { SharedRun } from './shared-run.ts'
 import { UnflushedRanges } from './unflushed-ranges.ts'
 
@@ -481,65 +481,6 @@ export class Layer {
       this.#log.warn('a failed layer could not be marked as failed', { code, message, folder: this.#folder })
     }
   }
-}
-
-/** The map as it is becomes what the map file says. Nobody else may be at work. */
-async function makeDurable(data: LayerFile, map: LayerMap, mapFile: LayerMapFile): Promise<void> {
-  const pages = map.freeze()
-  try {
-    await data.sync()
-    await mapFile.writePresence(pages)
-    await mapFile.sync()
-    await mapFile.write(pages)
-    await mapFile.sync()
-    map.thaw()
-  } catch (error) {
-    map.thaw(pages)
-    throw error
-  }
-}
-
-/** Brings a log of the first format into the map file, and puts an empty one of the present format in its place. */
-async function replaceFirstFormatLog(
-  log: LayerFile,
-  { data, map, mapFile }: { data: LayerFile; map: LayerMap; mapFile: LayerMapFile },
-  bootId: string,
-  to: { files: LayerFiles; folder: string; identity: LayerIdentity; limits: LayerLimits }
-): Promise<void> {
-  const { files, folder, identity, limits } = to
-  const { condition, records } = readFirstFormatLog(log, identity, bootId)
-  for (const record of records) applyRecord(map, record, log.path)
-  if (condition === 'failed') mapFile.markAllChanged(map)
-  await makeDurable(data, map, mapFile)
-  const next = join(folder, 'log.new')
-  files.removeFolder(next)
-  await makeFile(files, next, LayerLog.sizeBytes(limits.logAreaBytes), file => LayerLog.create(file, identity))
-  files.rename(next, join(folder, 'log'))
-  files.syncFolder(folder)
-}
-
-async function makeFile(
-  files: LayerFiles,
-  path: string,
-  sizeBytes: number,
-  fill: (file: LayerFile) => void
-): Promise<void> {
-  const file = files.create(path, sizeBytes)
-  try {
-    fill(file)
-    await file.sync()
-  } finally {
-    file.close()
-  }
-}
-
-function applyRecord(map: LayerMap, { start, count, state }: LogRecord, path: string): void {
-  const known = state === SECTOR_DATA || state === SECTOR_ZERO
-  if (!known || count === 0 || start + count > map.sectors) {
-    const says = `state ${state} for ${count} sectors from ${start}`
-    throw new RowanError('LAYER_CORRUPT', `${path}: a record says ${says}`)
-  }
-  map.set(start, start + count, state)
 }
 
 /** Waits for all, so that nothing goes on behind an error; then throws the first. */

@@ -1,0 +1,73 @@
+/**
+ * What is done to a layer's files before there is a Layer: making them, bringing a map up to date, taking over a log of the
+ * first format.
+ */
+import { join } from 'node:path'
+import { RowanError } from '../errors.ts'
+import type { LayerFile, LayerFiles } from './layer-files.ts'
+import type { LayerIdentity } from './layer-identity.ts'
+import { LayerLog, type LogRecord } from './layer-log.ts'
+import { readFirstFormatLog } from './layer-log-v1.ts'
+import { type LayerMap, SECTOR_DATA, SECTOR_ZERO } from './layer-map.ts'
+import type { LayerMapFile } from './layer-map-file.ts'
+
+/** The map as it is becomes what the map file says. Nobody else may be at work. */
+export async function makeDurable(data: LayerFile, map: LayerMap, mapFile: LayerMapFile): Promise<void> {
+  const pages = map.freeze()
+  try {
+    await data.sync()
+    await mapFile.writePresence(pages)
+    await mapFile.sync()
+    await mapFile.write(pages)
+    await mapFile.sync()
+    map.thaw()
+  } catch (error) {
+    map.thaw(pages)
+    throw error
+  }
+}
+
+/** Brings a log of the first format into the map file, and puts an empty one of the present format in its place. */
+export async function replaceFirstFormatLog(
+  log: LayerFile,
+  { data, map, mapFile }: { data: LayerFile; map: LayerMap; mapFile: LayerMapFile },
+  bootId: string,
+  to: { files: LayerFiles; folder: string; identity: LayerIdentity; limits: { logAreaBytes: number } }
+): Promise<void> {
+  const { files, folder, identity, limits } = to
+  const { condition, records } = readFirstFormatLog(log, identity, bootId)
+  for (const record of records) applyRecord(map, record, log.path)
+  if (condition === 'failed') mapFile.markAllChanged(map)
+  await makeDurable(data, map, mapFile)
+  const next = join(folder, 'log.new')
+  files.removeFolder(next)
+  await makeFile(files, next, LayerLog.sizeBytes(limits.logAreaBytes), file => LayerLog.create(file, identity))
+  files.rename(next, join(folder, 'log'))
+  files.syncFolder(folder)
+}
+
+/** A file with something in it, durable but for its name. */
+export async function makeFile(
+  files: LayerFiles,
+  path: string,
+  sizeBytes: number,
+  fill: (file: LayerFile) => void
+): Promise<void> {
+  const file = files.create(path, sizeBytes)
+  try {
+    fill(file)
+    await file.sync()
+  } finally {
+    file.close()
+  }
+}
+
+/** @throws RowanError LAYER_CORRUPT, naming the log at `path`, for what cannot be */
+export function applyRecord(map: LayerMap, { start, count, state }: LogRecord, path: string): void {
+  const known = state === SECTOR_DATA || state === SECTOR_ZERO
+  if (!known || count === 0 || start + count > map.sectors) {
+    const says = `state ${state} for ${count} sectors from ${start}`
+    throw new RowanError('LAYER_CORRUPT', `${path}: a record says ${says}`)
+  }
+  map.set(start, start + count, state)
+}
