@@ -67,7 +67,7 @@ export class BootWatch implements TouchSink {
   }
 
   touched(block: number, sinceAttachMs: number): void {
-    this.#firstTouchMs ??= this.#startMs + sinceAttachMs
+    this.#firstTouchMs ??= this.#components.clock.monotonicMs()
     this.#recorder?.touched(block, sinceAttachMs)
     if (this.#ahead !== undefined) this.#ahead.touched(block)
     else if (this.#early.length < MAX_EARLY_TOUCHES) this.#early.push(block)

@@ -13,18 +13,15 @@ import { ApplianceMemory } from '../directory/appliance-memory.ts'
 import { Directory } from '../directory/directory.ts'
 import { KadRouting } from '../directory/kad-routing.ts'
 import { Pseudonyms } from '../directory/pseudonyms.ts'
-import { asRowanError, RowanError } from '../errors.ts'
-import { encodeProfile } from '../image/boot-profile.ts'
-import { sha256, toHex } from '../image/hash.ts'
+import { asRowanError, type RowanError } from '../errors.ts'
 import { kvmIsFaster } from '../machine/accelerator.ts'
-import { recordBoot as recordOneBoot } from '../machine/boot-recording.ts'
 import type { StartThread } from '../machine/disk-thread.ts'
 import { kvmUsable } from '../machine/guest.ts'
 import { Machines } from '../machine/machines.ts'
 import { Appliances } from '../release/appliances.ts'
 import { CollectionPolls } from '../release/collection-polls.ts'
 import { Collector } from '../release/collector.ts'
-import { Publisher, type PublisherComponents } from '../release/publisher.ts'
+import { Publisher } from '../release/publisher.ts'
 import { PublisherKeys } from '../release/publisher-keys.ts'
 import { ReplicaWatch } from '../release/replica-watch.ts'
 import { Replication } from '../release/replication.ts'
@@ -36,6 +33,7 @@ import { Profiles } from '../store/profiles.ts'
 import { Sweeper } from '../store/sweeper.ts'
 import { KnownLiars } from '../swarm/known-liars.ts'
 import { Swarm } from '../swarm/swarm.ts'
+import { bootRecorder, type ImageUses, profileExchange } from './boot-profiles.ts'
 import { commands } from './commands.ts'
 import { ControlServer } from './control-server.ts'
 import { commandTable, type DaemonOptions, type RunningDaemon } from './daemon-api.ts'
@@ -156,6 +154,10 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
     }
   )
   const liars = await KnownLiars.open({ catalog, clock, log })
+  const uses: ImageUses = {
+    isReleasedHere: image => publisher.own().some(({ releases }) => releases.some(release => release.image === image)),
+    isReplicated: image => replication.has(image)
+  }
   const swarm: Swarm = new Swarm(
     {
       liars,
@@ -165,11 +167,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       findReplicas: (image, options) => directory.findReplicas(image, options),
       neighbours: () => lan.replicas(),
       records: new GreetingRecords({ memory, directory, clock, log }),
-      profiles: {
-        toShare: image => profiles.toShare(image, { own: mayShareRecording(image) }),
-        heard: (image, from, bytes, blocks) => profiles.heard(image, from, bytes, blocks),
-        disown: from => profiles.disown(from)
-      },
+      profiles: profileExchange(profiles, uses, settings.swarm.shareProfile),
       mayDial: address => mayDial(address.toString()),
       isNear: address => reachMet(address.toString()) !== REACH.public,
       isDonated: image => donatedImages({ replication, publisher }).has(image),
@@ -183,29 +181,12 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const traffic = await Traffic.open({ catalog, swarm, minuteOfDay, clock, log }, settings.swarm)
   started.add('the limits of traffic', () => traffic.stop())
 
-  const { shareProfile } = settings.swarm
-  const mayShareRecording = (image: string) => {
-    if (shareProfile !== 'auto') return shareProfile === 'always'
-    const isOwn = publisher.own().some(({ releases }) => releases.some(release => release.image === image))
-    return isOwn || replication.has(image)
-  }
-
   const bootId = readBootId()
-  const recordBoot: PublisherComponents['recordBoot'] = async (id, options) => {
-    const image = await images.open(id)
-    if (image === undefined) throw new RowanError('INTERNAL', `the image ${id} is not here`)
-    const kvm = kvmUsable() && (await kvmIsFaster({ clock, log }, { file: home.accelerator, bootId }))
-    const folders = { temporaryFolder: home.tmp, socketFolder: home.nbdSockets }
-    const profile = await recordOneBoot(
-      image,
-      { pool, source: swarm, clock, log, bootId },
-      { ...folders, ...options, kvm }
-    )
-    await profiles.recorded(id, profile, { isFresh: true })
-    const hash = toHex(sha256(encodeProfile(profile)))
-    await profiles.expect(id, { hash })
-    return hash
-  }
+  const kvm = async () => kvmUsable() && (await kvmIsFaster({ clock, log }, { file: home.accelerator, bootId }))
+  const recordBoot = bootRecorder(
+    { images, profiles, kvm, disk: { pool, source: swarm, clock, log, bootId } },
+    { temporaryFolder: home.tmp, socketFolder: home.nbdSockets }
+  )
 
   // What its owner does with it.
   const publisher = await Publisher.open(
