@@ -152,10 +152,11 @@ export function knowingTenureMs({ runningTtlMs }: CollectionSettings): number {
 
 /**
  * For how long a run of clean polls outlives a want of witnesses. When half of the holders leave, there is no majority
- * until they are no longer missed, and then until those in their place have a tenure.
+ * until they are no longer missed, and then until those in their place have a tenure. Who comes in their place may have
+ * left in the same hour, and is then missed as long.
  */
 export function maxUnsureMs({ runningTtlMs }: CollectionSettings): number {
-  return MISSED_FOR_MS + 4 * runningTtlMs
+  return 2 * MISSED_FOR_MS + 4 * runningTtlMs
 }
 
 /** How long the longest use that was told, and not given back, still runs; 0: none. */
