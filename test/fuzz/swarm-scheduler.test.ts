@@ -232,4 +232,70 @@ describe('scheduler properties', () => {
       { seed: SEED, numRuns: RUNS }
     )
   })
+
+  test('demand never waits for anything below it: it goes out however much else was asked for', () => {
+    const rounds = fc.array(
+      fc.record({ wants: fc.nat({ max: 300 }), rank: fc.constantFrom<Rank[]>(1, 2, 3), answers: fc.nat({ max: 60 }) }),
+      { minLength: 1, maxLength: 12 }
+    )
+    fc.assert(
+      fc.property(rounds, fc.nat({ max: 200 }), (history, rttMs) => {
+        const scheduler = new Scheduler()
+        scheduler.apply({ type: 'joined', peer: 'a', rttMs }, 0)
+        scheduler.apply({ type: 'has', peer: 'a', image: 0, complete: true, pages: [] }, 0)
+        const owed: ItemKey[] = []
+        let next = 0
+        let nowMs = 0
+        const note = (actions: SchedulerAction[]) => {
+          for (const action of actions) if (action.type === 'send') owed.push(...action.keys)
+          return actions
+        }
+        for (const { wants, rank, answers } of history) {
+          for (let n = 0; n < wants; n++) scheduler.apply({ type: 'want', key: blockKey(0, next++), rank }, nowMs)
+          note(scheduler.decide(nowMs))
+          for (const key of owed.splice(0, answers)) {
+            nowMs++
+            scheduler.apply({ type: 'answered', peer: 'a', key, bytes: 65_536 }, nowMs)
+            scheduler.apply({ type: 'done', key }, nowMs)
+          }
+          note(scheduler.decide(nowMs))
+          const urgent = blockKey(0, next++)
+          const actions = note(scheduler.step({ type: 'want', key: urgent, rank: 0 }, nowMs))
+          expect(actions).toContainEqual({ type: 'send', peer: 'a', rank: 0, keys: [urgent] })
+        }
+      }),
+      { seed: SEED, numRuns: RUNS }
+    )
+  })
+
+  test('where it is quiet, nothing below read-ahead is asked for, and nothing is forgotten', () => {
+    const ranks = fc.array(fc.constantFrom<Rank[]>(0, 1, 2, 3), { minLength: 1, maxLength: 40 })
+    fc.assert(
+      fc.property(ranks, wants => {
+        const scheduler = new Scheduler()
+        scheduler.apply({ type: 'quiet', quiet: true }, 0)
+        scheduler.apply({ type: 'joined', peer: 'a', rttMs: 20 }, 0)
+        scheduler.apply({ type: 'has', peer: 'a', image: 0, complete: true, pages: [] }, 0)
+        for (const [n, rank] of wants.entries()) scheduler.apply({ type: 'want', key: blockKey(0, n), rank }, 0)
+        const asked = new Set<ItemKey>()
+        const run = (nowMs: number) => {
+          for (const action of scheduler.decide(nowMs)) {
+            if (action.type !== 'send') continue
+            for (const key of action.keys) asked.add(key)
+            for (const key of action.keys) {
+              scheduler.apply({ type: 'answered', peer: 'a', key, bytes: 65_536 }, nowMs)
+              scheduler.apply({ type: 'done', key }, nowMs)
+            }
+          }
+        }
+        for (let nowMs = 0; nowMs < 60; nowMs++) run(nowMs)
+        expect(asked.size).toBe(wants.filter(rank => rank <= 1).length)
+        scheduler.apply({ type: 'quiet', quiet: false }, 60)
+        for (let nowMs = 60; nowMs < 120; nowMs++) run(nowMs)
+        expect(asked.size).toBe(wants.length)
+        expect(scheduler.wanted).toBe(0)
+      }),
+      { seed: SEED, numRuns: 100 }
+    )
+  })
 })
