@@ -8,7 +8,7 @@
  * in a private folder; passt, which leaves root for `nobody`, gets one of its own in it. All of it ends with `stop`.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -61,6 +61,15 @@ export async function startGuestNetwork(components: { clock: Clock; log: Log }):
   }
 }
 
+/**
+ * A socket's file is there from `bind` on, and refuses until `listen`. To try it would be its one guest, so the kernel
+ * is asked: the flags of a socket that accepts, in /proc/net/unix.
+ */
+function isListening(socketPath: string): boolean {
+  const sockets = readFileSync('/proc/net/unix', 'latin1').split('\n')
+  return sockets.some(line => line.endsWith(` ${socketPath}`) && line.split(' ')[3] === '00010000')
+}
+
 /** Starts passt and waits until it listens. */
 async function startPasst(socketPath: string): Promise<ChildProcess> {
   const folder = join(socketPath, '..')
@@ -82,7 +91,7 @@ async function startPasst(socketPath: string): Promise<ChildProcess> {
   passt.once('error', error => {
     failure = error
   })
-  for (let waitedMs = 0; !existsSync(socketPath); waitedMs += POLL_MS) {
+  for (let waitedMs = 0; !isListening(socketPath); waitedMs += POLL_MS) {
     if (failure?.code === 'ENOENT') {
       throw new RowanError('NETWORK_UNAVAILABLE', `${PASST} is not installed; --net user needs the package passt`)
     }
