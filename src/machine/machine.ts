@@ -1,18 +1,16 @@
 /**
  * One machine: its description, and its disk while it is attached.
  *
- * Owns: the machine's folder and its served disk. Whoever calls sees to it that only one operation runs at a time
- * (machines.ts). Does not own: the image.
+ * Owns: the machine's folder and its served disk; what it costs is counted by stats-keeper.ts, and who reads its snapshots
+ * by snapshot-exports.ts. Whoever calls sees to it that only one operation runs at a time (machines.ts). Does not own: the
+ * image.
  */
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Chain, type DiskName, newChain, type Snapshot, snapshotOf } from '../disk/chain.ts'
+import { type Chain, type DiskName, newChain, type Snapshot } from '../disk/chain.ts'
 import { readChain } from '../disk/chain-file.ts'
-import { EmptyImage } from '../disk/empty-image.ts'
-import { ImageReader } from '../disk/image-reader.ts'
 import { systemFiles } from '../disk/layer-files.ts'
 import { MachineLayers } from '../disk/machine-layers.ts'
-import { SnapshotReader } from '../disk/snapshot-reader.ts'
 import { RowanError } from '../errors.ts'
 import type { ListenerSettings } from '../nbd/listener.ts'
 import { readTlsFolder } from '../nbd/tls-folder.ts'
@@ -24,9 +22,10 @@ import { type MachineDescription, writeDescription } from './description.ts'
 import { DiskThread } from './disk-thread.ts'
 import { type SnapshotState, snapshotStates } from './machine-snapshots.ts'
 import { machineSocket } from './machine-socket.ts'
-import { addStats, type MachineStats, noStats, readStats, writeStats } from './machine-stats.ts'
-import type { DiskReport } from './served-disk.ts'
+import type { MachineStats } from './machine-stats.ts'
+import { type OpenedSnapshot, SnapshotExports } from './snapshot-exports.ts'
 import { type StartTrace, startTrace } from './start-trace.ts'
+import { StatsKeeper } from './stats-keeper.ts'
 import type { TcpAddress } from './tcp-address.ts'
 
 type Components = Omit<MachineComponents, 'appliances' | 'random'>
@@ -50,13 +49,8 @@ export class Machine {
   #image: LocalImage | undefined
   #disk: DiskThread | undefined
   #boot: BootWatch | undefined
-  /** Snapshots that are being read, and how often. */
-  readonly #exporting = new Map<string, number>()
-  /** Of all sessions before this one. */
-  #earlier: MachineStats
-  /** What the swarm had transferred of the image when the disk was opened. */
-  #transferredBefore = noStats().fetched
-  #savedStats = ''
+  readonly #exports: SnapshotExports
+  readonly #stats: StatsKeeper
   #announcedComplete: boolean | undefined
 
   constructor(components: Components, settings: MachineSettings, description: MachineDescription) {
@@ -65,7 +59,9 @@ export class Machine {
     this.folder = join(settings.folder, description.name)
     this.#description = description
     this.#line = new Timeline(components.clock)
-    this.#earlier = readStats(this.folder, components.log)
+    this.#exports = new SnapshotExports(components)
+    const { name, image } = description
+    this.#stats = new StatsKeeper(components, { name, image, folder: this.folder })
   }
 
   get description(): MachineDescription {
@@ -112,7 +108,7 @@ export class Machine {
     const listener = servedTcp === undefined ? {} : { tcp: await this.listenerAt(servedTcp) }
     if (!hasLayer) rmSync(this.layersFolder, { recursive: true, force: true })
     const { swarm, pool, startThread, profiles, clock, log } = this.#components
-    this.#transferredBefore = { ...swarm.transfers(image.id) }
+    this.#stats.begins()
     const touches = new BootWatch(image, { profiles, swarm, clock, log }, { isFresh: !hasLayer })
     const { socketPath } = this
     const quotaBytes = this.#settings.layerQuotaBytes
@@ -199,7 +195,7 @@ export class Machine {
 
   /** Errors as `MachineLayers.discard`; MACHINE_RUNNING while the snapshot is being exported. */
   async discard(snapshot: string): Promise<void> {
-    if (this.#exporting.has(snapshot)) {
+    if (this.#exports.isRead(snapshot)) {
       throw new RowanError('MACHINE_RUNNING', `the snapshot ${snapshot} of ${this.#description.name} is being exported`)
     }
     if (this.#disk !== undefined) return await this.#disk.discard(snapshot)
@@ -212,56 +208,22 @@ export class Machine {
    *
    * @returns the reader, and what is to be called when it is not needed any more
    */
-  async openSnapshot(
-    name: string | undefined,
-    disk: DiskName
-  ): Promise<{ reader: SnapshotReader; release: () => Promise<void> }> {
-    const { pool, swarm, images, clock, log } = this.#components
+  async openSnapshot(name: string | undefined, disk: DiskName): Promise<OpenedSnapshot> {
+    const { images } = this.#components
     this.#image ??= await images.open(this.#description.image)
     const image = this.#image
     if (image === undefined) {
       const says = `the image of ${this.#description.name} is not here any more; attach the machine to fetch it`
       throw new RowanError('NO_REPLICA', says)
     }
-    const { chain: before } = this
+    const { layersFolder, chain: before } = this
     const isOurs = name === undefined && before !== undefined
     const snapshot = isOurs ? (await this.snapshot('being exported')).name : name
     const chain = this.chain ?? newChain(this.#description.id, image.id, image.root.sizeBytes)
-    // The guests' own reads go first, and what is read here is no part of a boot.
-    const source = {
-      want: (id: string, block: number, _priority: unknown, options?: { signal?: AbortSignal }) =>
-        swarm.want(id, block, 'fill', options)
-    }
-    const place = snapshot === undefined ? null : snapshotOf(chain, snapshot).at[disk]
-    const sizeBytes = chain.disks[disk]?.sizeBytes
-    if (place === undefined || sizeBytes === undefined) {
-      const of = snapshot === undefined ? this.#description.name : `${this.#description.name} at ${snapshot}`
-      throw new RowanError('SNAPSHOT_UNKNOWN', `there is no ${disk} disk of ${of}`)
-    }
-    const below = disk === 'data' ? new EmptyImage(sizeBytes) : image
-    const base = new ImageReader({ image: below, pool, source, clock })
-    if (snapshot !== undefined) this.#exporting.set(snapshot, (this.#exporting.get(snapshot) ?? 0) + 1)
-    const free = async () => {
-      base.stop()
-      if (snapshot === undefined) return
-      const left = this.#exporting.get(snapshot)! - 1
-      if (left > 0) this.#exporting.set(snapshot, left)
-      else this.#exporting.delete(snapshot)
-      if (isOurs) await this.discard(snapshot)
-    }
-    try {
-      const reader = new SnapshotReader({ log, image: below, reader: base }, this.layersFolder, chain, disk, place)
-      return {
-        reader,
-        release: async () => {
-          reader.close()
-          await free()
-        }
-      }
-    } catch (error) {
-      await free()
-      throw error
-    }
+    const place = { machine: this.#description.name, image, layersFolder, chain, snapshot, disk }
+    return await this.#exports.open(place, async () => {
+      if (isOurs) await this.discard(snapshot!)
+    })
   }
 
   #rollback(layers: MachineLayers, to: string): Promise<Snapshot> {
@@ -302,19 +264,17 @@ export class Machine {
     try {
       last = await disk?.close()
     } finally {
-      this.#earlier = this.#statsWith(last)
+      this.#stats.ends(last)
       this.#disk = undefined
-      this.#transferredBefore = noStats().fetched
-      await this.saveStats()
+      this.#stats.save(undefined)
       await boot?.end()
       if (!options.stayAttached) await this.#describe({ attached: false })
     }
   }
 
   #died(disk: DiskThread, error: RowanError): void {
-    this.#earlier = this.#statsWith(disk.lastReport)
+    this.#stats.ends(disk.lastReport)
     this.#disk = undefined
-    this.#transferredBefore = noStats().fetched
     void this.#boot?.end()
     this.#boot = undefined
     this.onDied(error)
@@ -348,7 +308,7 @@ export class Machine {
   /** To be called now and then while the disk is open. */
   async tend(): Promise<void> {
     this.announce()
-    await this.saveStats()
+    this.#stats.save(await this.#disk?.report())
     await this.#boot?.tend()
   }
 
@@ -359,38 +319,7 @@ export class Machine {
 
   /** Since the machine was created. Of two machines with one image each counts what was fetched for either. */
   async stats(): Promise<MachineStats> {
-    return this.#statsWith(await this.#disk?.report())
-  }
-
-  #statsWith(report: DiskReport | undefined): MachineStats {
-    if (report === undefined) return this.#earlier
-    const { waitedMs, longestWaitMs, waitedReads } = report
-    const now = this.#components.swarm.transfers(this.#description.image)
-    const before = this.#transferredBefore
-    return addStats(this.#earlier, {
-      fetched: {
-        blocks: now.blocks - before.blocks,
-        bytes: now.bytes - before.bytes,
-        wireBytes: now.wireBytes - before.wireBytes
-      },
-      waited: { seconds: waitedMs / 1000, longestMs: longestWaitMs, reads: waitedReads }
-    })
-  }
-
-  /** Keeps the numbers so far; what cannot be written is logged, for they are only advice. */
-  async saveStats(): Promise<void> {
-    const stats = await this.stats()
-    const text = JSON.stringify(stats)
-    if (text === this.#savedStats) return
-    try {
-      writeStats(this.folder, stats)
-      this.#savedStats = text
-    } catch (error) {
-      this.#components.log.warn('the numbers of a machine could not be kept', {
-        machine: this.#description.name,
-        error
-      })
-    }
+    return this.#stats.with(await this.#disk?.report())
   }
 
   /** Blocks of the image that are here, of those that are not zero. */
