@@ -1,18 +1,54 @@
 /**
- * The frames of a layer's log: how one is sealed, and how they are read again.
+ * The frames of a layer's log: what one looks like, how one is sealed, and how they are read again.
  *
  *     0   checksum of the rest, seeded by the header of the area
  *     4   length of the frame
  *     8   its place in the area
  *     12  number of entries
  *     16  entries of 16 bytes, then their content
+ *
+ * An entry: first sector or generation (6), kind (1), zero (1), number of sectors or place in the area (4), zeros.
  */
 import { crc32 } from 'node:zlib'
 import type { LayerFile } from './layer-files.ts'
+import { SECTOR_BYTES } from './layer-map.ts'
 
 export const FRAME_HEADER_BYTES = 16
 /** What a reader keeps in memory; so no frame is longer. */
 export const MAX_FRAME_BYTES = 256 * 1024
+
+/** Kinds of entries; what they mean stands in layer-log.ts. */
+export const ENTRY = { data: 1, zero: 2, content: 3, barrier: 4, obsolete: 5 } as const
+export const ENTRY_BYTES = 16
+
+export function writeEntry(bytes: Buffer, at: number, kind: number, start: number, count: number): void {
+  bytes.writeUIntLE(start, at, 6)
+  bytes.writeUInt8(kind, at + 6)
+  bytes.writeUInt32LE(count, at + 8)
+}
+
+/** Bytes that the content of some sectors takes; the disk's last one may be short. */
+export function contentLength(start: number, count: number, diskBytes: number): number {
+  return Math.max(0, Math.min(count * SECTOR_BYTES, diskBytes - start * SECTOR_BYTES))
+}
+
+/** Calls back for each entry of a frame, in order; `content` is empty but for entries that have some. */
+export function readEntries(
+  { bytes, entries }: Frame,
+  diskBytes: number,
+  entry: (kind: number, start: number, count: number, content: Buffer) => void
+): void {
+  let contentAt = FRAME_HEADER_BYTES + entries * ENTRY_BYTES
+  for (let index = 0; index < entries; index++) {
+    const at = FRAME_HEADER_BYTES + index * ENTRY_BYTES
+    const kind = bytes.readUInt8(at + 6)
+    const start = bytes.readUIntLE(at, 6)
+    const count = bytes.readUInt32LE(at + 8)
+    const length = kind === ENTRY.content ? contentLength(start, count, diskBytes) : 0
+    entry(kind, start, count, bytes.subarray(contentAt, contentAt + length))
+    contentAt += length
+  }
+}
 
 /** Fills in the header of a frame whose entries and content are in place. */
 export function sealFrame(frame: Buffer, entries: number, position: number, seed: number): void {

@@ -1,11 +1,7 @@
 /**
  * The log of a layer: what was acknowledged or flushed and is not in the map file yet.
  *
- *     0        identity (512 bytes), zeros up to 4 KiB
- *     4096     area A: header, at 512 the mark of a failed layer, zeros up to 4 KiB; then frames
- *     …        area B
- *
- * A **frame** is one append: checksum, its length, its place in the area, and entries of 16 bytes:
+ * It is a row of **frames**, each of which is one append (layer-log-frames.ts) and says some of this:
  *
  *     data      these sectors are in the data file. True for the page cache at once, for the disk once a barrier says so
  *     zero      these sectors are zero
@@ -19,21 +15,18 @@
  * small flush is one append and one sync of this file alone, whose blocks are all there and lie in a row, and a large
  * one is a sync of the data file and then a barrier; neither waits for the map file.
  *
- * Two areas take turns. Each use of one is a **generation**, which names where the one before it ended. A checkpoint
- * (layer.ts) begins one, brings all older ones into the map file, and says `obsolete`; only then their area is free. A
- * frame's checksum is seeded by the header and covers its place, so nothing that an older generation left can pass, and
- * reading ends at the first frame that fails. Whatever a sync covered lies before that: frames are only ever appended.
+ * The frames lie in two areas of the file that take turns (layer-log-areas.ts). Each use of one is a **generation**, which
+ * names where the one before it ended. A checkpoint (layer.ts) begins one, brings all older ones into the map file, and
+ * says `obsolete`; only then their area is free.
  *
- * Space is made with zeros in front of the frames, in growing steps: a sync of blocks that are there is one write of the
- * disk, a sync of new ones a transaction of the file system as well (measured on ext4: 230 against 320 µs).
- *
- * Owns: the log file. Knows nothing of what the entries mean to the map (layer.ts).
+ * Owns: what is to be appended yet, how far the log is durable and to be believed. Knows nothing of what the entries mean
+ * to the map (layer.ts).
  */
-import { crc32 } from 'node:zlib'
 import { RowanError } from '../errors.ts'
 import type { LayerFile } from './layer-files.ts'
 import { checkIdentity, checkSize, checksumSeed, encodeIdentity, type LayerIdentity } from './layer-identity.ts'
-import { FRAME_HEADER_BYTES, FrameReader, MAX_FRAME_BYTES, sealFrame } from './layer-log-frames.ts'
+import { BOOT_ID_BYTES, type LogArea, LogAreas } from './layer-log-areas.ts'
+import { contentLength, ENTRY, ENTRY_BYTES, FRAME_HEADER_BYTES, readEntries, writeEntry } from './layer-log-frames.ts'
 import { SECTOR_BYTES, SECTOR_DATA, type SectorState } from './layer-map.ts'
 
 /** What a log says about a run of sectors. */
@@ -54,32 +47,13 @@ export interface SectorRange {
   count: number
 }
 
-const ENTRY = { data: 1, zero: 2, content: 3, barrier: 4, obsolete: 5 } as const
-const ENTRY_BYTES = 16
 const MAX_COUNT = 2 ** 32 - 1
-const AREAS_OFFSET = 4096
-const HEADER_REGION_BYTES = 4096
-const HEADER_BYTES = 512
-const BOOT_ID_BYTES = 64
 /** A million scattered writes, or 3,500 flushes of 4 KiB, before a checkpoint is due. */
 export const DEFAULT_LOG_AREA_BYTES = 16 * 1024 * 1024
 /** Kept in each area for barriers and `obsolete`, of which there is at most one for each other frame. */
 const CONTROL_ROOM_BYTES = 512
 /** Entries that wait for `settle`, with their header; more are appended by themselves. */
 const PENDING_BYTES = 16 * 1024
-const FIRST_STEP_BYTES = 64 * 1024
-const LARGEST_STEP_BYTES = 1024 * 1024
-
-interface Area {
-  generation: number
-  bootId: string
-  /** Generations below this one are in the map file. */
-  oldestNeeded: number
-  /** Where the generation before this one ended. */
-  previousEnd: number
-  failed: boolean
-  seed: number
-}
 
 /** What a scan of an area found. */
 interface Scan {
@@ -93,22 +67,16 @@ interface Scan {
 const NOWHERE: LogMark = { generation: 0, position: 0 }
 
 export class LayerLog {
-  readonly #file: LayerFile
+  readonly #areas: LogAreas
   readonly #areaBytes: number
   readonly #diskBytes: number
-  readonly #identitySeed: number
-  readonly #bootId: string
-  readonly #areas: [Area | undefined, Area | undefined]
-  /** The places to be read, oldest first. */
-  readonly #live: (0 | 1)[] = []
+  /** The generations to be read, oldest first. */
+  readonly #live: LogArea[] = []
   readonly #condition: 'same-boot' | 'other-boot' | 'failed'
   #barrier = NOWHERE
-  #current: 0 | 1 = 0
-  #position = 0
   #otherIsFree = true
   /** Behind the last frame that says something about sectors. */
   #contentEnd = NOWHERE
-  readonly #madeBytes: [number, number] = [0, 0]
   readonly #pending = Buffer.alloc(PENDING_BYTES)
   #pendingBytes = FRAME_HEADER_BYTES
   /** Of the last entry that is pending, to join the next one to it. */
@@ -119,17 +87,14 @@ export class LayerLog {
   #synced = 0
 
   private constructor(file: LayerFile, identity: LayerIdentity, bootId: string, areaBytes: number) {
-    this.#file = file
+    this.#areas = new LogAreas(file, checksumSeed(encodeIdentity('log', identity)), bootId, areaBytes)
     this.#areaBytes = areaBytes
     this.#diskBytes = identity.sizeBytes
-    this.#identitySeed = checksumSeed(encodeIdentity('log', identity))
-    this.#bootId = bootId
-    this.#areas = [this.#readHeader(0), this.#readHeader(1)]
-    this.#condition = this.#examine()
+    this.#condition = this.#examine(bootId)
   }
 
   static sizeBytes(areaBytes: number): number {
-    return areaPosition(2, areaBytes)
+    return LogAreas.sizeBytes(areaBytes)
   }
 
   static create(file: LayerFile, identity: LayerIdentity): void {
@@ -154,9 +119,8 @@ export class LayerLog {
 
   /** Calls `apply` with all that was acknowledged, in order, and goes on behind it. Only for `same-boot`. */
   replay(apply: (record: LogRecord) => void): void {
-    for (const place of this.#live) {
-      this.#current = place
-      this.#read(place, (kind, start, count) => {
+    for (const area of this.#live) {
+      this.#read(area, (kind, start, count) => {
         if (kind <= ENTRY.content) apply(recordOf(kind, start, count))
       })
     }
@@ -173,12 +137,11 @@ export class LayerLog {
    */
   recover(apply: (record: LogRecord) => void, restore: (position: number, bytes: Buffer) => void): boolean {
     let found = false
-    for (const place of this.#live) {
-      const { generation } = this.#areas[place]!
-      this.#read(place, (kind, start, count, position, bytes) => {
+    for (const area of this.#live) {
+      this.#read(area, (kind, start, count, position, bytes) => {
         if (kind > ENTRY.content) return
         found = true
-        const isDurable = isBefore({ generation, position }, this.#barrier)
+        const isDurable = isBefore({ generation: area.generation, position }, this.#barrier)
         if (kind === ENTRY.data && !isDurable) return
         apply(recordOf(kind, start, count))
         if (kind === ENTRY.content && !isDurable) restore(start * SECTOR_BYTES, bytes)
@@ -189,9 +152,7 @@ export class LayerLog {
 
   /** Begins a generation of this boot, with which all older ones end. To be synced first if there was something in them. */
   begin(): void {
-    const newest = newestOf(this.#areas)
-    const generation = (newest?.generation ?? 0) + 1
-    this.#beginArea(this.#areas[0] === newest ? 1 : 0, generation, generation)
+    this.#areas.begin({ needsOlder: false })
     this.#otherIsFree = true
   }
 
@@ -202,12 +163,12 @@ export class LayerLog {
 
   /** Bytes that may still be appended to it. */
   get roomBytes(): number {
-    return this.#areaBytes - CONTROL_ROOM_BYTES - this.#position - this.#pendingBytes
+    return this.#areaBytes - CONTROL_ROOM_BYTES - this.#areas.position - this.#pendingBytes
   }
 
   /** Whether sectors were spoken of that no checkpoint has brought into the map file. */
   get hasContent(): boolean {
-    return !this.#otherIsFree || this.#contentEnd.generation === this.#areas[this.#current]?.generation
+    return !this.#otherIsFree || this.#contentEnd.generation === this.#areas.newest?.generation
   }
 
   /** Notes that sectors have a new state; acknowledged once `settle` has returned. If it throws, nothing was noted. */
@@ -221,7 +182,7 @@ export class LayerLog {
     }
     if (this.#pendingBytes + ENTRY_BYTES > PENDING_BYTES) this.settle()
     // A full disk is noticed here, where the change can still be refused.
-    this.#makeSpace(this.#position + this.#pendingBytes + ENTRY_BYTES)
+    this.#areas.makeSpace(this.#areas.position + this.#pendingBytes + ENTRY_BYTES)
     writeEntry(pending, this.#pendingBytes, state, start, count)
     this.#pendingBytes += ENTRY_BYTES
     this.#lastEnd = start + count
@@ -250,7 +211,7 @@ export class LayerLog {
     read: (target: Buffer, offset: number, lengthBytes: number, position: number) => void
   ): void {
     this.settle()
-    const lengths = ranges.map(({ start, count }) => this.#lengthOf(start, count))
+    const lengths = ranges.map(({ start, count }) => contentLength(start, count, this.#diskBytes))
     const entriesEnd = FRAME_HEADER_BYTES + ranges.length * ENTRY_BYTES
     const frame = Buffer.alloc(lengths.reduce((sum, length) => sum + length, entriesEnd))
     let at = entriesEnd
@@ -280,15 +241,14 @@ export class LayerLog {
   /** What is added from now on goes to the other area, if that is free. */
   rotate(): void {
     this.settle()
-    if (!this.#otherIsFree || this.#position === 0) return
-    const { generation } = this.#areas[this.#current]!
-    this.#beginArea(otherPlace(this.#current), generation + 1, generation)
+    if (!this.#otherIsFree || this.#areas.position === 0) return
+    this.#areas.begin({ needsOlder: true })
     this.#otherIsFree = false
   }
 
   /** The older generations are in the map file. Their area is free once this is synced: then call `freeOlder`. */
   appendObsolete(): void {
-    if (!this.#otherIsFree) this.#appendControl(ENTRY.obsolete, this.#areas[this.#current]!.generation, 0)
+    if (!this.#otherIsFree) this.#appendControl(ENTRY.obsolete, this.#areas.newest!.generation, 0)
   }
 
   freeOlder(): void {
@@ -303,94 +263,74 @@ export class LayerLog {
   /** All that was appended before the call is durable when it is done. */
   async sync(): Promise<void> {
     const appended = this.#appended
-    await this.#file.sync()
+    await this.#areas.sync()
     this.#synced = Math.max(this.#synced, appended)
   }
 
   /** The layer failed: of this log only what was flushed is to be believed when the layer is opened again. */
   markFailed(): void {
-    const bytes = Buffer.alloc(HEADER_BYTES)
-    bytes.writeUInt32LE(failedMark(this.#areas[this.#current]!.seed), 0)
-    this.#file.writeSync(bytes, 0, HEADER_BYTES, this.#areaPosition(this.#current) + HEADER_BYTES)
+    this.#areas.markFailed()
   }
 
   close(): void {
-    this.#file.close()
+    this.#areas.close()
   }
 
   /** Finds what is to be read and how far it is to be believed. */
-  #examine(): 'same-boot' | 'other-boot' | 'failed' {
-    const newest = newestOf(this.#areas)
+  #examine(bootId: string): 'same-boot' | 'other-boot' | 'failed' {
+    const { newest, older } = this.#areas
     if (newest === undefined) return 'other-boot'
-    const place = this.#areas[0] === newest ? 0 : 1
-    const older = this.#areas[otherPlace(place)]
     const scans: Scan[] = []
-    const scan = this.#scan(place)
+    const scan = this.#scan(newest)
     let whole = true
     if (Math.max(newest.oldestNeeded, scan.obsoleteBelow) < newest.generation) {
       if (older?.generation === newest.generation - 1) {
-        this.#live.push(otherPlace(place))
-        scans.push(this.#scan(otherPlace(place)))
+        this.#live.push(older)
+        scans.push(this.#scan(older))
       }
       // Otherwise the end of the older generation never reached the disk, so what comes after it was not flushed.
       whole = scans[0]?.end.position === newest.previousEnd
     }
     if (whole) {
-      this.#live.push(place)
+      this.#live.push(newest)
       scans.push(scan)
     }
     for (const { barrier, end, frames } of scans) {
       if (isBefore(this.#barrier, barrier)) this.#barrier = barrier
       if (frames > 0) this.#contentEnd = end
     }
-    this.#position = scan.end.position
+    this.#areas.goOnAt(scan.end.position)
     if (newest.failed || (older?.failed === true && scans.length === 2)) return 'failed'
-    return whole && newest.bootId === this.#bootId ? 'same-boot' : 'other-boot'
+    return whole && newest.bootId === bootId ? 'same-boot' : 'other-boot'
   }
 
-  #scan(place: 0 | 1): Scan {
-    const { generation } = this.#areas[place]!
+  #scan(area: LogArea): Scan {
     const scan: Scan = { end: NOWHERE, barrier: NOWHERE, obsoleteBelow: 0, frames: 0 }
-    const position = this.#read(place, (kind, start, count) => {
+    const position = this.#read(area, (kind, start, count) => {
       if (kind === ENTRY.obsolete) scan.obsoleteBelow = Math.max(scan.obsoleteBelow, start)
       else if (kind !== ENTRY.barrier) scan.frames++
       else if (isBefore(scan.barrier, { generation: start, position: count })) {
         scan.barrier = { generation: start, position: count }
       }
     })
-    return { ...scan, end: { generation, position } }
+    return { ...scan, end: { generation: area.generation, position } }
   }
 
   /** Calls back for each entry with the place of its frame. @returns where the frames end */
   #read(
-    place: 0 | 1,
-    entry: (kind: number, start: number, count: number, position: number, bytes: Buffer) => void
+    area: LogArea,
+    entry: (kind: number, start: number, count: number, position: number, content: Buffer) => void
   ): number {
-    const { seed } = this.#areas[place]!
-    const reader = new FrameReader(this.#file, this.#areaPosition(place) + HEADER_REGION_BYTES, this.#areaBytes, seed)
+    const reader = this.#areas.frames(area)
     for (let frame = reader.next(); frame !== undefined; frame = reader.next()) {
-      const { bytes, entries, position } = frame
-      let contentAt = FRAME_HEADER_BYTES + entries * ENTRY_BYTES
-      for (let index = 0; index < entries; index++) {
-        const at = FRAME_HEADER_BYTES + index * ENTRY_BYTES
-        const kind = bytes.readUInt8(at + 6)
-        const start = bytes.readUIntLE(at, 6)
-        const count = bytes.readUInt32LE(at + 8)
-        const length = kind === ENTRY.content ? this.#lengthOf(start, count) : 0
-        entry(kind, start, count, position, bytes.subarray(contentAt, contentAt + length))
-        contentAt += length
-      }
+      const { position } = frame
+      readEntries(frame, this.#diskBytes, (kind, start, count, content) => entry(kind, start, count, position, content))
     }
     return reader.position
   }
 
-  /** Bytes of some sectors; the disk's last one may be short. */
-  #lengthOf(start: number, count: number): number {
-    return Math.max(0, Math.min(count * SECTOR_BYTES, this.#diskBytes - start * SECTOR_BYTES))
-  }
-
   get #here(): LogMark {
-    return { generation: this.#areas[this.#current]!.generation, position: this.#position }
+    return { generation: this.#areas.newest!.generation, position: this.#areas.position }
   }
 
   #appendControl(kind: number, start: number, count: number): void {
@@ -400,69 +340,8 @@ export class LayerLog {
   }
 
   #append(frame: Buffer, entries: number): void {
-    if (this.#position + frame.length > this.#areaBytes || frame.length > MAX_FRAME_BYTES) {
-      throw new RowanError('LIMIT_EXCEEDED', `${this.#file.path}: no room for ${frame.length} bytes`)
-    }
-    this.#makeSpace(this.#position + frame.length)
-    sealFrame(frame, entries, this.#position, this.#areas[this.#current]!.seed)
-    const area = this.#areaPosition(this.#current) + HEADER_REGION_BYTES
-    this.#file.writeSync(frame, 0, frame.length, area + this.#position)
-    this.#position += frame.length
+    this.#areas.append(frame, entries)
     this.#appended++
-  }
-
-  /** Zeros where frames will be; all there may be is what an older generation left. */
-  #makeSpace(upTo: number): void {
-    const made = this.#madeBytes[this.#current]
-    if (upTo <= made) return
-    const from = Math.max(made, this.#position)
-    const step = Math.min(Math.max(FIRST_STEP_BYTES, from), LARGEST_STEP_BYTES)
-    const end = Math.min(Math.max(upTo, from + step), this.#areaBytes)
-    const position = this.#areaPosition(this.#current) + HEADER_REGION_BYTES + from
-    this.#file.writeSync(Buffer.alloc(end - from), 0, end - from, position)
-    this.#madeBytes[this.#current] = end
-  }
-
-  #areaPosition(place: 0 | 1): number {
-    return areaPosition(place, this.#areaBytes)
-  }
-
-  #beginArea(place: 0 | 1, generation: number, oldestNeeded: number): void {
-    const header = { generation, bootId: this.#bootId, oldestNeeded, previousEnd: this.#position, failed: false }
-    this.#areas[place] = { ...header, seed: this.#writeHeader(place, header) }
-    this.#current = place
-    this.#position = 0
-  }
-
-  /** checksum (4), zero (1), length of the boot id (1), generation (6), boot id (64), oldest needed (6), previous end (6). */
-  #writeHeader(place: 0 | 1, area: Omit<Area, 'seed'>): number {
-    const bytes = Buffer.alloc(HEADER_BYTES)
-    bytes.writeUInt8(bytes.write(area.bootId, 12, BOOT_ID_BYTES), 5)
-    bytes.writeUIntLE(area.generation, 6, 6)
-    bytes.writeUIntLE(area.oldestNeeded, 12 + BOOT_ID_BYTES, 6)
-    bytes.writeUIntLE(area.previousEnd, 18 + BOOT_ID_BYTES, 6)
-    const seed = crc32(bytes.subarray(4), this.#identitySeed)
-    bytes.writeUInt32LE(seed, 0)
-    this.#file.writeSync(bytes, 0, HEADER_BYTES, this.#areaPosition(place))
-    return seed
-  }
-
-  /** undefined: never used, or torn while it was written, which happens before any frame that it heads is flushed. */
-  #readHeader(place: 0 | 1): Area | undefined {
-    const bytes = Buffer.alloc(2 * HEADER_BYTES)
-    this.#file.readSync(bytes, 0, bytes.length, this.#areaPosition(place))
-    const header = bytes.subarray(0, HEADER_BYTES)
-    const seed = header.readUInt32LE(0)
-    const bootIdLength = header.readUInt8(5)
-    if (crc32(header.subarray(4), this.#identitySeed) !== seed || bootIdLength > BOOT_ID_BYTES) return undefined
-    return {
-      generation: header.readUIntLE(6, 6),
-      bootId: header.toString('utf8', 12, 12 + bootIdLength),
-      oldestNeeded: header.readUIntLE(12 + BOOT_ID_BYTES, 6),
-      previousEnd: header.readUIntLE(18 + BOOT_ID_BYTES, 6),
-      failed: bytes.readUInt32LE(HEADER_BYTES) === failedMark(seed),
-      seed
-    }
   }
 }
 
@@ -470,32 +349,6 @@ function recordOf(kind: number, start: number, count: number): LogRecord {
   return { start, count, state: kind === ENTRY.content ? SECTOR_DATA : (kind as SectorState) }
 }
 
-/** first sector or generation (6), kind (1), zero (1), number of sectors or place in the area (4), zeros. */
-function writeEntry(bytes: Buffer, at: number, kind: number, start: number, count: number): void {
-  bytes.writeUIntLE(start, at, 6)
-  bytes.writeUInt8(kind, at + 6)
-  bytes.writeUInt32LE(count, at + 8)
-}
-
-function newestOf([a, b]: readonly [Area | undefined, Area | undefined]): Area | undefined {
-  if (a === undefined || b === undefined) return a ?? b
-  return a.generation > b.generation ? a : b
-}
-
 function isBefore(one: LogMark, other: LogMark): boolean {
   return one.generation < other.generation || (one.generation === other.generation && one.position < other.position)
-}
-
-function otherPlace(place: 0 | 1): 0 | 1 {
-  return place === 0 ? 1 : 0
-}
-
-/** Each header in sectors of its own, so that power loss leaves it old or new. */
-function areaPosition(place: number, areaBytes: number): number {
-  return AREAS_OFFSET + place * (HEADER_REGION_BYTES + Math.ceil(areaBytes / SECTOR_BYTES) * SECTOR_BYTES)
-}
-
-/** Of this header alone: a generation that power loss undid comes again with the same number. */
-function failedMark(seed: number): number {
-  return crc32('failed', seed)
 }
