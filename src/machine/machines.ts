@@ -17,6 +17,7 @@ import type { DiskName, Snapshot } from '../disk/chain.ts'
 import type { Timer } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { checkName } from '../image/names.ts'
+import { Turns } from '../turns.ts'
 import { type AttachAnswer, Attacher, type AttachRequest, attachAnswer } from './attacher.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, readDescription } from './description.ts'
@@ -29,7 +30,6 @@ import { type MachineState, stateOf } from './machine-state.ts'
 import { RestartPolicy } from './restart-policy.ts'
 import { sharesOf } from './shares.ts'
 import { type StartTrace, startTrace } from './start-trace.ts'
-import { Turns } from './turns.ts'
 
 export const MAX_MACHINES = 1024
 /** Disks that are opened at a time when the daemon starts: each start of a thread keeps a core busy for some 100 ms. */

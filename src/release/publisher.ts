@@ -1,30 +1,35 @@
 /**
- * A publisher's work: putting an image into the store, releasing it, renewing what was released.
+ * A publisher's work: putting an image into the store, releasing it, taking releases off again.
  *
  * The order is the promise: blocks and index are durable before the record that names them is signed and kept, and the
  * record is durable before anybody hears of it. So a crash, a full disk or a changed file leaves at most blocks that
- * nothing refers to. One change of an appliance at a time.
+ * nothing refers to.
+ *
+ * What a record says next is decided in next-record.ts, it is signed and told by latest-issuer.ts, and renewed by
+ * renewal.ts.
+ *
+ * Owns: whose turn it is. One change of an appliance at a time, renewals included.
  */
-import { CLOCK_SKEW_MS } from '../directory/limits.ts'
-import type { Clock, Log, Timer } from '../environment.ts'
+import type { Clock, Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
-import { applianceId, checkName, splitApplianceId } from '../image/names.ts'
+import { applianceId, checkName } from '../image/names.ts'
 import type { Latest, Release, VerifiedLatest } from '../image/release.ts'
-import { MAX_LABELS, MAX_RELEASES } from '../image/release-codec.ts'
+import { MAX_LABELS } from '../image/release-codec.ts'
 import { DEFAULT_CHANNEL } from '../image/rollout.ts'
 import type { Catalog } from '../store/catalog.ts'
-import { checkRollout, moveChannel, sameChannel } from './channels.ts'
+import { Turns } from '../turns.ts'
+import { checkRollout } from './channels.ts'
 import { type BlockStore, type HashedImage, hashImage, type NodeStore } from './hasher.ts'
 import { openImage, removeLeftovers } from './image-input.ts'
 import { type KnownImages, LatestIssuer, type LatestMemory, type LatestPlace } from './latest-issuer.ts'
+import { checkSameSize, recordWith, removable } from './next-record.ts'
 import { OwnAppliances } from './own-appliances.ts'
 import type { PublisherKeys } from './publisher-keys.ts'
+import { Renewal } from './renewal.ts'
 
-const DAY_MS = 24 * 60 * 60 * 1000
 /** Changes of appliances that may be under way or wait for their turn. */
-export const MAX_CHANGES_WAITING = 64
-/** How often it is looked whether a renewal is due, in the time between two. */
-const CHECKS_PER_RENEWAL = 8
+const MAX_CHANGES_WAITING = 64
+
 /** The part of the images that publishing needs. */
 export interface ImageStore extends KnownImages {
   writer(): NodeStore & { finish(rootBytes: Uint8Array): Promise<unknown> }
@@ -104,10 +109,9 @@ export class Publisher {
   readonly #settings: PublisherSettings
   readonly #own: OwnAppliances
   readonly #issuer: LatestIssuer
-  /** The end of the last change of each appliance that has one under way. */
-  readonly #turns = new Map<string, Promise<unknown>>()
+  readonly #renewal: Renewal
+  readonly #turns = new Turns()
   #changes = 0
-  #timer: Timer | undefined
   #stopped = new AbortController()
 
   private constructor(components: PublisherComponents, settings: PublisherSettings, own: OwnAppliances) {
@@ -115,6 +119,11 @@ export class Publisher {
     this.#settings = settings
     this.#own = own
     this.#issuer = new LatestIssuer({ ...components, own }, settings)
+    const { keys, clock, log } = components
+    this.#renewal = new Renewal(
+      { keys, own, issuer: this.#issuer, inTurn: (appliance, change) => this.#inTurn(appliance, change), clock, log },
+      settings
+    )
   }
 
   /** @throws RowanError CATALOG_CORRUPT */
@@ -127,14 +136,14 @@ export class Publisher {
   start(): void {
     this.#stopped = new AbortController()
     for (const latest of this.#own.all()) this.#announce(latest)
-    this.#keepRenewing()
+    this.#renewal.start()
   }
 
   /** Waits for changes under way, which are called off. */
   async stop(): Promise<void> {
-    this.#timer?.cancel()
+    this.#renewal.stop()
     this.#stopped.abort()
-    await Promise.allSettled(this.#turns.values())
+    await this.#turns.idle()
   }
 
   /** Called, synchronously, for each own record that is made from now on. */
@@ -175,26 +184,9 @@ export class Publisher {
     })
   }
 
-  /**
-   * Signs and puts again every own record that is due: after a day or a third of its life, whichever is shorter; after
-   * the delegation was renewed or the release key replaced; and one from the future, which holders refuse: the clock was
-   * set back since. What fails is logged, and due again at the next call.
-   *
-   * @returns how many were renewed
-   */
-  async renewDue(nowMs: number): Promise<number> {
-    const { keys, log } = this.#components
-    let renewed = 0
-    for (const { appliance } of this.#own.all()) {
-      if (this.#stopped.signal.aborted) break
-      if (splitApplianceId(appliance).publisher !== keys.publisher) continue // of a root key that was replaced
-      try {
-        if (await this.#inTurn(appliance, () => this.#renew(appliance, nowMs))) renewed++
-      } catch (error) {
-        log.warn('cannot renew the record of an own appliance', { appliance, error: asRowanError(error) })
-      }
-    }
-    return renewed
+  /** Renews the own records that are due. @returns how many were */
+  renewDue(nowMs: number): Promise<number> {
+    return this.#renewal.renewDue(nowMs)
   }
 
   /**
@@ -308,77 +300,10 @@ export class Publisher {
     profile: string | undefined,
     request: PublishRequest
   ): Promise<{ latest: VerifiedLatest; isNew: boolean }> {
-    const { version, labels = {} } = request
-    const name = request.channel ?? DEFAULT_CHANNEL
     const base = await this.#issuer.newestKnown(appliance)
-    const releases = base?.releases ?? []
-    const channels = base?.channels ?? []
-    const before = channels.find(channel => channel.name === name)
-    const move = { name, version, rolloutPercent: request.rollout ?? 100 }
-
-    const existing = releases.find(release => release.version === version)
-    if (existing !== undefined) {
-      if (existing.image !== image.id) {
-        const says = `${appliance}@${version} exists with the image ${existing.image}, not ${image.id}`
-        throw new RowanError('RELEASE_EXISTS', `${says}; releases are immutable`)
-      }
-      // Publishing an old version again must not move the default channel back to it by itself.
-      const isAsked = request.channel !== undefined || request.rollout !== undefined
-      const moved = isAsked ? moveChannel(channels, move, appliance) : channels
-      const isSame = sameChannel(
-        before,
-        moved.find(channel => channel.name === name)
-      )
-      // A profile is advice, and no part of what was released: it may come later, or be another.
-      const isSameProfile = profile === undefined || profile === existing.profile
-      if (isSame && isSameProfile) return { latest: await this.#issuer.keep(base!), isNew: false }
-      const kept = isSameProfile ? releases : releases.map(each => (each === existing ? { ...each, profile } : each))
-      return { latest: await this.#issuer.issue(appliance, kept, moved), isNew: true }
-    }
-
-    if (releases.length >= MAX_RELEASES) {
-      throw new RowanError(
-        'LIMIT_EXCEEDED',
-        `${appliance} has ${releases.length} releases; the limit is ${MAX_RELEASES}`
-      )
-    }
-    const parent = before?.version ?? channels.find(channel => channel.name === DEFAULT_CHANNEL)?.version
-    const release: Release = {
-      version,
-      image: image.id,
-      sizeBytes: image.root.sizeBytes,
-      blocks: image.root.blocks,
-      zeroBlocks: image.root.zeroBlocks,
-      ...(parent === undefined ? {} : { parent }),
-      labels,
-      publishedMs: this.#components.clock.now(),
-      ...(profile === undefined ? {} : { profile })
-    }
-    const moved = moveChannel(channels, move, appliance)
-    return { latest: await this.#issuer.issue(appliance, [...releases, release], moved), isNew: true }
-  }
-
-  async #renew(appliance: string, nowMs: number): Promise<boolean> {
-    const intervalMs = Math.min(DAY_MS, this.#settings.latestTtlMs / 3)
-    const { delegation } = await this.#components.keys.signing()
-    const isDue = ({ issuedMs, delegation: signed }: VerifiedLatest) =>
-      nowMs - issuedMs >= intervalMs || issuedMs > nowMs + CLOCK_SKEW_MS || Buffer.compare(signed, delegation) !== 0
-    if (!isDue((await this.#issuer.newestKnown(appliance))!)) return false
-    // The publisher may have worked on another host: two records with one number would be refused, both.
-    await this.#issuer.learnNewest(appliance, this.#stopped.signal)
-    const newest = (await this.#issuer.newestKnown(appliance))!
-    if (newest.digest !== this.#own.get(appliance)?.digest) {
-      // To whoever has one host only, this says that somebody else has the key.
-      const { sequence, releases } = newest
-      const known = new Set(this.#own.get(appliance)?.releases.map(({ version }) => version))
-      const versions = releases.map(({ version }) => version).filter(version => !known.has(version))
-      this.#components.log.warn('another host has signed for this publisher', { appliance, sequence, versions })
-    }
-    const latest = isDue(newest)
-      ? await this.#issuer.issue(appliance, newest.releases, newest.channels)
-      : await this.#issuer.keep(newest)
-    await this.#issuer.put(latest, this.#stopped.signal)
-    return true
+    const next = recordWith(appliance, base, { ...request, image, profile }, this.#components.clock.now())
+    if (next === undefined) return { latest: await this.#issuer.keep(base!), isNew: false }
+    return { latest: await this.#issuer.issue(appliance, next.releases, next.channels), isNew: true }
   }
 
   #announce(latest: VerifiedLatest): void {
@@ -387,48 +312,16 @@ export class Publisher {
     })
   }
 
-  #keepRenewing(): void {
-    const { clock, log } = this.#components
-    const checkEveryMs = Math.min(DAY_MS, this.#settings.latestTtlMs / 3) / CHECKS_PER_RENEWAL
-    const check = () => {
-      this.renewDue(clock.now())
-        .catch(error => log.warn('renewing own records failed', { error }))
-        .finally(() => {
-          if (!this.#stopped.signal.aborted) this.#timer = clock.after(checkEveryMs, check)
-        })
-    }
-    check()
-  }
-
   /** Runs `change` after the changes of this appliance that were asked for before. @throws LIMIT_EXCEEDED */
   async #inTurn<T>(appliance: string, change: () => Promise<T>): Promise<T> {
     if (this.#changes >= MAX_CHANGES_WAITING) {
       throw new RowanError('LIMIT_EXCEEDED', `${MAX_CHANGES_WAITING} changes of appliances are under way already`)
     }
     this.#changes++
-    const before = this.#turns.get(appliance) ?? Promise.resolve()
-    const turn = before.then(change, change)
-    this.#turns.set(appliance, turn)
     try {
-      return await turn
+      return await this.#turns.run(appliance, change)
     } finally {
       this.#changes--
-      if (this.#turns.get(appliance) === turn) this.#turns.delete(appliance)
     }
   }
-}
-
-/** Of the versions that are wanted to go, those that may by the record itself: no channel needs them, and one is left. */
-function removable({ releases, channels }: Latest, wanted: readonly string[]): Release[] {
-  const needed = new Set(channels.flatMap(({ version, previous }) => [version, previous]))
-  const going = releases.filter(({ version }) => wanted.includes(version) && !needed.has(version))
-  return going.length === releases.length ? going.slice(0, -1) : going
-}
-
-/** A version that exists in another size need not be hashed to be refused. */
-function checkSameSize(base: Latest | undefined, appliance: string, version: string, sizeBytes: number): void {
-  const existing = base?.releases.find(release => release.version === version)
-  if (existing === undefined || existing.sizeBytes === sizeBytes) return
-  const says = `${appliance}@${version} exists with ${existing.sizeBytes} bytes, not ${sizeBytes}`
-  throw new RowanError('RELEASE_EXISTS', `${says}; releases are immutable`)
 }
