@@ -78,6 +78,7 @@ describeWithTools('a killed server of a disk', ['qemu-storage-daemon', 'qemu-sys
       '--verify=crc32c',
       '--do_verify=1',
       '--verify_fatal=1',
+      '--verify_state_save=0',
       '--randrepeat=1'
     ])
     let kills = 0
