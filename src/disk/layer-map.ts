@@ -23,6 +23,16 @@ export const SECTORS_PER_PAGE = 16_384
 export const SECTORS_PER_WORD = 16
 export const WORDS_PER_PAGE = SECTORS_PER_PAGE / SECTORS_PER_WORD
 
+/** The sector of a byte of the disk. */
+export function sectorOf(offset: number): number {
+  return Math.floor(offset / SECTOR_BYTES)
+}
+
+/** The first sector behind a range that ends at the byte `end`; of a whole disk, the number of its sectors. */
+export function endSector(end: number): number {
+  return Math.ceil(end / SECTOR_BYTES)
+}
+
 /** A page as it was at a freeze. */
 export interface FrozenPage {
   number: number

@@ -36,6 +36,7 @@
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
+import { allDone } from './all-done.ts'
 import { DiskReserve } from './disk-reserve.ts'
 import { type LayerFile, type LayerFiles, systemFiles } from './layer-files.ts'
 import {
@@ -481,11 +482,6 @@ export class Layer {
       this.#log.warn('a failed layer could not be marked as failed', { code, message, folder: this.#folder })
     }
   }
-}
-
-/** Waits for all, so that nothing goes on behind an error; then throws the first. */
-async function allDone(work: (Promise<void> | undefined)[]): Promise<void> {
-  for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason
 }
 
 function layerFailed(folder: string, error: unknown): RowanError {

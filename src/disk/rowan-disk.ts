@@ -6,13 +6,7 @@
  * (image-reader.ts). Where all of it is here, nothing is awaited and, for a range inside one run, nothing is allocated:
  * one `pread` into the caller's buffer.
  *
- * A write goes to the top, whole sectors; nothing is copied up, and the bytes around it need not be here. Only a
- * request that begins or ends inside a sector (a client that ignores the minimum block size, a disk whose size is no
- * multiple of 512) reads that sector first. If it has to wait for it, or for room in the layer's log, it holds its
- * sectors meanwhile, and later changes of them queue behind it (range-queue.ts).
- *
- * `trim` and `writeZeroes` are the same here: sectors become zero in the map, and their space is given back later
- * (hole-puncher.ts), unless it is to stay reserved (`noHole`).
+ * A write, a trim or zeros go to the top (disk-changes.ts). `trim` and `writeZeroes` are the same here.
  *
  * A snapshot holds back changes for the moment of the switch (machine-layers.ts); reads go on.
  *
@@ -21,21 +15,21 @@
 import type { Clock, Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import type { BlockSource } from '../store/block-source.ts'
+import { allDone } from './all-done.ts'
 import type { BlockDevice, Extent, ZeroOptions } from './block-device.ts'
 import type { DiskName, Snapshot } from './chain.ts'
+import { DiskChanges } from './disk-changes.ts'
 import { diskExtents } from './disk-extents.ts'
 import { EmptyImage } from './empty-image.ts'
 import type { TouchSink } from './first-touches.ts'
-import { HolePuncher } from './hole-puncher.ts'
 import { type BaseImage, ImageReader, type SlotReader } from './image-reader.ts'
-import type { Layer, LayerLimits } from './layer.ts'
+import type { LayerLimits } from './layer.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
-import { SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO } from './layer-map.ts'
+import { endSector, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, sectorOf } from './layer-map.ts'
 import type { LayerStack } from './layer-stack.ts'
 import { LayerUpkeep } from './layer-upkeep.ts'
 import { MachineLayers } from './machine-layers.ts'
 import { type PunchHoles, punchHoles } from './punch-tool.ts'
-import { RangeQueue } from './range-queue.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { readBelow } from './read-below.ts'
 import { SlowReads } from './slow-reads.ts'
@@ -102,10 +96,10 @@ export class RowanDisk implements BlockDevice {
   readonly layers: MachineLayers | undefined
   readonly #stack: LayerStack | undefined
   readonly #states: StackStates | undefined
-  readonly #changes = new RangeQueue()
+  /** Undefined where there are no layers to change. */
+  readonly #changes: DiskChanges | undefined
   readonly #slow: SlowReads
   readonly #warmUp: WarmUp
-  readonly #puncher: HolePuncher | undefined
   readonly #upkeep: LayerUpkeep | undefined
   #writtenBytes = 0
   #requests = 0
@@ -132,8 +126,10 @@ export class RowanDisk implements BlockDevice {
     this.#warmUp = new WarmUp({ stack: this.#stack, image, pool: components.pool })
     this.#ahead = new ReadAhead({ image, source, map: this.#states })
     const { clock, log, files, punch = files === undefined ? punchHoles : undefined } = components
-    if (punch !== undefined) {
-      this.#puncher = new HolePuncher({ changes: this.#changes, punch, top: () => this.#top, log })
+    const stack = this.#stack
+    if (stack !== undefined) {
+      const read = (offset: number, target: Uint8Array) => this.#read(offset, target)
+      this.#changes = new DiskChanges({ sizeBytes: this.sizeBytes, stack, read, punch, log })
     }
     if (name === 'data') return
     const dataBytes = layers?.chain.disks.data?.sizeBytes
@@ -190,20 +186,11 @@ export class RowanDisk implements BlockDevice {
   }
 
   write(offset: number, data: Uint8Array, options?: { fua?: boolean }): void | Promise<void> {
-    const top = this.#checkWrite(offset, data.length)
+    const changes = this.#checkChange(offset, data.length)
     if (data.length === 0) return
     this.#writtenBytes += data.length
-    const end = offset + data.length
-    const whole = offset % SECTOR_BYTES === 0 && (end % SECTOR_BYTES === 0 || end === this.sizeBytes)
-    if (whole && top.hasRoom && this.#changes.isFree(sectorOf(offset), endSector(end))) {
-      top.writeSync(offset, data)
-    } else {
-      const done = whole
-        ? this.#change(offset, end, nothing, layer => layer.writeSync(offset, data))
-        : this.#merge(offset, data)
-      if (done !== undefined) return options?.fua === true ? done.then(() => this.#top.flush()) : done
-    }
-    if (options?.fua === true) return this.#top.flush()
+    const done = changes.write(offset, data)
+    return options?.fua === true ? this.#flushAfter(done) : done
   }
 
   trim(offset: number, lengthBytes: number, options?: { fua?: boolean }): void | Promise<void> {
@@ -212,11 +199,10 @@ export class RowanDisk implements BlockDevice {
 
   /** Always fast: only the map changes, and the partial sectors at the ends, as a write of the range would. */
   writeZeroes(offset: number, lengthBytes: number, options?: ZeroOptions): void | Promise<void> {
-    this.#checkWrite(offset, lengthBytes)
+    const changes = this.#checkChange(offset, lengthBytes)
     if (lengthBytes === 0) return
-    const done = this.#zero(offset, offset + lengthBytes, options?.noHole !== true)
-    if (options?.fua !== true) return done
-    return done === undefined ? this.#top.flush() : done.then(() => this.#top.flush())
+    const done = changes.zero(offset, offset + lengthBytes, options?.noHole !== true)
+    return options?.fua === true ? this.#flushAfter(done) : done
   }
 
   extents(offset: number, lengthBytes: number, maxExtents: number): Extent[] {
@@ -266,8 +252,7 @@ export class RowanDisk implements BlockDevice {
   async #close(): Promise<void> {
     this.#base.stop()
     this.#ahead.stop()
-    await this.#changes.idle()
-    await this.#puncher?.idle()
+    await this.#changes?.idle()
     // The layers are those of both disks.
     if (this.#name === 'data') return
     await this.data?.close()
@@ -308,110 +293,19 @@ export class RowanDisk implements BlockDevice {
     }
   }
 
-  /** A write that begins or ends inside a sector: its sectors as a whole, with what is around it as it was. */
-  #merge(offset: number, data: Uint8Array): void | Promise<void> {
-    const end = offset + data.length
-    const start = sectorOf(offset) * SECTOR_BYTES
-    const merged = new Uint8Array(Math.min(endSector(end) * SECTOR_BYTES, this.sizeBytes) - start)
-    const readEdges = () => this.#readEdges(offset, end, start, merged)
-    return this.#change(offset, end, readEdges, layer => {
-      merged.set(data, offset - start)
-      layer.writeSync(start, merged)
-    })
-  }
-
-  /** Reads the first and the last sector of a range where only a part of them is in it. */
-  #readEdges(offset: number, end: number, start: number, merged: Uint8Array): void | Promise<void> {
-    const readSector = (sector: number) => {
-      const at = sector * SECTOR_BYTES - start
-      return this.#read(sector * SECTOR_BYTES, merged.subarray(at, at + SECTOR_BYTES))
-    }
-    const edges: number[] = []
-    const last = endSector(end) - 1
-    const cutsLast = end % SECTOR_BYTES !== 0 && end !== this.sizeBytes
-    if (offset % SECTOR_BYTES !== 0) edges.push(sectorOf(offset))
-    if (cutsLast && (last !== sectorOf(offset) || offset % SECTOR_BYTES === 0)) edges.push(last)
-    return inTurn(edges.map(sector => () => readSector(sector)))
-  }
-
-  /** Whole sectors become zero in the map; the partial ones at the ends are written. */
-  #zero(offset: number, end: number, mayPunch: boolean): void | Promise<void> {
-    const firstWhole = endSector(offset)
-    const lastWhole = end === this.sizeBytes ? endSector(end) : sectorOf(end)
-    if (firstWhole >= lastWhole) return this.#merge(offset, new Uint8Array(end - offset))
-    const start = firstWhole * SECTOR_BYTES
-    const stop = Math.min(lastWhole * SECTOR_BYTES, end)
-    const steps = [
-      () => this.#change(start, stop, nothing, layer => this.#zeroSync(layer, firstWhole, lastWhole, mayPunch))
-    ]
-    if (offset < start) steps.push(() => this.#merge(offset, new Uint8Array(start - offset)))
-    if (stop < end) steps.push(() => this.#merge(stop, new Uint8Array(end - stop)))
-    return inTurn(steps)
-  }
-
-  #zeroSync(top: Layer, start: number, end: number, mayPunch: boolean): void {
-    const puncher = mayPunch && HolePuncher.isWorthIt(top.map, start, end) ? this.#puncher : undefined
-    top.zeroSync(start, end)
-    puncher?.add(top, start, end)
-  }
-
-  /**
-   * Makes a change once `prepare` is done, the layer has room, and no earlier change of these sectors is under way; at
-   * once if nothing has to be waited for.
-   */
-  #change(
-    offset: number,
-    end: number,
-    prepare: () => void | Promise<void>,
-    commit: (top: Layer) => void
-  ): void | Promise<void> {
-    const start = sectorOf(offset)
-    const stop = endSector(end)
-    const commitWithRoom = async () => {
-      while (!this.#top.hasRoom) await this.#top.makeRoom()
-      commit(this.#top)
-      this.#top.settle()
-    }
-    if (!this.#changes.isFree(start, stop)) {
-      return this.#changes.run(start, stop, async () => {
-        await prepare()
-        await commitWithRoom()
-      })
-    }
-    const preparing = prepare()
-    if (preparing === undefined && this.#top.hasRoom) {
-      commit(this.#top)
-      return
-    }
-    return this.#changes.run(start, stop, async () => {
-      await preparing
-      await commitWithRoom()
-    })
-  }
-
   get #allRequests(): number {
     return this.#requests + (this.data === undefined ? 0 : this.data.#requests)
   }
 
+  /** Runs `work` while no change of the machine's disks is under way and all that are asked for wait. */
   #holdAll<T>(work: () => Promise<T>): Promise<T> {
     const { data } = this
-    return this.#hold(data === undefined ? work : () => data.#hold(work))
+    return this.#changes!.hold(data === undefined ? work : () => data.#changes!.hold(work))
   }
 
-  /** Runs `work` while no change is under way and all that are asked for wait. */
-  async #hold<T>(work: () => Promise<T>): Promise<T> {
-    const all = endSector(this.sizeBytes)
-    // One that waits for the network must not make the others wait for it, too.
-    while (!this.#changes.isFree(0, all)) await this.#changes.idle()
-    let result: T | undefined
-    await this.#changes.run(0, all, async () => {
-      result = await work()
-    })
-    return result as T
-  }
-
-  get #top(): Layer {
-    return this.#stack!.top
+  #flushAfter(done: void | Promise<void>): Promise<void> {
+    const stack = this.#stack!
+    return done === undefined ? stack.top.flush() : done.then(() => stack.top.flush())
   }
 
   /** Changes the machine's chain; afterwards there may be something to merge. */
@@ -441,41 +335,10 @@ export class RowanDisk implements BlockDevice {
     }
   }
 
-  #checkWrite(offset: number, length: number): Layer {
+  #checkChange(offset: number, length: number): DiskChanges {
     this.#check(offset, length)
     this.#requests++
-    if (this.readOnly || this.#stack === undefined) throw new RowanError('READ_ONLY', 'the disk is read-only')
-    return this.#stack.top
+    if (this.readOnly || this.#changes === undefined) throw new RowanError('READ_ONLY', 'the disk is read-only')
+    return this.#changes
   }
-}
-
-function sectorOf(offset: number): number {
-  return Math.floor(offset / SECTOR_BYTES)
-}
-
-/** The first sector behind a range that ends at `end`. */
-function endSector(end: number): number {
-  return Math.ceil(end / SECTOR_BYTES)
-}
-
-function nothing(): void {}
-
-/** Begins each step; done when all that began are, with the first error. A step that throws at once ends the row. */
-function inTurn(steps: (() => void | Promise<void>)[]): void | Promise<void> {
-  const pending: Promise<void>[] = []
-  try {
-    for (const step of steps) {
-      const done = step()
-      if (done !== undefined) pending.push(done)
-    }
-  } catch (error) {
-    if (pending.length === 0) throw error
-    pending.push(Promise.reject(error))
-  }
-  if (pending.length > 0) return allDone(pending)
-}
-
-/** Waits for all, and throws the first error only then: nobody writes into the caller's buffer afterwards. */
-async function allDone(work: Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(work)) if (result.status === 'rejected') throw result.reason
 }
