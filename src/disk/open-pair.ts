@@ -1,0 +1,58 @@
+/**
+ * The two layers of a merge, open while it lasts.
+ *
+ * Where the disk shows them they are open already, and stay so; of a branch that is not shown now they are opened for
+ * the occasion. The smaller one is put into the larger (layer-merge.ts).
+ */
+import { join } from 'node:path'
+import type { Chain, MergePair } from './chain.ts'
+import { FrozenLayer } from './frozen-layer.ts'
+import type { LayerFiles } from './layer-files.ts'
+import { type MergePace, mergeLayers } from './layer-merge.ts'
+import { identityOf, type LayerStack } from './layer-stack.ts'
+
+export class OpenPair {
+  readonly lower: FrozenLayer
+  readonly upper: FrozenLayer
+  /** Whether they are those of the disk that is in use. */
+  readonly areShown: boolean
+  /** The one that is needed no more afterwards, and the one that has it all. */
+  readonly from: FrozenLayer
+  readonly into: FrozenLayer
+
+  private constructor(lower: FrozenLayer, upper: FrozenLayer, areShown: boolean) {
+    this.lower = lower
+    this.upper = upper
+    this.areShown = areShown
+    const down = upper.allocatedBytes <= lower.allocatedBytes
+    this.from = down ? upper : lower
+    this.into = down ? lower : upper
+  }
+
+  /** @throws RowanError as `FrozenLayer.open` */
+  static open(files: LayerFiles, folder: string, chain: Chain, pair: MergePair, stack: LayerStack): OpenPair {
+    const [lower, upper] = [stack.find(pair.lower), stack.find(pair.upper)]
+    if (lower !== undefined && upper !== undefined) return new OpenPair(lower, upper, true)
+    const open = (name: string) =>
+      FrozenLayer.open(files, join(folder, name), identityOf(chain, chain.disks[pair.disk]!, name))
+    const first = open(pair.lower)
+    try {
+      return new OpenPair(first, open(pair.upper), false)
+    } catch (error) {
+      first.close()
+      throw error
+    }
+  }
+
+  /** As `mergeLayers`. */
+  merge(sizeBytes: number, pace: MergePace): Promise<boolean> {
+    return mergeLayers(this.from, this.into, this.into === this.lower ? 'down' : 'up', sizeBytes, pace)
+  }
+
+  /** Closes what was opened for the occasion. */
+  close(): void {
+    if (this.areShown) return
+    this.lower.close()
+    this.upper.close()
+  }
+}
