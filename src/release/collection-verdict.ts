@@ -57,7 +57,7 @@ export function judge(
   options: { force?: boolean } = {}
 ): Verdict {
   const standing = standingReasons(facts)
-  const [first, ...others] = options.force === true ? standing : [...standing, ...useReasons(state, settings)]
+  const [first, ...others] = options.force === true ? standing : [...standing, ...useReasons(facts, state, settings)]
   return first === undefined ? { action: 'remove' } : { action: 'keep', reasons: [first, ...others] }
 }
 
@@ -87,7 +87,7 @@ function theChannels(channels: readonly string[]): string {
   return channels.length === 1 ? `the channel ${channels[0]} points` : `the channels ${channels.join(', ')} point`
 }
 
-function useReasons(state: CollectionState, settings: CollectionSettings): KeepReason[] {
+function useReasons(facts: VersionFacts, state: CollectionState, settings: CollectionSettings): KeepReason[] {
   const wanted = windowMs(settings)
   const reasons: KeepReason[] = []
   const add = (code: ReasonCode, words: string, leftMs?: number) =>
@@ -136,7 +136,9 @@ function useReasons(state: CollectionState, settings: CollectionSettings): KeepR
         )
       }
   }
-  if (supersededForMs < settings.graceMs) {
+  // What a channel points at is not superseded at all.
+  const isPointedAt = facts.channels.length > 0 || facts.rollouts.length > 0
+  if (!isPointedAt && supersededForMs < settings.graceMs) {
     const left = settings.graceMs - supersededForMs
     const since = `no channel has pointed at it for ${spellDuration(supersededForMs)}`
     add('superseded-too-short', `${since}; ${spellDuration(left)} of the grace are missing`, left)

@@ -68,6 +68,11 @@ test('it is told for how long a version was seen unused, and what is missing', (
   expect(earliestMs({ reasons })).toBe(7 * DAY_MS - 3 * HOUR_MS)
 })
 
+test('what a channel points at lacks no grace', () => {
+  const reasons = reasonsOf({ channels: ['stable'] }, unused({ supersededForMs: 0 }))
+  expect(reasons.map(({ code }) => code)).toEqual(['channel'])
+})
+
 test('the grace counts from when no channel pointed at it any more', () => {
   const reasons = reasonsOf({}, unused({ supersededForMs: 2 * DAY_MS }))
   expect(reasons).toMatchObject([{ code: 'superseded-too-short', leftMs: 5 * DAY_MS }])
