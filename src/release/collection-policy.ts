@@ -20,14 +20,8 @@
  * again. So the policy remembers every sharer that it was ever told of, and tells a lease that was given back from one
  * that everybody has forgotten: see told-sharers.ts.
  *
- * **Claims.** Of uses that were told without names, by holders that do not keep every lease, it remembers until when the
- * longest runs. When nobody speaks of it any more before that is over, it was given back only if a majority of the holders
- * have a tenure as long as the claim's age, which is counted from the last poll before it was first told: so they were
- * there when the lease was put, and now know better. It is not enough that they were there when it was *last* told, for
- * then those who never heard of it outnumber those who knew, once these have left one by one. A witness tells the longest
- * use that it knows and hides the others behind it, so a claim does not replace older and shorter ones; they stand beside
- * it with their own age, until they run out. A claim that is not given back counts like a use that is told. Where holders
- * come and go, a version may so stay for as long as a lease could still be out that everybody has forgotten.
+ * **Claims.** Uses that were told without names, by holders that do not keep every lease, are remembered until the longest
+ * runs out, each with its age: see told-claims.ts. One that is not given back counts like a use that is told.
  *
  * **The circle.** Who loses the network finds fewer and fewer holders, in the end only itself, and has a majority of
  * those. So a majority is of the most holders that were found in the last CIRCLE_MEMORY_MS, and by half as many in each
@@ -41,6 +35,7 @@
  */
 
 import { MAX_KEEP_TTL_MS, MISSED_FOR_MS } from '../directory/limits.ts'
+import { type Claim, claimsAfter, claimsPaused } from './told-claims.ts'
 import { type NamingWitness, type ToldState, toldAfter, toldPaused } from './told-sharers.ts'
 
 const HOUR_MS = 3_600_000
@@ -50,8 +45,6 @@ const DAY_MS = 24 * HOUR_MS
 export const MAX_GAP_MS = HOUR_MS
 /** No lease holds for longer, whoever tells it. */
 export const MAX_CLAIM_MS = MAX_KEEP_TTL_MS
-/** Claims that are remembered of one version; beyond that two become one that protects at least as much. */
-export const MAX_CLAIMS = 32
 /** How long the largest circle of holders is remembered; then half of it, and so on. */
 export const CIRCLE_MEMORY_MS = 30 * DAY_MS
 /** What answers of one poll may differ by without being another lease. */
@@ -86,14 +79,6 @@ export interface Observation {
   elapsedMs: number
   /** A channel pointed at the version at any time since, or a rollout left some peers on it. */
   pointedAt: boolean
-}
-
-/** A use that was told. Of two claims the older one is the shorter. */
-export interface Claim {
-  /** How long it still runs. */
-  leftMs: number
-  /** How long ago its lease may have been put. */
-  ageMs: number
 }
 
 /** How the last poll went, and if it was not clean, why. */
@@ -238,7 +223,7 @@ function namesAll(witness: PollWitness): witness is PollWitness & NamingWitness 
  */
 export function paused(before: CollectionState, pauseMs: number | undefined): CollectionState {
   const atMostMs = pauseMs === undefined || !(pauseMs >= 0) ? MAX_CLAIM_MS : Math.min(pauseMs, MAX_CLAIM_MS)
-  const claims = before.claims.map(({ leftMs, ageMs }) => ({ leftMs, ageMs: ageMs + atMostMs }))
+  const claims = claimsPaused(before.claims, atMostMs)
   const isLong = atMostMs > MAX_GAP_MS
   const told = toldPaused(before.told, atMostMs, isLong)
   const after = { ...before, claims, told, unheardMs: before.unheardMs + atMostMs }
@@ -272,48 +257,6 @@ function outcomeOf(
   const neededMs = knowingTenureMs(settings)
   if (tenureMs < neededMs) return { kind: 'young', tenureMs, neededMs }
   return { kind: isDoubtful ? 'doubtful' : 'clean' }
-}
-
-/**
- * The claims after a poll: those that have run out are gone, those that were given back last as long as what is still
- * told, and what is told for longer than any of them is a new one.
- */
-function claimsAfter(
-  before: readonly Claim[],
-  found: { told: number; tenureMs: number | undefined; elapsedMs: number; unheardMs: number; slackMs: number }
-): Claim[] {
-  const { told, tenureMs = Number.NEGATIVE_INFINITY, elapsedMs, unheardMs, slackMs: slack } = found
-  const aged: Claim[] = []
-  for (const claim of before) {
-    const ageMs = claim.ageMs + elapsedMs
-    const leftMs = claim.leftMs - elapsedMs
-    // A holder's tenure began when the first poll reached it, not when this peer took down the answers.
-    const isKnownBetter = tenureMs >= ageMs - slack
-    const claimedMs = isKnownBetter ? Math.min(leftMs, told) : leftMs
-    // The older one of two of the same length is the harder to take back.
-    if (claimedMs > (aged.at(-1)?.leftMs ?? 0)) aged.push({ leftMs: claimedMs, ageMs })
-  }
-  const longest = aged.at(-1)
-  if (longest !== undefined && told > longest.leftMs && told - longest.leftMs <= slack) longest.leftMs = told
-  else if (told > (longest?.leftMs ?? 0)) aged.push({ leftMs: told, ageMs: unheardMs })
-  return merged(aged)
-}
-
-/** No more than MAX_CLAIMS: the two whose ends are the closest become one with the age of the older. */
-function merged(claims: Claim[]): Claim[] {
-  while (claims.length > MAX_CLAIMS) {
-    let closest = 0
-    for (let i = 1; i + 1 < claims.length; i++) {
-      if (gapAfter(claims, i) < gapAfter(claims, closest)) closest = i
-    }
-    const [older, younger] = [claims[closest]!, claims[closest + 1]!]
-    claims.splice(closest, 2, { leftMs: younger.leftMs, ageMs: older.ageMs })
-  }
-  return claims
-}
-
-function gapAfter(claims: readonly Claim[], i: number): number {
-  return claims[i + 1]!.leftMs - claims[i]!.leftMs
 }
 
 /** Less than the time between two polls, whatever the TTL. */

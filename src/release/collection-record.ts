@@ -4,14 +4,8 @@
  * An entry that cannot be read is none: its version is watched anew, as if nobody had ever been asked.
  */
 import type { Codec } from '../store/catalog.ts'
-import {
-  type Claim,
-  type CollectionState,
-  MAX_CLAIM_MS,
-  MAX_CLAIMS,
-  newCollectionState,
-  type PollOutcome
-} from './collection-policy.ts'
+import { type CollectionState, MAX_CLAIM_MS, newCollectionState, type PollOutcome } from './collection-policy.ts'
+import { type Claim, MAX_CLAIMS } from './told-claims.ts'
 import { MAX_TELLERS, MAX_TOLD_SHARERS, type ToldSharer, type ToldState } from './told-sharers.ts'
 
 export interface CollectionRecord {

@@ -1,9 +1,10 @@
 /** What is kept of a version's use, damaged in any way: it is read as it was written, or not at all. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { MAX_CLAIM_MS, MAX_CLAIMS, newCollectionState, observe } from '../../src/release/collection-policy.ts'
+import { MAX_CLAIM_MS, newCollectionState, observe } from '../../src/release/collection-policy.ts'
 import { collectionCodec } from '../../src/release/collection-record.ts'
 import { sampleCodec } from '../../src/release/sharer-history.ts'
+import { MAX_CLAIMS } from '../../src/release/told-claims.ts'
 import { trashCodec } from '../../src/release/trash.ts'
 
 const SEED = 20261121

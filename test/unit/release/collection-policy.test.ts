@@ -3,7 +3,6 @@ import {
   CIRCLE_MEMORY_MS,
   type CollectionState,
   MAX_CLAIM_MS,
-  MAX_CLAIMS,
   MAX_GAP_MS,
   maxUnsureMs,
   newCollectionState,
@@ -14,6 +13,7 @@ import {
   useLeftMs,
   windowMs
 } from '../../../src/release/collection-policy.ts'
+import { MAX_CLAIMS } from '../../../src/release/told-claims.ts'
 
 const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS
