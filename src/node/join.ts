@@ -22,6 +22,7 @@ const LONGEST_RETRY_MS = 30_000
 const DIAL_TIMEOUT_MS = 10_000
 /** How often it is checked that somebody is connected, and who is, for the next start. */
 const CHECK_MS = 15_000
+const LOOK_AROUND_MS = 10_000
 const MAX_REMEMBERED = 64
 const MAX_ADDRESSES = 8
 /** How long a question waits for the first peer after a start. */
@@ -52,6 +53,7 @@ export class Network {
   #timer: Timer | undefined
   #seeking = false
   #lastConnectedMs = Number.NEGATIVE_INFINITY
+  #hasLookedAround = false
 
   /** @throws CONFIG_INVALID for a bootstrap address that is not a multiaddr */
   constructor(components: NetworkComponents, settings: { bootstrap: string[] }) {
@@ -96,12 +98,32 @@ export class Network {
     const lonely = routingTableSize(this.#components.peer.services.dht) === 0
     if (lonely) void this.#seek()
     else this.#remember().catch(error => this.#components.log.warn('cannot remember peers', { error }))
+    if (lonely) this.#hasLookedAround = false
+    else if (!this.#hasLookedAround) void this.#lookAround()
     if (!lonely) this.#retryMs = FIRST_RETRY_MS
     const delayMs = lonely ? this.#retryMs : CHECK_MS
     if (lonely) this.#retryMs = Math.min(this.#retryMs * 2, LONGEST_RETRY_MS)
     this.#timer = this.#components.clock.after(delayMs, () => {
       if (!this.#stopping.signal.aborted) this.#check()
     })
+  }
+
+  /**
+   * The first look at the network: who is near. A first search, for which somebody may wait, then knows more peers than the one that
+   * was called, and these have shown that they answer the DHT's questions (see eager-streams.ts).
+   */
+  async #lookAround(): Promise<void> {
+    const { peer, log } = this.#components
+    this.#hasLookedAround = true
+    const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(LOOK_AROUND_MS)])
+    let seen = 0
+    try {
+      for await (const { name } of peer.services.dht.getClosestPeers(peer.peerId.toMultihash().bytes, { signal })) {
+        if (name === 'PEER_RESPONSE') seen++
+      }
+    } catch (error) {
+      log.debug('the first look around ended early', { seen, error: String(error) })
+    }
   }
 
   async #seek(): Promise<void> {

@@ -5,7 +5,7 @@
  * peers of other networks never meet ours. libp2p's defaults that do not fit are set here, each with its reason.
  */
 import { identify, identifyPush } from '@libp2p/identify'
-import type { Libp2p, PeerInfo, PrivateKey } from '@libp2p/interface'
+import type { Libp2p, MessageStream, PeerInfo, PrivateKey } from '@libp2p/interface'
 import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
 import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
@@ -14,6 +14,7 @@ import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import { HOLDERS_PER_KEY, INITIAL_STREAM_WINDOW_BYTES, MAX_STREAM_WINDOW_BYTES, PROTOCOL } from '../cluster.ts'
 import { asRowanError } from '../errors.ts'
+import { eager } from './eager-streams.ts'
 import { askNetwork } from './lan.ts'
 import { DHT_PREFIX, PeerDatastore } from './peer-datastore.ts'
 
@@ -49,7 +50,7 @@ const MAX_PENDING_INBOUND = 100
 /** What one stream may hold unsent before it is cut; the serving side stops itself long before. */
 const MAX_WRITE_BUFFER_BYTES = 64 * 1024 * 1024
 
-/** Yamux with rowan's windows, under an id of its own: both ends must start from the same window. */
+/** Yamux with rowan's windows and eager streams, under an id of its own: both ends must start from the same window. */
 export function rowanMuxer() {
   const factory = yamux({
     streamOptions: {
@@ -60,7 +61,13 @@ export function rowanMuxer() {
       maxWriteBufferLength: MAX_WRITE_BUFFER_BYTES
     }
   })
-  return () => Object.assign(factory(), { protocol: PROTOCOL.muxer })
+  return () => {
+    const muxers = factory()
+    return {
+      protocol: PROTOCOL.muxer,
+      createStreamMuxer: (connection: MessageStream) => eager(muxers.createStreamMuxer(connection))
+    }
+  }
 }
 
 /**

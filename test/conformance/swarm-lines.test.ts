@@ -10,6 +10,8 @@ import { keepImage, makeImage, obtainedBytes, startPeer, type TestPeer } from '.
 const BLOCKS = 80
 const image = makeImage(51, BLOCKS, { isZero: () => false })
 const LINE: LineKind = { rttMs: 20, downMbit: 80, upMbit: 20 }
+/** So long that a round trip more or less cannot be mistaken for computing. */
+const LONG_LINE: LineKind = { rttMs: 1000, downMbit: 0, upMbit: 0 }
 /** Far below what a dead connection cost without suspicion: 10 s until its peer is dropped. */
 const LONGEST_WAIT_MS = 4_000
 
@@ -48,6 +50,17 @@ async function readAll(client: TestPeer, hint: ReplicaHint): Promise<number> {
 }
 
 describe('one replica over a line', () => {
+  test('gives its first block in five round trips: TCP, encryption (two), root and index, block', async () => {
+    const { client, hint } = await behind(LONG_LINE)
+    const startMs = performance.now()
+    await client.swarm.openImage(image.id, [hint])
+    await client.swarm.want(image.id, 0, 'demand')
+    const trips = (performance.now() - startMs) / LONG_LINE.rttMs
+    expect(trips).toBeGreaterThan(5)
+    // What computing costs on a busy machine is far less than a round trip of this line.
+    expect(trips).toBeLessThan(6)
+  })
+
   test('whose connections die without closing: a guest does not wait for the time-out', async () => {
     const { line, client, hint } = await behind({ ...LINE, stallAfterBytes: 2_000_000 })
     expect(await readAll(client, hint)).toBeLessThan(LONGEST_WAIT_MS)
