@@ -106,20 +106,19 @@ describe('a stream that this peer opens', () => {
 
   test('waits the first time for whether a peer answers the DHT, and then not again', async () => {
     const heard: string[] = []
-    const more = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
-    const { line, connection } = await pair([PROTOCOL.dht], text => more[heard.push(text) - 1]?.resolve())
+    const { line, connection } = await pair([PROTOCOL.dht, PROTOCOL.blocks], text => heard.push(text))
     line.hold()
     const first = ask(connection, PROTOCOL.dht, 'one')
-    // What is told over a stream that does not wait arrives, and was sent after it.
-    const other = await connection.newStream(PROTOCOL.blocks)
-    expect(other.protocol).toBe(PROTOCOL.blocks)
-    expect(heard).toEqual([])
+    // What is told over a stream that does not wait is sent after it, and arrives before it.
+    const other = ask(connection, PROTOCOL.blocks, 'other')
+    await until(() => heard.length > 0)
+    expect(heard).toEqual(['other'])
     line.release()
-    expect(await first).toBe('ONE')
+    expect(await Promise.all([first, other])).toEqual(['ONE', 'OTHER'])
     await until(() => connection.streams.every(({ protocol }) => protocol !== PROTOCOL.dht))
     line.hold()
     const second = ask(connection, PROTOCOL.dht, 'two')
-    await more[1]!.promise
+    await until(() => heard.includes('two'))
     line.release()
     expect(await second).toBe('TWO')
   })
