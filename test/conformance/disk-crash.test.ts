@@ -72,6 +72,20 @@ test('a disk that is full at any write loses nothing of what came before', async
   await fc.assert(property, { seed: 20_261_123, numRuns: 60 })
 })
 
+test('reads that fail are errors of that request or opening alone: repeated, it finds all that was there', async () => {
+  let [moments, failed] = [0, 0]
+  // Whole sectors: where a write that has to read first fails, the model could not tell what its sector holds.
+  const property = fc.asyncProperty(steps, limits, fc.nat(), async (history, limit, seed) => {
+    const crashes = new CrashHistory({ limits: limit, unaligned: false, failReads: 24, random: randomRow(seed) })
+    await crashes.run(history)
+    moments += crashes.momentsTried
+    failed += crashes.failedReads
+  })
+  await fc.assert(property, { seed: 20_261_126, numRuns: 25 })
+  expect(moments).toBeGreaterThan(2_000)
+  expect(failed).toBeGreaterThan(1_000)
+})
+
 /** What long runs of the properties above have found, with few and many choices of what reached the disk. */
 const FOUND: {
   what: string

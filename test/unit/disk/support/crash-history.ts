@@ -35,7 +35,11 @@ export interface HistorySettings {
   failSync?: number
   failWrite?: number
   failWriteCode?: 'DISK_FULL' | 'STORE_IO'
+  /** Fails one of so many reads, of a guest's request, of a flush and of an opening; each can be repeated. */
+  failReads?: number
 }
+
+const READ_ERROR = 'an injected error of a read'
 
 let lives = 0
 
@@ -53,7 +57,11 @@ export class CrashHistory {
   #unsettled: number[] = []
   #syncs = 0
   #writes = 0
+  /** Off while something that failed is tried again. */
+  #readsFail = true
   momentsTried = 0
+  /** Requests and openings that an injected error of a read made fail. */
+  failedReads = 0
 
   constructor(settings: HistorySettings) {
     this.#settings = settings
@@ -132,7 +140,8 @@ export class CrashHistory {
 
   #failure(error: unknown, files: RecordingFiles): void {
     if (!(error instanceof RowanError)) throw error
-    if (error.code !== 'LAYER_FAILED' && error.code !== this.#settings.failWriteCode) throw error
+    if (error.message === READ_ERROR) this.failedReads++
+    else if (error.code !== 'LAYER_FAILED' && error.code !== this.#settings.failWriteCode) throw error
     if (error.code !== 'LAYER_FAILED' || files !== this.#files) return
     this.#mark({ kind: 'failed' }, files)
   }
@@ -156,7 +165,7 @@ export class CrashHistory {
   async #compareNow(region: number): Promise<void> {
     const { failWrite, failSync } = this.#settings
     if (failWrite !== undefined || failSync !== undefined || this.#unsettled.length > 0) return
-    for (const [sector, content] of await this.#readAll(this.#disk!, region)) {
+    for (const [sector, content] of await this.#again(() => this.#readAll(this.#disk!, region))) {
       if (!same(content, this.#model.current(sector))) throw new Error(`sector ${sector} is not what was written`)
     }
   }
@@ -184,8 +193,25 @@ export class CrashHistory {
     this.#files.fault = operation => this.#maybeFail(operation)
   }
 
+  /** Does something, and once more where a read failed. */
+  async #again<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof RowanError) || error.message !== READ_ERROR) throw error
+      this.failedReads++
+      this.#readsFail = false
+      return await work()
+    } finally {
+      this.#readsFail = true
+    }
+  }
+
   #maybeFail(operation: string): void {
-    const { failSync, failWrite, failWriteCode = 'STORE_IO' } = this.#settings
+    const { failSync, failWrite, failWriteCode = 'STORE_IO', failReads } = this.#settings
+    if (operation === 'read' && failReads !== undefined && this.#readsFail && this.#choose(failReads) === 0) {
+      throw new RowanError('STORE_IO', READ_ERROR)
+    }
     if (operation === 'sync' && this.#syncs++ === failSync) throw new RowanError('STORE_IO', 'injected')
     if (operation === 'write' && this.#writes++ === failWrite) throw new RowanError(failWriteCode, 'injected')
   }
@@ -220,8 +246,10 @@ export class CrashHistory {
     this.momentsTried++
     const before = left.clone()
     const files = new RecordingFiles(left)
-    const disk = await this.#open(files, bootId)
-    const found = await this.#readAll(disk)
+    if (this.#settings.failReads !== undefined) files.fault = operation => this.#maybeFail(operation)
+    const disk = await this.#again(() => this.#open(files, bootId))
+    const found = await this.#again(() => this.#readAll(disk))
+    files.fault = () => {}
     this.#compare(found, told, crash)
     if (this.#choose(4) === 0) await this.#crashAgain(before, files, told)
     // What was found once, and flushed, is there for good; except what a failed sync had dropped.
