@@ -5,7 +5,7 @@
  * making was interrupted looks the same, and is made to the end.
  *
  * What a chain names is made before the chain is written, and what it names no more is removed afterwards; so after a crash
- * there may be layers that nobody needs, but none is missing. `sweep` finds those.
+ * there may be layers that nobody needs (`leftovers`), but none is missing.
  *
  * Owns: the folder. Which chain holds, and which layers are open, is machine-layers.ts's business.
  */
@@ -98,12 +98,16 @@ export class LayersFolder {
     FrozenLayer.discardLog(this.#files, join(this.path, name))
   }
 
-  /** Removes the logs that a crash left to frozen layers. @returns the layers that the chain does not name, to be deleted */
-  sweep(chain: Chain): string[] {
-    const names = new Set(layerNames(chain))
+  /** Removes the logs that a crash left to layers that take no more writes. */
+  discardFrozenLogs(chain: Chain): void {
     for (const [, disk] of disksOf(chain)) {
       for (const { name } of pathTo(disk, disk.top).slice(0, -1)) this.discardLog(name)
     }
+  }
+
+  /** Layers that a crash left, or that the chain names no more. */
+  leftovers(chain: Chain): string[] {
+    const names = new Set(layerNames(chain))
     return this.#files.list(this.path).filter(name => LAYER_FOLDER.test(name) && !names.has(name))
   }
 

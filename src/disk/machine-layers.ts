@@ -15,23 +15,19 @@
  * Nothing is copied, whatever was written. If the new chain was renamed and its folder cannot be synced, it is open which of the
  * two a power loss would leave; then the disks take no more writes until they are opened again.
  *
- * A machine of before there were chains has one layer, `0001`, and no file; it gets one when it is opened.
- *
- * Owns: the folder of layers. One change of the chain at a time.
+ * Owns: the chain that holds, the open layers, and, through layers-folder.ts, what is in their folder. One change of the chain at a
+ * time.
  */
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { asRowanError, RowanError } from '../errors.ts'
 import {
   type Chain,
   type DiskName,
   disksOf,
-  EMPTY_IMAGE,
   layerOf,
   type MergePair,
   mergeable,
-  newChain,
-  newDisk,
   pathTo,
   type Snapshot,
   withMerged,
@@ -39,30 +35,19 @@ import {
   withRollback,
   withSnapshot
 } from './chain.ts'
-import { CHAIN_FILE, readChain, writeChain } from './chain-file.ts'
 import { FrozenLayer } from './frozen-layer.ts'
 import { FrozenMap } from './frozen-map.ts'
 import { FrozenMapFile } from './frozen-map-file.ts'
 import { Layer, type LayerComponents, type LayerLimits } from './layer.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
-import { type MergePace, mergeLayers } from './layer-merge.ts'
+import type { MergePace } from './layer-merge.ts'
 import { identityOf, LayerStack, savedIdentity } from './layer-stack.ts'
+import { LayersFolder, type LayersFolderSettings, layerNames } from './layers-folder.ts'
+import { OpenPair } from './open-pair.ts'
 
-export interface MachineLayersSettings {
-  /** `machines/NAME/layers`. */
-  folder: string
-  /** The machine's id. */
-  machine: string
-  /** The id and the size of the image below the system disk. */
-  image: string
-  sizeBytes: number
-  /** Makes the first layers of a machine that has none. Without it a layer that is missing is LAYER_CORRUPT. */
-  create?: boolean
-  /** The machine has a data disk of this size; it is made if it has none yet. */
-  dataBytes?: number
+export interface MachineLayersSettings extends LayersFolderSettings {
   /** What the data of all the machine's layers may take on the host's disk; a write beyond is LAYERS_FULL. */
   quotaBytes?: number
-  limits?: LayerLimits
   /** As many layers are put together from their own maps, page by page, before the merged map is saved anew. */
   maxUnsavedLayers?: number
 }
@@ -75,10 +60,10 @@ const DEFAULT_MAX_UNSAVED_LAYERS = 8
 /** Nobody has the disks. */
 const NOBODY: Hold = work => work()
 
-const LAYER_FOLDER = /^d?\d{4,9}(\.new)?$/
-
 export class MachineLayers {
+  /** `machines/NAME/layers`. */
   readonly folder: string
+  readonly #onDisk: LayersFolder
   readonly #components: LayerComponents & { files: LayerFiles }
   readonly #limits: LayerLimits | undefined
   readonly #maxUnsavedLayers: number
@@ -95,6 +80,7 @@ export class MachineLayers {
   private constructor(
     components: LayerComponents & { files: LayerFiles },
     settings: MachineLayersSettings,
+    onDisk: LayersFolder,
     chain: Chain
   ) {
     this.#components = { ...components, quotaRoom: () => this.#quotaBytes - this.allocatedBytes }
@@ -102,6 +88,7 @@ export class MachineLayers {
     this.#limits = settings.limits
     this.#maxUnsavedLayers = settings.maxUnsavedLayers ?? DEFAULT_MAX_UNSAVED_LAYERS
     this.folder = settings.folder
+    this.#onDisk = onDisk
     this.#chain = chain
   }
 
@@ -113,11 +100,8 @@ export class MachineLayers {
   static async open(components: LayerComponents, settings: MachineLayersSettings): Promise<MachineLayers> {
     const files = components.files ?? systemFiles
     const known = { ...components, files }
-    const chain = await prepareChain(files, settings)
-    checkChain(chain, settings)
-    // A daemon may have died between the rename and its sync; what a guest flushes from now on must not be lost with it.
-    files.syncFolder(settings.folder)
-    const layers = new MachineLayers(known, settings, chain)
+    const { layersFolder, chain } = await LayersFolder.open(files, settings)
+    const layers = new MachineLayers(known, settings, layersFolder, chain)
     try {
       for (const [disk] of disksOf(chain)) {
         layers.#stacks.set(
@@ -132,11 +116,6 @@ export class MachineLayers {
     layers.#sweep()
     layers.#measure()
     return layers
-  }
-
-  /** Whether a folder has layers of a machine. */
-  static exist(files: LayerFiles, folder: string): boolean {
-    return files.list(folder).some(name => name === CHAIN_FILE || LAYER_FOLDER.test(name))
   }
 
   get chain(): Chain {
@@ -166,18 +145,18 @@ export class MachineLayers {
       const plan = () => withSnapshot(this.#chain, { ...request, emptyTops: this.#emptyTops() })
       const made = new Set<string>()
       try {
-        await this.#makeTops(plan().chain, made)
+        await this.#onDisk.makeTops(plan().chain, this.#chain, made)
         for (const stack of this.#stacks.values()) await stack.top.persist()
         return await hold(async () => {
           const { chain, snapshot } = plan()
-          await this.#makeTops(chain, made)
+          await this.#onDisk.makeTops(chain, this.#chain, made)
           for (const stack of this.#stacks.values()) await stack.top.persist()
           await this.#switchTo(chain)
           return snapshot
         })
       } finally {
         // What the chain does not name was made in vain.
-        const names = new Set(this.#layerNames())
+        const names = new Set(layerNames(this.#chain))
         await this.#delete([...made].filter(name => !names.has(name)))
       }
     })
@@ -192,9 +171,9 @@ export class MachineLayers {
   rollback(to: string, request: { note: string; taken: string }): Promise<Snapshot> {
     return this.#alone(async () => {
       const { chain, left } = withRollback(this.#chain, to, { ...request, emptyTops: this.#emptyTops() })
-      await this.#makeTops(chain, new Set())
+      await this.#onDisk.makeTops(chain, this.#chain, new Set())
       await this.#close()
-      await writeChain(this.#components.files, this.folder, chain)
+      await this.#onDisk.write(chain)
       this.#chain = chain
       return left
     })
@@ -204,7 +183,7 @@ export class MachineLayers {
   discard(name: string): Promise<void> {
     return this.#alone(async () => {
       const { chain, unused } = withoutSnapshot(this.#chain, name)
-      await writeChain(this.#components.files, this.folder, chain)
+      await this.#onDisk.write(chain)
       this.#chain = chain
       await this.#delete(unused)
     })
@@ -218,21 +197,20 @@ export class MachineLayers {
    */
   async merge(pair: MergePair, pace: MergePace): Promise<boolean> {
     const { sizeBytes } = this.#chain.disks[pair.disk]!
-    const open = this.#openPair(pair)
+    const { files } = this.#components
+    const open = OpenPair.open(files, this.folder, this.#chain, pair, this.#stacks.get(pair.disk)!)
     try {
-      const down = open.upper.allocatedBytes <= open.lower.allocatedBytes
-      const [from, into] = down ? [open.upper, open.lower] : [open.lower, open.upper]
-      if (!(await mergeLayers(from, into, down ? 'down' : 'up', sizeBytes, pace))) return false
+      if (!(await open.merge(sizeBytes, pace))) return false
       return await this.#alone(async () => {
         if (!mergeable(this.#chain).some(each => isDeepStrictEqual(each, pair))) return false
-        const chain = withMerged(this.#chain, pair, into.name)
-        await writeChain(this.#components.files, this.folder, chain)
+        const chain = withMerged(this.#chain, pair, open.into.name)
+        await this.#onDisk.write(chain)
         this.#chain = chain
         if (open.areShown) {
-          this.#stacks.get(pair.disk)!.frozen!.merged(open.lower, open.upper, into)
-          from.close()
+          this.#stacks.get(pair.disk)!.frozen!.merged(open.lower, open.upper, open.into)
+          open.from.close()
         }
-        await this.#delete([from.name])
+        await this.#delete([open.from.name])
         return true
       })
     } finally {
@@ -281,30 +259,6 @@ export class MachineLayers {
     return map.isOutdated || map.unsavedLayers > this.#maxUnsavedLayers
   }
 
-  /** Of a branch that is not shown now, the layers are opened for the occasion. */
-  #openPair({ disk, lower, upper }: MergePair) {
-    const stack = this.#stacks.get(disk)!
-    const shown = [stack.find(lower), stack.find(upper)]
-    if (shown[0] !== undefined && shown[1] !== undefined) {
-      return { lower: shown[0], upper: shown[1], areShown: true, close: () => {} }
-    }
-    const { files } = this.#components
-    const open = (name: string) =>
-      FrozenLayer.open(files, join(this.folder, name), identityOf(this.#chain, this.#chain.disks[disk]!, name))
-    const first = open(lower)
-    try {
-      const second = open(upper)
-      const close = () => {
-        first.close()
-        second.close()
-      }
-      return { lower: first, upper: second, areShown: false, close }
-    } catch (error) {
-      first.close()
-      throw error
-    }
-  }
-
   /** Flushes and closes all; they are closed also when a flush fails, whose error is thrown then. */
   async close(): Promise<void> {
     await this.#turn
@@ -340,24 +294,6 @@ export class MachineLayers {
     return new Set([...this.#stacks].filter(([, { top }]) => top.isEmpty).map(([disk]) => disk))
   }
 
-  #layerNames(): string[] {
-    return disksOf(this.#chain).flatMap(([, { layers }]) => layers.map(({ name }) => name))
-  }
-
-  /** Makes the tops of a chain that are not there yet. */
-  async #makeTops(chain: Chain, made: Set<string>): Promise<void> {
-    const { files } = this.#components
-    const known = new Set(this.#layerNames())
-    for (const [, disk] of disksOf(chain)) {
-      if (known.has(disk.top) || made.has(disk.top)) continue
-      const folder = join(this.folder, disk.top)
-      // Left over from a snapshot that did not come about.
-      await files.deleteFolder(folder)
-      await Layer.create(folder, identityOf(chain, disk, disk.top), files, this.#limits)
-      made.add(disk.top)
-    }
-  }
-
   /** The new tops are there, the old ones flushed, and nobody writes: from here on the chain is another. */
   async #switchTo(chain: Chain): Promise<void> {
     const { files, log } = this.#components
@@ -381,7 +317,7 @@ export class MachineLayers {
         })
         switched.push({ stack, frozen, top, old: stack.top, oldName })
       }
-      await writeChain(files, this.folder, chain, () => {
+      await this.#onDisk.write(chain, () => {
         renamed = true
       })
     } catch (error) {
@@ -407,85 +343,33 @@ export class MachineLayers {
   }
 
   async #retire(old: Layer, name: string): Promise<void> {
-    const { files, log } = this.#components
+    const { log } = this.#components
     try {
       await old.close()
-      FrozenLayer.discardLog(files, join(this.folder, name))
+      this.#onDisk.discardLog(name)
     } catch (error) {
       const { code, message } = asRowanError(error)
       log.warn('a layer that was frozen did not close well', { code, message, layer: name })
     }
   }
 
+  /** Needed only where there is a quota. */
   #measure(): void {
-    const { files } = this.#components
-    this.#frozenBytes = 0
-    if (this.#quotaBytes === Number.POSITIVE_INFINITY) return
-    for (const [, { layers, top }] of disksOf(this.#chain)) {
-      for (const { name } of layers) {
-        if (name !== top) this.#frozenBytes += files.allocatedBytes(join(this.folder, name, 'data'))
-      }
-    }
+    if (this.#quotaBytes !== Number.POSITIVE_INFINITY) this.#frozenBytes = this.#onDisk.frozenBytes(this.#chain)
   }
 
   /** Removes what a crash left, and what the chain does not name any more. */
   #sweep(): void {
-    const { files, log } = this.#components
-    const names = new Set(this.#layerNames())
-    const left = files.list(this.folder).filter(name => LAYER_FOLDER.test(name) && !names.has(name))
-    this.#delete(left).catch((error: unknown) => {
+    this.#delete(this.#onDisk.leftovers(this.#chain)).catch((error: unknown) => {
       const { code, message } = asRowanError(error)
+      const { log } = this.#components
       log.warn('layers that nobody needs could not be removed', { code, message, folder: this.folder })
     })
-    for (const [, disk] of disksOf(this.#chain)) {
-      for (const { name } of pathTo(disk, disk.top).slice(0, -1)) {
-        FrozenLayer.discardLog(files, join(this.folder, name))
-      }
-    }
+    this.#onDisk.discardFrozenLogs(this.#chain)
   }
 
   async #delete(names: readonly string[]): Promise<void> {
-    for (const name of names) await this.#components.files.deleteFolder(join(this.folder, name))
+    await this.#onDisk.delete(names)
     this.#measure()
   }
-}
-
-/** The chain of a folder; made, if the machine is new, has a new disk, or is of before there were chains. */
-async function prepareChain(files: LayerFiles, settings: MachineLayersSettings): Promise<Chain> {
-  const { folder, machine, image, sizeBytes, dataBytes, limits } = settings
-  const found = readChain(files, folder)
-  const created = dataBytes === undefined ? ['0001'] : ['0001', 'd0001']
-  if (found !== undefined && (dataBytes === undefined || found.disks.data !== undefined)) return found
-  const isNew = found === undefined && !MachineLayers.exist(files, folder)
-  if (isNew && settings.create !== true) {
-    throw new RowanError('LAYER_CORRUPT', `${join(folder, CHAIN_FILE)} is missing, and so are the layers`)
-  }
-  if (found === undefined && !isNew) {
-    // One of before there were chains, or one whose making was interrupted.
-    const there = files.list(folder).filter(name => LAYER_FOLDER.test(name) && !name.endsWith('.new'))
-    if (!there.every(name => created.includes(name)) || (settings.create !== true && !there.includes('0001'))) {
-      throw new RowanError('LAYER_CORRUPT', `${join(folder, CHAIN_FILE)} is missing; there is ${there.join(', ')}`)
-    }
-  }
-  files.makeFolder(folder)
-  files.syncFolder(dirname(folder))
-  let chain = found ?? newChain(machine, image, sizeBytes)
-  if (dataBytes !== undefined && chain.disks.data === undefined) {
-    chain = { ...chain, disks: { ...chain.disks, data: newDisk('data', EMPTY_IMAGE, dataBytes) } }
-  }
-  for (const [, disk] of disksOf(chain)) {
-    if (found?.disks.system === disk || files.exists(join(folder, disk.top))) continue
-    await Layer.create(join(folder, disk.top), identityOf(chain, disk, disk.top), files, limits)
-  }
-  await writeChain(files, folder, chain)
-  return chain
-}
-
-function checkChain(chain: Chain, { folder, machine, image, sizeBytes }: MachineLayersSettings): void {
-  const { system } = chain.disks
-  const wrong = (what: string, found: unknown, wanted: unknown) =>
-    new RowanError('LAYER_CORRUPT', `${join(folder, CHAIN_FILE)}: its ${what} is ${found}, not ${wanted}`)
-  if (chain.machine !== machine) throw wrong('machine', chain.machine, machine)
-  if (system.image !== image) throw wrong('image', system.image, image)
-  if (system.sizeBytes !== sizeBytes) throw wrong('size', system.sizeBytes, sizeBytes)
 }

@@ -33,13 +33,14 @@ export class OpenPair {
   static open(files: LayerFiles, folder: string, chain: Chain, pair: MergePair, stack: LayerStack): OpenPair {
     const [lower, upper] = [stack.find(pair.lower), stack.find(pair.upper)]
     if (lower !== undefined && upper !== undefined) return new OpenPair(lower, upper, true)
-    const open = (name: string) =>
-      FrozenLayer.open(files, join(folder, name), identityOf(chain, chain.disks[pair.disk]!, name))
-    const first = open(pair.lower)
+    const opened: FrozenLayer[] = []
     try {
-      return new OpenPair(first, open(pair.upper), false)
+      for (const name of [pair.lower, pair.upper]) {
+        opened.push(FrozenLayer.open(files, join(folder, name), identityOf(chain, chain.disks[pair.disk]!, name)))
+      }
+      return new OpenPair(opened[0]!, opened[1]!, false)
     } catch (error) {
-      first.close()
+      for (const layer of opened) layer.close()
       throw error
     }
   }

@@ -28,6 +28,7 @@ import { type LayerFiles, systemFiles } from './layer-files.ts'
 import { endSector, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, sectorOf } from './layer-map.ts'
 import type { LayerStack } from './layer-stack.ts'
 import { LayerUpkeep } from './layer-upkeep.ts'
+import { LayersFolder } from './layers-folder.ts'
 import { MachineLayers } from './machine-layers.ts'
 import { type PunchHoles, punchHoles } from './punch-tool.ts'
 import { ReadAhead } from './read-ahead.ts'
@@ -152,7 +153,7 @@ export class RowanDisk implements BlockDevice {
     const { image, files = systemFiles } = components
     const { folder, readOnly, ...rest } = settings
     let layers: MachineLayers | undefined
-    if (!readOnly || MachineLayers.exist(files, folder)) {
+    if (!readOnly || LayersFolder.exist(files, folder)) {
       layers = await MachineLayers.open(components, {
         folder,
         ...rest,
