@@ -4,7 +4,7 @@
  * A block lies in a slot of a segment file (segment-files.ts). Which block is in which slot is kept twice: in the
  * catalog's table `pool` (slot-entries.ts), to be found again, and in memory (slot-table.ts), to be found fast.
  *
- * The way of a block in: a slot is reserved; the bytes are written; then the entry; then `find` knows it. So an entry
+ * The way of a block in (pool-intake.ts): a slot is reserved; the bytes are written; then the entry; then `find` knows it. So an entry
  * never leads to bytes that were not written, except after a power loss, when the one may have reached the disk and the
  * other not. Hence the mark: `open` is written at opening and `closed` at closing, after everything was synced. A pool
  * found `open` was not closed, and all its slots are *suspect*: each is hashed at its first touch. What is still
@@ -23,7 +23,8 @@ import { type Hash, sameHash, sha256, toHex } from '../image/hash.ts'
 import type { Catalog } from './catalog.ts'
 import { EmptySegments } from './empty-segments.ts'
 import { FreeSpace } from './free-space.ts'
-import { type HashedBlock, keyOf, type PendingBlock, runsOf } from './pool-blocks.ts'
+import type { HashedBlock } from './pool-blocks.ts'
+import { PoolIntake } from './pool-intake.ts'
 import { closingOperations, type LoadedPool, loadPool } from './pool-load.ts'
 import type { DroppedBlocks, PoolComponents, PoolSettings, RoomMaker } from './pool-types.ts'
 import { SegmentFiles, SLOTS_PER_SEGMENT } from './segment-files.ts'
@@ -37,10 +38,6 @@ import type { Suspects } from './suspects.ts'
 export type { HashedBlock } from './pool-blocks.ts'
 export type { DroppedBlocks, PoolComponents, PoolSettings, RoomMaker } from './pool-types.ts'
 
-/** Blocks whose puts are under way: 1 GiB of the callers' memory. */
-export const MAX_PENDING_BLOCKS = 16_384
-/** Rounds of eviction that one put waits for. */
-const MAX_ROOM_TRIES = 16
 /** Left free on the disk for the catalog, and for what machines write. */
 export const DEFAULT_MIN_FREE_BYTES = 64 * 1024 * 1024
 
@@ -56,15 +53,11 @@ export class Pool {
   readonly #table: SlotTable
   readonly #allocator: SlotAllocator
   readonly #suspects: Suspects
-  readonly #freeSpace: FreeSpace
   readonly #maxBlocks: number
-  /** Blocks on their way in, by the text of their hash: a second put of one waits for the first. */
-  readonly #pending = new Map<string, { slot: number; job: Promise<void> }>()
-  readonly #jobs = new Set<Promise<void>>()
+  readonly #intake: PoolIntake
   readonly #dropListeners = new Set<(dropped: DroppedBlocks) => void>()
   readonly #slotHolds = new Set<SlotHold>()
   readonly #emptySegments: EmptySegments
-  #roomMaker: RoomMaker | undefined
   readonly #scratch = Buffer.allocUnsafeSlow(BLOCK_SIZE_BYTES)
   #retired = 0
   #isClosed = false
@@ -99,8 +92,16 @@ export class Pool {
     const { allocator, segments } = loaded
     this.#emptySegments = new EmptySegments({ files, allocator, readers: this.readers, log: this.#log })
     this.#emptySegments.freed(segments.map(segment => segment * SLOTS_PER_SEGMENT))
-    this.#freeSpace = new FreeSpace(components.directory, settings.minFreeBytes ?? DEFAULT_MIN_FREE_BYTES)
     this.#maxBlocks = Math.floor(settings.quotaBytes / BLOCK_SIZE_BYTES)
+    const freeSpace = new FreeSpace(components.directory, settings.minFreeBytes ?? DEFAULT_MIN_FREE_BYTES)
+    this.#intake = new PoolIntake(
+      { files, freeSpace, ...loaded },
+      {
+        level: () => this.level,
+        mustTakeWrites: () => this.#mustTakeWrites(),
+        noted: written => this.#write(written)
+      }
+    )
   }
 
   /** What is kept. */
@@ -110,7 +111,7 @@ export class Pool {
 
   /** Slots that are taken, with those on their way in, and those retired; and how many the quota allows. */
   get level(): { takenBlocks: number; retiredBlocks: number; maxBlocks: number } {
-    const takenBlocks = this.#table.size + this.#pending.size + this.#retired
+    const takenBlocks = this.#table.size + this.#intake.blocks + this.#retired
     return { takenBlocks, retiredBlocks: this.#retired, maxBlocks: this.#maxBlocks }
   }
 
@@ -121,7 +122,7 @@ export class Pool {
 
   /** This one makes room from now on. */
   useRoomMaker(roomMaker: RoomMaker): void {
-    this.#roomMaker = roomMaker
+    this.#intake.useRoomMaker(roomMaker)
   }
 
   /** A view of this pool whose blocks are not evicted before it is released. */
@@ -163,27 +164,8 @@ export class Pool {
    *
    * @param slotsKnown - called with the slots as soon as they are reserved, before anything is written
    */
-  async putMany(entries: readonly HashedBlock[], slotsKnown?: (slots: readonly number[]) => void): Promise<number[]> {
-    this.#mustTakeWrites()
-    const slots: number[] = []
-    const jobs = new Set<Promise<void>>()
-    const keys = entries.map(entry => keyOf(entry))
-    let fresh = this.#freshOf(entries, keys)
-    // Others that waited too may have been faster.
-    for (let tries = 0; fresh.size > this.#room && tries < MAX_ROOM_TRIES; tries++) {
-      if ((await this.#roomMaker?.makeRoom(fresh.size)) !== true) break
-      this.#mustTakeWrites()
-      fresh = this.#freshOf(entries, keys)
-    }
-    if (fresh.size > 0) this.#begin(fresh)
-    for (const [index, entry] of entries.entries()) {
-      const pending = this.#pending.get(keys[index]!)
-      if (pending !== undefined) jobs.add(pending.job)
-      slots.push(pending?.slot ?? this.#table.find(entry.hash))
-    }
-    slotsKnown?.(slots)
-    await Promise.all(jobs)
-    return slots
+  putMany(entries: readonly HashedBlock[], slotsKnown?: (slots: readonly number[]) => void): Promise<number[]> {
+    return this.#intake.putMany(entries, slotsKnown)
   }
 
   /**
@@ -261,7 +243,7 @@ export class Pool {
   /** `slot`, which was dropped, may hold another block. */
   reclaim(slot: number): void {
     if (this.#table.hashOf(slot) !== undefined || !this.#allocator.isTaken(slot)) return
-    for (const pending of this.#pending.values()) if (pending.slot === slot) return
+    if (this.#intake.isTaking(slot)) return
     this.#allocator.free(slot)
     this.#retired--
   }
@@ -274,8 +256,7 @@ export class Pool {
 
   /** All that was put before the call survives power loss afterwards. Throws STORE_IO or DISK_FULL. */
   async sync(): Promise<void> {
-    // A put that fails tells its own caller.
-    await Promise.allSettled([...this.#jobs])
+    await this.#intake.settled()
     await this.#files.sync()
     await this.#catalog.write([], { sync: true })
   }
@@ -291,66 +272,6 @@ export class Pool {
       else this.#log.warn('the pool is not marked as closed', { because: this.#uncleanBecause.message })
     } finally {
       await this.#files.close()
-    }
-  }
-
-  /** Slots that the quota still allows. */
-  get #room(): number {
-    return this.#maxBlocks - this.level.takenBlocks
-  }
-
-  /** What is neither here nor on its way in. */
-  #freshOf(entries: readonly HashedBlock[], keys: readonly string[]): Map<string, HashedBlock> {
-    const fresh = new Map<string, HashedBlock>()
-    for (const [index, entry] of entries.entries()) {
-      if (this.#table.find(entry.hash) === -1 && !this.#pending.has(keys[index]!)) fresh.set(keys[index]!, entry)
-    }
-    return fresh
-  }
-
-  /** Reserves slots and starts to store. Throws POOL_FULL or LIMIT_EXCEEDED before anything has changed. */
-  #begin(fresh: ReadonlyMap<string, HashedBlock>): void {
-    if (fresh.size > this.#room) {
-      throw new RowanError(
-        'POOL_FULL',
-        `${fresh.size} more blocks do not fit: ${this.level.takenBlocks} of the ${this.#maxBlocks} of 64 KiB in its quota are taken`
-      )
-    }
-    if (this.#pending.size + fresh.size > MAX_PENDING_BLOCKS) {
-      throw new RowanError(
-        'LIMIT_EXCEEDED',
-        `more than ${MAX_PENDING_BLOCKS} blocks would be on their way into the pool`
-      )
-    }
-    const blocks: PendingBlock[] = []
-    for (const [key, { hash, block }] of fresh) blocks.push({ key, hash, block, slot: this.#allocator.take() })
-    // Begins in a microtask, so that `finally` below comes after the entries of `pending`.
-    const job = Promise.resolve().then(() => this.#store(blocks))
-    for (const { key, slot } of blocks) this.#pending.set(key, { slot, job })
-    this.#jobs.add(job)
-    const ended = () => {
-      for (const { key } of blocks) this.#pending.delete(key)
-      this.#jobs.delete(job)
-    }
-    job.then(ended, ended)
-    this.#roomMaker?.slotsTaken()
-  }
-
-  async #store(blocks: readonly PendingBlock[]): Promise<void> {
-    try {
-      await this.#freeSpace.take(blocks.length * BLOCK_SIZE_BYTES)
-      for (const run of runsOf(blocks)) {
-        await this.#files.write(
-          run[0]!.slot,
-          run.map(({ block }) => block)
-        )
-      }
-      // Still set where an entry led nowhere when the pool was opened.
-      for (const { slot } of blocks) this.#suspects.clear(slot)
-      await this.#write(this.#entries.add(blocks))
-    } catch (error) {
-      for (const { slot } of blocks) this.#allocator.free(slot)
-      throw error
     }
   }
 
