@@ -110,6 +110,7 @@ for (const file of ['log', 'map', 'data']) {
       if (reads <= refused) break
       await expect(opening).rejects.toThrow(`read ${file}: EIO`)
       refused++
+      left.fault = () => {}
       const { disk: again } = await diskOver(left, image, false)
       expect(await read(again, 0, 4096)).toEqual(bytes(4096, 7))
     }
