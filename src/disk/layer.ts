@@ -15,15 +15,11 @@
  *    their content to the log and syncs the log: one sync, of blocks in a row. A flush of many syncs the data file, then
  *    appends a barrier to the log and syncs that. A flush that is asked for while one runs would miss what was
  *    acknowledged since it began, so it waits and then runs one more, for all who came meanwhile.
- *    A **checkpoint** empties the log behind them: it takes the changed map pages as they are (freeze) and turns the log
- *    to its other area, makes the data durable, says so with a barrier, and only then writes and syncs those very pages.
- *    Writes and flushes go on meanwhile.
+ *    A **checkpoint** empties the log behind them, beside writes and flushes (layer-checkpoints.ts). Where it does not keep
+ *    up, `hasRoom` is false and writers wait for it.
  * 3. *After an error of fdatasync the layer is failed.* The kernel may have dropped what it could not write, and the
  *    next fdatasync would say all is well. So writes and flushes answer LAYER_FAILED until the layer is opened again;
- *    the log is marked, and opening falls back to the last finished flush: old or new, as after power loss.
- *
- * What the changed pages and the log need is bounded: at a soft mark a checkpoint starts by itself, at the hard one
- * `hasRoom` is false and writers wait for it.
+ *    the log is marked, and opening falls back to the last finished flush: old or new, as after power loss (layer-syncs.ts).
  *
  * A full disk is no failure: the write (or the flush) says DISK_FULL, nothing before it is lost, and it can be repeated.
  * Writes to new sectors leave some of the disk free (disk-reserve.ts).
@@ -35,9 +31,9 @@
  */
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Log } from '../environment.ts'
-import { asRowanError, RowanError } from '../errors.ts'
-import { allDone } from './all-done.ts'
+import { RowanError } from '../errors.ts'
 import { DiskReserve } from './disk-reserve.ts'
+import { LayerCheckpoints } from './layer-checkpoints.ts'
 import { type LayerFile, type LayerFiles, systemFiles } from './layer-files.ts'
 import {
   checkIdentity,
@@ -48,17 +44,10 @@ import {
   readIdentity
 } from './layer-identity.ts'
 import { DEFAULT_LOG_AREA_BYTES, LayerLog, type SectorRange } from './layer-log.ts'
-import {
-  type FrozenPage,
-  LayerMap,
-  SECTOR_ABSENT,
-  SECTOR_BYTES,
-  SECTOR_DATA,
-  SECTOR_ZERO,
-  type SectorState
-} from './layer-map.ts'
+import { LayerMap, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, type SectorState } from './layer-map.ts'
 import { LayerMapFile } from './layer-map-file.ts'
 import { applyRecord, makeDurable, makeFile, replaceFirstFormatLog } from './layer-opening.ts'
+import { LayerSyncs, layerFailed } from './layer-syncs.ts'
 import { SharedRun } from './shared-run.ts'
 import { UnflushedRanges } from './unflushed-ranges.ts'
 
@@ -86,13 +75,6 @@ export const DEFAULT_LAYER_LIMITS: LayerLimits = {
   maxLoggedBytes: 128 * 1024
 }
 
-/** A request changes the map by at most three entries of the log, a partial sector at each end and what is between. */
-const REQUEST_LOG_BYTES = 64
-/** Of the log's area. The other one takes what comes while the checkpoint runs. */
-const LOG_SOFT_MARK = 0.75
-/** Of the changed pages, which have no other place to go. */
-const PAGES_SOFT_MARK = 0.5
-
 /** Folders of the layers that are open in this process. */
 const openFolders = new Set<string>()
 
@@ -102,18 +84,11 @@ export class Layer {
   readonly #data: LayerFile
   readonly #mapFile: LayerMapFile
   readonly #pending: LayerLog
-  readonly #log: Log
-  readonly #limits: LayerLimits
   readonly #reserve: DiskReserve
   readonly #unflushed: UnflushedRanges
-  #mapUnsynced = false
   readonly #flushes = new SharedRun(() => this.#flushOnce())
-  readonly #dataSyncs = new SharedRun(() => this.#sync(this.#data))
-  readonly #logSyncs = new SharedRun(() => this.#sync(this.#pending))
-  #checkpoint: Promise<void> | undefined
-  /** A checkpoint that nobody asked for did not succeed: the next one waits for the hard mark. */
-  #softCheckpointFailed = false
-  #failure: RowanError | undefined
+  readonly #syncs: LayerSyncs
+  readonly #checkpoints: LayerCheckpoints
   #closing: Promise<void> | undefined
   #closed = false
 
@@ -132,8 +107,18 @@ export class Layer {
     this.map = map
     this.#mapFile = mapFile
     this.#pending = pending
-    this.#log = log
-    this.#limits = limits
+    this.#syncs = new LayerSyncs({ folder, data, mapFile, pending, log })
+    const onSoftFailure = ({ code, message }: RowanError) =>
+      log.warn(`the map of the layer ${basename(folder)} could not be written`, { code, message, folder })
+    const { maxChangedPages } = limits
+    this.#checkpoints = new LayerCheckpoints({
+      map,
+      mapFile,
+      pending,
+      syncs: this.#syncs,
+      maxChangedPages,
+      onSoftFailure
+    })
     this.#reserve = reserve
     this.#unflushed = new UnflushedRanges(limits.maxLoggedBytes / SECTOR_BYTES)
   }
@@ -216,7 +201,7 @@ export class Layer {
 
   /** Why the layer takes no more writes, once an fdatasync failed. */
   get failure(): RowanError | undefined {
-    return this.#failure
+    return this.#syncs.failure
   }
 
   get dataFile(): LayerFile {
@@ -239,17 +224,17 @@ export class Layer {
 
   /** It takes no more writes, as after an error of fdatasync: what it stands on may not be what is on the disk. */
   fail(error: unknown): void {
-    if (this.#failure === undefined) this.#fail(error)
+    if (this.failure === undefined) this.#syncs.fail(error)
   }
 
   /** Whether a request may change the map now; if not, `makeRoom` first. */
   get hasRoom(): boolean {
-    return this.#pending.roomBytes >= REQUEST_LOG_BYTES && this.map.changedPages < this.#limits.maxChangedPages
+    return this.#checkpoints.hasRoom
   }
 
   /** Brings the log into the map file until there is room. */
   async makeRoom(): Promise<void> {
-    while (!this.hasRoom) await this.#checkpointNow()
+    while (!this.hasRoom) await this.#checkpoints.run()
   }
 
   /** Fills part of `target` from the data file; meaningful only for sectors whose state is data. */
@@ -292,8 +277,8 @@ export class Layer {
   async persist(): Promise<void> {
     await this.flush()
     // One that runs may have begun too early.
-    await Promise.allSettled([this.#checkpoint])
-    if (this.#hasChanges) await this.#checkpointNow()
+    await this.#checkpoints.idle()
+    if (this.#checkpoints.isDue) await this.#checkpoints.run()
   }
 
   /** Persists what there is and closes the files. They are closed also when the flush fails, whose error is thrown then. */
@@ -304,10 +289,10 @@ export class Layer {
 
   async #flushAndClose(): Promise<void> {
     try {
-      if (this.#failure === undefined) await this.persist()
+      if (this.failure === undefined) await this.persist()
     } finally {
       await this.#flushes.idle()
-      await Promise.allSettled([this.#checkpoint])
+      await this.#checkpoints.idle()
       this.#closed = true
       this.#data.close()
       this.#mapFile.close()
@@ -317,36 +302,14 @@ export class Layer {
   }
 
   #checkWritable(): void {
-    if (this.#failure !== undefined) throw this.#failure
+    if (this.failure !== undefined) throw this.failure
     if (this.#closing !== undefined) throw new RowanError('DISK_CLOSED', `the layer ${this.#folder} is closed`)
   }
 
   #setState(start: number, end: number, state: SectorState): void {
     this.#pending.add(start, end - start, state)
     this.map.set(start, end, state)
-    if (this.#atSoftMark && this.#checkpoint === undefined && !this.#softCheckpointFailed) this.#checkpointByItself()
-  }
-
-  get #atSoftMark(): boolean {
-    const maxPages = this.#limits.maxChangedPages * PAGES_SOFT_MARK
-    return this.#pending.fill >= LOG_SOFT_MARK || this.map.changedPages >= maxPages
-  }
-
-  /** There is something that the map file does not say. */
-  get #hasChanges(): boolean {
-    return this.#pending.hasContent || this.map.changedPages > 0
-  }
-
-  #checkpointByItself(): void {
-    this.#checkpointNow().catch((error: unknown) => {
-      this.#softCheckpointFailed = true
-      const { code, message } = asRowanError(error)
-      this.#log.warn(`the map of the layer ${basename(this.#folder)} could not be written`, {
-        code,
-        message,
-        folder: this.#folder
-      })
-    })
+    this.#checkpoints.changed()
   }
 
   async #recover(): Promise<void> {
@@ -354,7 +317,7 @@ export class Layer {
     if (condition === 'same-boot') {
       this.#pending.replay(record => applyRecord(this.map, record, join(this.#folder, 'log')))
       this.#unflushed.addAll()
-      this.#mapUnsynced = true
+      this.#checkpoints.mapMayBeUnsynced()
       return
     }
     const found = this.#pending.recover(
@@ -376,7 +339,7 @@ export class Layer {
 
   /** Promise 2. Everything up to the first `await` is the freeze. */
   async #flushOnce(): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure
+    if (this.failure !== undefined) throw this.failure
     if (this.#closed) throw new RowanError('DISK_CLOSED', `the layer ${this.#folder} is closed`)
     this.#pending.settle()
     if (this.#unflushed.isEmpty && this.#pending.isSynced) return
@@ -384,13 +347,13 @@ export class Layer {
     try {
       if (ranges === 'many' || !this.#appendContent(ranges)) {
         const mark = this.#pending.mark()
-        await this.#dataSyncs.run()
+        await this.#syncs.data()
         this.#pending.appendBarrier(mark)
       }
-      if (!this.#pending.isSynced) await this.#logSyncs.run()
+      if (!this.#pending.isSynced) await this.#syncs.log()
     } catch (error) {
       this.#unflushed.addAll()
-      throw this.#failure ?? error
+      throw this.failure ?? error
     }
   }
 
@@ -402,7 +365,7 @@ export class Layer {
     this.#pending.appendContent(contents, (target, offset, length, position) =>
       this.#data.readSync(target, offset, length, position)
     )
-    if (this.#atSoftMark && this.#checkpoint === undefined && !this.#softCheckpointFailed) this.#checkpointByItself()
+    this.#checkpoints.changed()
     return true
   }
 
@@ -416,77 +379,6 @@ export class Layer {
     }
     return runs
   }
-
-  #checkpointNow(): Promise<void> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure)
-    this.#checkpoint ??= this.#checkpointOnce().finally(() => {
-      this.#checkpoint = undefined
-    })
-    return this.#checkpoint
-  }
-
-  /** Brings the log into the map file. Everything up to the first `await` is the freeze. */
-  async #checkpointOnce(): Promise<void> {
-    const mark = this.#pending.mark()
-    this.#pending.rotate()
-    const pages = this.map.freeze()
-    try {
-      await allDone([this.#dataSyncs.run(), this.#announce(pages)])
-      // The barrier first: what the log says must never be older than what the map file says.
-      this.#pending.appendBarrier(mark)
-      if (!this.#pending.isSynced) await this.#logSyncs.run()
-      if (pages.length > 0) {
-        this.#mapUnsynced = true
-        await this.#mapFile.write(pages)
-      }
-      if (this.#mapUnsynced) await this.#sync(this.#mapFile)
-      this.#mapUnsynced = false
-      this.map.thaw()
-      this.#pending.appendObsolete()
-      await this.#logSyncs.run()
-      this.#pending.freeOlder()
-      this.#softCheckpointFailed = false
-    } catch (error) {
-      this.map.thaw(pages)
-      if (this.#failure === undefined && asRowanError(error).code !== 'DISK_FULL') this.#fail(error)
-      throw this.#failure ?? error
-    }
-  }
-
-  /** Before records of pages are written, it must be durable that there are such pages (layer-map-file.ts). */
-  async #announce(pages: FrozenPage[]): Promise<void> {
-    if (await this.#mapFile.writePresence(pages)) this.#mapUnsynced = true
-    if (!this.#mapUnsynced) return
-    await this.#sync(this.#mapFile)
-    this.#mapUnsynced = false
-  }
-
-  /** Promise 3: any error here, a full disk too, means that the kernel may have dropped data. */
-  async #sync(file: { sync(): Promise<void> }): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure
-    try {
-      await file.sync()
-    } catch (error) {
-      this.#fail(error)
-      throw error
-    }
-  }
-
-  #fail(error: unknown): void {
-    this.#failure = layerFailed(this.#folder, error)
-    this.#log.warn(this.#failure.message, { code: this.#failure.code, folder: this.#folder })
-    try {
-      this.#pending.markFailed()
-    } catch (markError) {
-      const { code, message } = asRowanError(markError)
-      this.#log.warn('a failed layer could not be marked as failed', { code, message, folder: this.#folder })
-    }
-  }
-}
-
-function layerFailed(folder: string, error: unknown): RowanError {
-  const { message } = asRowanError(error)
-  return new RowanError('LAYER_FAILED', `the layer ${folder} takes no more writes: ${message}`, { cause: error })
 }
 
 /** Where a data file has its identity: behind the last byte of the disk. */

@@ -1,0 +1,86 @@
+/**
+ * The syncs of a layer's three files, and whether the layer has failed.
+ *
+ * Syncs of one file never overlap, since Linux tells an error of the disk to only one of those who wait; who comes while one
+ * runs shares the next (shared-run.ts). After any error of a sync, a full disk too, the kernel may have dropped what it
+ * could not write, and the next one would say that all is well. So the layer is failed then, its log is marked, and
+ * nothing is synced any more.
+ *
+ * Owns: the failure. The files are the layer's.
+ */
+import type { Log } from '../environment.ts'
+import { asRowanError, RowanError } from '../errors.ts'
+import type { LayerFile } from './layer-files.ts'
+import type { LayerLog } from './layer-log.ts'
+import type { LayerMapFile } from './layer-map-file.ts'
+import { SharedRun } from './shared-run.ts'
+
+export interface LayerSyncsComponents {
+  /** Of the layer, for messages. */
+  folder: string
+  data: LayerFile
+  mapFile: LayerMapFile
+  pending: LayerLog
+  log: Log
+}
+
+export class LayerSyncs {
+  readonly #components: LayerSyncsComponents
+  readonly #data: SharedRun
+  readonly #pending: SharedRun
+  #failure: RowanError | undefined
+
+  constructor(components: LayerSyncsComponents) {
+    this.#components = components
+    this.#data = new SharedRun(() => this.#sync(components.data))
+    this.#pending = new SharedRun(() => this.#sync(components.pending))
+  }
+
+  /** Why the layer takes no more writes. */
+  get failure(): RowanError | undefined {
+    return this.#failure
+  }
+
+  /** What was written to the data file before the call is durable when it is done. Errors as the file's; LAYER_FAILED. */
+  data(): Promise<void> {
+    return this.#data.run()
+  }
+
+  /** As `data`, of the log. */
+  log(): Promise<void> {
+    return this.#pending.run()
+  }
+
+  /** As `data`, of the map file, for which nobody but a checkpoint asks. */
+  map(): Promise<void> {
+    return this.#sync(this.#components.mapFile)
+  }
+
+  /** The layer takes no more writes. */
+  fail(error: unknown): void {
+    const { folder, pending, log } = this.#components
+    this.#failure = layerFailed(folder, error)
+    log.warn(this.#failure.message, { code: this.#failure.code, folder })
+    try {
+      pending.markFailed()
+    } catch (markError) {
+      const { code, message } = asRowanError(markError)
+      log.warn('a failed layer could not be marked as failed', { code, message, folder })
+    }
+  }
+
+  async #sync(file: { sync(): Promise<void> }): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    try {
+      await file.sync()
+    } catch (error) {
+      this.fail(error)
+      throw error
+    }
+  }
+}
+
+export function layerFailed(folder: string, error: unknown): RowanError {
+  const { message } = asRowanError(error)
+  return new RowanError('LAYER_FAILED', `the layer ${folder} takes no more writes: ${message}`, { cause: error })
+}
