@@ -25,7 +25,7 @@ import {
 import type { LayerFiles } from './layer-files.ts'
 
 export const CHAIN_FILE = 'chain.json'
-export const CHAIN_FORMAT = 1
+const CHAIN_FORMAT = 1
 /** 2 × 256 layers of at most 80 bytes, 1,024 snapshots of at most 1,000. */
 const MAX_FILE_BYTES = 2 * 1024 * 1024
 const LAYER_NAME: Record<DiskName, RegExp> = { system: /^\d{4,9}$/, data: /^d\d{4,9}$/ }

@@ -70,7 +70,7 @@ export const EMPTY_IMAGE = 'empty'
 /** Layers of one disk, those of all branches together. */
 export const MAX_LAYERS = 256
 export const MAX_SNAPSHOTS = 1024
-export const MAX_NOTE_CHARACTERS = 200
+const MAX_NOTE_CHARACTERS = 200
 
 /** A disk with one layer, to which nothing was written. */
 export function newDisk(disk: DiskName, image: string, sizeBytes: number): ChainDisk {

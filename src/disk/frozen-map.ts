@@ -38,7 +38,7 @@ export interface FrozenMapLimits {
 }
 
 /** Pages of 128 GiB of disk, if few sectors in them stand alone. */
-export const DEFAULT_FROZEN_MAP_LIMITS: FrozenMapLimits = { maxPageBytes: 64 * 1024 * 1024 }
+const DEFAULT_FROZEN_MAP_LIMITS: FrozenMapLimits = { maxPageBytes: 64 * 1024 * 1024 }
 
 /** In `#uniform`: there is a page, or would be if it were wanted. */
 const PAGED = 0xffff

@@ -23,7 +23,7 @@ export type LayerFileKind = 'data' | 'map' | 'log'
 
 export const IDENTITY_BYTES = 512
 /** Of each kind of file; the log's first one is read once more (layer-log-v1.ts). */
-export const FORMATS = { data: 1, map: 1, log: 2 } as const
+const FORMATS = { data: 1, map: 1, log: 2 } as const
 
 const MAGIC = 'rowan-layer'
 const CHECKSUM_BYTES = 4

@@ -37,7 +37,7 @@ export interface LogRecord {
 }
 
 /** A place between two frames. */
-export interface LogMark {
+interface LogMark {
   generation: number
   position: number
 }

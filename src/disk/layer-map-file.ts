@@ -30,7 +30,7 @@ export const PIECE_BYTES = 512
 const CONTENT_OFFSET = 8
 const CONTENT_WORDS = 114
 const CONTENT_BITS = CONTENT_WORDS * 32
-export const PIECES_PER_PAGE = Math.ceil(WORDS_PER_PAGE / CONTENT_WORDS)
+const PIECES_PER_PAGE = Math.ceil(WORDS_PER_PAGE / CONTENT_WORDS)
 const RECORD_BYTES = PIECES_PER_PAGE * PIECE_BYTES
 const PRESENCE_OFFSET = 4096
 /** Records of neighbouring pages that are read or written with one call (288 KiB). */
