@@ -1,6 +1,11 @@
 /**
  * The command line: see `rowan --help`. Leaves with 0 done, 1 failed, 2 wrong usage.
  */
-import { main } from './program.ts'
+import { useCompiledCode } from './compiled-code.ts'
 
-process.exit(await main(process.argv.slice(2)))
+const args = process.argv.slice(2)
+useCompiledCode(args)
+// After that, so that it may be compiled already.
+const { main } = await import('./program.ts')
+
+process.exit(await main(args))
