@@ -182,6 +182,32 @@ export const ERRORS = {
   TIMEOUT_DIAL: { meaning: 'A peer did not answer the call in time.', advice: 'Nothing: another is asked.' },
   TIMEOUT_RESPONSE: { meaning: 'A peer did not answer a request in time.', advice: 'Nothing: another is asked.' },
   PEER_GONE: { meaning: 'A peer left in the middle of a request.', advice: 'Nothing: another is asked.' },
+  WEB_SEED_URL_INVALID: {
+    meaning: 'A URL cannot be a web seed, or there are too many.',
+    advice: 'Write it like `https://example.org/images/`: no user, no query; four at most.',
+    exit: 2
+  },
+  WEB_SEED_ADDRESS: {
+    meaning: 'A web seed leads to an address that this peer may not call: private, loopback or link-local.',
+    advice: 'Nothing: others are asked. Such an address is called only by a peer that met its network there.'
+  },
+  WEB_SEED_UNREACHABLE: {
+    meaning: 'A web seed cannot be reached, or broke off.',
+    advice: 'Nothing: others are asked, and it is tried again later.'
+  },
+  WEB_SEED_REFUSED: {
+    meaning:
+      'A web seed answered what cannot be used: a redirection elsewhere, another status, length, range or encoding.',
+    advice: 'If it is yours: the server must answer ranges (206) with the bytes as they are.'
+  },
+  WEB_SEED_INVALID: {
+    meaning: 'The range index of a pack is damaged.',
+    advice: 'If it is yours: write it again with `rowan export --web`. Peers that saw it do not ask it for a month.'
+  },
+  IMAGE_INCOMPLETE: {
+    meaning: 'Part of an image is not here, so it cannot be written out.',
+    advice: 'Complete it first: `rowan replicate APPLIANCE --wait`.'
+  },
   // Disk and NBD
   OUT_OF_RANGE: {
     meaning: 'A request reaches past the end of the disk.',

@@ -6,6 +6,7 @@ import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
 import { asRowanError, RowanError } from '../../src/errors.ts'
 import { parseApplianceRef } from '../../src/image/names.ts'
+import { webSeedUrl } from '../../src/image/web-seed.ts'
 import type { ReleaseRow } from '../../src/node/daemon-api.ts'
 import { formatDuration, formatSize } from '../../src/node/units.ts'
 import { historyPlot } from '../plot.ts'
@@ -18,6 +19,7 @@ interface PublishOptions {
   rollout?: number
   label?: Record<string, string>
   record?: boolean
+  webSeed?: string[]
 }
 
 export function addPublish(program: Command, session: Session): void {
@@ -34,6 +36,7 @@ export function addPublish(program: Command, session: Session): void {
     )
     .option('--label <name=value>', 'note something with the release (may be repeated)', label)
     .option('--record', 'boot the image once in QEMU, and ship the order in which it is read: others boot faster')
+    .option('--web-seed <url>', 'a folder of `rowan export --web` on a web server, asked last (may be repeated)', seed)
     .addHelpText(
       'after',
       `
@@ -41,6 +44,7 @@ Examples:
   rowan publish disk.raw grid@v1
   rowan publish disk.raw grid@v1 --record
   rowan publish disk.qcow2 grid@v2 --channel testing
+  rowan publish disk.raw grid@v2 --web-seed https://example.org/images/
   rowan publish disk.raw grid@v3 --rollout 10 --label ticket=42`
     )
     .action((image: string, ref: string, options: PublishOptions) => publish(session, image, ref, options))
@@ -52,7 +56,7 @@ async function publish(session: Session, image: string, text: string, options: P
     const says = `"${text}" does not name a version of an appliance of yours; write it like grid@v1`
     throw new RowanError('APPLIANCE_REF_INVALID', says)
   }
-  const { channel, rollout, label: labels } = options
+  const { channel, rollout, label: labels, webSeed: webSeeds } = options
   const published = await session.call('publish', {
     path: resolve(image),
     name: ref.name,
@@ -60,7 +64,8 @@ async function publish(session: Session, image: string, text: string, options: P
     ...(channel === undefined ? {} : { channel }),
     ...(rollout === undefined ? {} : { rollout }),
     ...(labels === undefined ? {} : { labels }),
-    ...(options.record === true ? { record: true } : {})
+    ...(options.record === true ? { record: true } : {}),
+    ...(webSeeds === undefined ? {} : { webSeeds })
   })
   session.answer(
     published,
@@ -116,6 +121,10 @@ async function savePlot(file: string, rows: ReleaseRow[]): Promise<void> {
 function percent(value: string): number {
   if (!/^\d{1,3}$/.test(value)) throw new InvalidArgumentError('It must be a whole number from 1 to 100.')
   return Number(value)
+}
+
+function seed(value: string, previous: string[] = []): string[] {
+  return [...previous, webSeedUrl(value)]
 }
 
 function label(value: string, previous: Record<string, string> | undefined): Record<string, string> {

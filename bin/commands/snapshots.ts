@@ -10,6 +10,13 @@ import { formatDuration, formatSize } from '../../src/node/units.ts'
 import type { Session } from '../session.ts'
 import { table } from '../text.ts'
 
+interface ExportOptions {
+  format: string
+  snapshot?: string
+  disk: string
+  web?: boolean
+}
+
 export function addSnapshot(program: Command, session: Session): void {
   program
     .command('snapshot')
@@ -95,22 +102,29 @@ Examples:
 export function addExport(program: Command, session: Session): void {
   program
     .command('export')
-    .description('Write the disk of a machine to a file that stands alone, fetching what is not here.')
-    .argument('<machine>')
-    .argument('<file>', 'a file that does not exist yet')
+    .description('Write the disk of a machine to a file that stands alone, or an image to files for a web server.')
+    .argument('<machine>', 'with --web: an appliance and its version, like grid@v1')
+    .argument('<file>', 'a file that does not exist yet; with --web: a folder')
+    .option('--web', 'write an image that is complete here as static files: a web seed')
     .addOption(new Option('--format <format>', 'of the file').choices(EXPORT_FORMATS).default('raw'))
     .option('--snapshot <snapshot>', 'as it was then (default: as it is now)')
     .addOption(new Option('--disk <disk>', 'which disk').choices(DISK_NAMES).default('system'))
     .addHelpText(
       'after',
       `
-A guest may go on writing: the file has what the disk held when the command began. Zeros take no space in it.
+A guest may go on writing: the file has what the disk held when the command began; what is not here is fetched. Zeros
+take no space in it.
+
+With --web the folder gets one for the image, to be copied to any web server or object store that answers ranges. Name its
+URL with \`rowan publish … --web-seed URL\`; several versions may share a folder.
 
 Examples:
   rowan export worker worker.raw
-  rowan export worker before.qcow2 --format qcow2 --snapshot s1`
+  rowan export worker before.qcow2 --format qcow2 --snapshot s1
+  rowan export --web grid@v1 /srv/www/images`
     )
-    .action(async (machine: string, file: string, options: { format: string; snapshot?: string; disk: string }) => {
+    .action(async (machine: string, file: string, options: ExportOptions) => {
+      if (options.web === true) return exportWeb(session, machine, resolve(file))
       const { format, snapshot, disk } = options
       const done = await session.call('export', {
         ...{ machine, file: resolve(file), format, disk },
@@ -121,6 +135,14 @@ Examples:
         return `${done.file} has the ${disk} disk of ${machine} (${how})`
       })
     })
+}
+
+async function exportWeb(session: Session, appliance: string, folder: string): Promise<void> {
+  const done = await session.call('export-web', { appliance, folder })
+  session.answer(done, () => {
+    const how = `${done.files} files, ${formatSize(done.bytes)} for ${formatSize(done.size)}, in ${formatDuration(done.seconds * 1000)}`
+    return `${done.folder}/${done.image} has the image of ${done.appliance}@${done.version} (${how})`
+  })
 }
 
 function snapshotTable(rows: SnapshotRow[]): string {

@@ -8,6 +8,7 @@ import { fromHex, quote } from './hash.ts'
 import { checkName, checkSize, type NamedThing, splitApplianceId } from './names.ts'
 import type { Channel, Delegation, Latest, Release } from './release.ts'
 import { MAX_CHANNELS, MAX_LABELS, MAX_RELEASES } from './release-codec.ts'
+import { checkWebSeeds } from './web-seed.ts'
 
 /** Of a label's key and of its value, each in UTF-8. */
 export const MAX_LABEL_BYTES = 256
@@ -43,6 +44,7 @@ function checkRelease(release: Release): void {
   if (release.parent !== undefined) name(release.parent, 'version')
   within(() => fromHex(release.image))
   if (release.profile !== undefined) within(() => fromHex(release.profile!))
+  within(() => checkWebSeeds(release.webSeeds))
   within(() => checkSize(release.sizeBytes, `the release ${release.version}`))
   const blocks = blockCount(release.sizeBytes)
   if (release.blocks !== blocks)

@@ -7,6 +7,7 @@ import { blockCount } from './block.ts'
 import { fromHex, toHex } from './hash.ts'
 import { Delegation as DelegationMessage, Latest as LatestMessage } from './proto/release.js'
 import type { Delegation, Latest, Release } from './release.ts'
+import { MAX_WEB_SEEDS } from './web-seed.ts'
 
 /** Sealed. Two peer ids, three numbers, a key and a signature are under 400 bytes. */
 export const MAX_DELEGATION_BYTES = 1024
@@ -38,13 +39,18 @@ export function encodeLatest(latest: Latest): Uint8Array {
         .sort()
         .map(key => ({ key, value: release.labels[key]! })),
       publishedMs: release.publishedMs,
-      ...(release.profile === undefined ? {} : { profile: new Uint8Array(fromHex(release.profile)) })
+      ...(release.profile === undefined ? {} : { profile: new Uint8Array(fromHex(release.profile)) }),
+      webSeeds: release.webSeeds ?? []
     }))
   })
 }
 
 export function decodeLatest(bytes: Uint8Array): Latest {
-  const limits = { channels: MAX_CHANNELS, releases: MAX_RELEASES, releases$: { labels: MAX_LABELS } }
+  const limits = {
+    channels: MAX_CHANNELS,
+    releases: MAX_RELEASES,
+    releases$: { labels: MAX_LABELS, webSeeds: MAX_WEB_SEEDS }
+  }
   const decode = (): Latest => {
     const message = LatestMessage.decode(bytes, { limits })
     return { ...message, releases: message.releases.map(readRelease) }
@@ -53,14 +59,15 @@ export function decodeLatest(bytes: Uint8Array): Latest {
 }
 
 function readRelease(message: LatestMessage['releases'][number]): Release {
-  const { image, labels, profile, ...rest } = message
+  const { image, labels, profile, webSeeds, ...rest } = message
   return {
     ...rest,
     image: toHex(image),
     blocks: blockCount(rest.sizeBytes),
     // fromEntries defines keys: `__proto__` is a label like any other.
     labels: Object.fromEntries(labels.map(({ key, value }) => [key, value])),
-    ...(profile === undefined ? {} : { profile: toHex(profile) })
+    ...(profile === undefined ? {} : { profile: toHex(profile) }),
+    ...(webSeeds.length === 0 ? {} : { webSeeds })
   }
 }
 

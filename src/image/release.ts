@@ -45,6 +45,8 @@ export interface Release {
   publishedMs: number
   /** Hex SHA-256 of the boot profile that was recorded for it. */
   profile?: string
+  /** Where its files lie on the web (web-seed.ts), if anywhere. */
+  webSeeds?: string[]
 }
 
 /** A moving pointer to a release. */

@@ -19,6 +19,8 @@ import type { Publisher } from '../release/publisher.ts'
 import type { PublisherKeys } from '../release/publisher-keys.ts'
 import { listReleases } from '../release/releases.ts'
 import type { Replication } from '../release/replication.ts'
+import { exportWeb } from '../release/web-export.ts'
+import type { Images } from '../store/images.ts'
 import type { Pool } from '../store/pool.ts'
 import type { Profiles } from '../store/profiles.ts'
 import type { Swarm, Transferred } from '../swarm/swarm.ts'
@@ -31,6 +33,7 @@ import type { Traffic } from './traffic.ts'
 export interface Rooms {
   peer: RowanPeer
   pool: Pool
+  images: Images
   profiles: Profiles
   directory: Directory
   memory: ApplianceMemory
@@ -139,6 +142,18 @@ export function commands(rooms: Rooms): Handlers {
       })
       const seconds = (rooms.clock.monotonicMs() - startMs) / 1000
       return { machine, file, format, size: sizeBytes, data: dataBytes, seconds }
+    },
+
+    async 'export-web'({ appliance: ref, folder }, { signal, progress }) {
+      const startMs = rooms.clock.monotonicMs()
+      const { appliance, release } = await appliances.resolve(ref, { allowExpired: true, signal })
+      const { version, image: id, sizeBytes } = release
+      const image = await rooms.images.open(id)
+      if (image === undefined) throw new RowanError('IMAGE_INCOMPLETE', `nothing of ${appliance}@${version} is here`)
+      const onProgress = (done: number, of: number) => progress({ phase: 'exporting', done, of, unit: 'blocks' })
+      const written = await exportWeb(image, { folder, signal, onProgress })
+      const seconds = (rooms.clock.monotonicMs() - startMs) / 1000
+      return { appliance, version, image: id, folder, ...written, size: sizeBytes, seconds }
     },
 
     async releases({ appliance: ref }, { signal }) {

@@ -8,7 +8,7 @@
  */
 import type { Log } from '../environment.ts'
 import type { HomePaths } from './home.ts'
-import { type Checked, check, flag, labels, optional, text, wholeNumber } from './schema.ts'
+import { type Checked, check, flag, labels, optional, text, texts, wholeNumber } from './schema.ts'
 import type { Settings } from './settings.ts'
 import type { TrafficState } from './traffic.ts'
 
@@ -24,7 +24,9 @@ export const PARAMS = {
     rollout: optional(wholeNumber),
     labels: optional(labels),
     /** Boots the image once, and ships the profile of the boot. */
-    record: optional(flag)
+    record: optional(flag),
+    /** URLs that peers may fetch the image's files from. */
+    webSeeds: optional(texts)
   },
   replicate: { appliance: text, wait: optional(flag), allowExpired: optional(flag) },
   attach: {
@@ -55,6 +57,11 @@ export const PARAMS = {
     snapshot: optional(text),
     /** system, if absent, or data. */
     disk: optional(text)
+  },
+  'export-web': {
+    appliance: text,
+    /** Absolute; the image gets a folder in it. */
+    folder: text
   },
   releases: { appliance: text },
   gc: {
@@ -165,6 +172,20 @@ export interface ExportResult {
   size: number
   /** Bytes of its blocks that are not zero. */
   data: number
+  seconds: number
+}
+
+export interface WebExportResult {
+  appliance: string
+  version: string
+  image: string
+  /** The one that the web seed's URL must lead to. */
+  folder: string
+  files: number
+  /** Of the files. */
+  bytes: number
+  /** Of the disk. */
+  size: number
   seconds: number
 }
 
@@ -358,6 +379,7 @@ export interface Results {
   rollback: SnapshotResult & { left: string }
   discard: SnapshotResult
   export: ExportResult
+  'export-web': WebExportResult
   releases: ReleaseRow[]
   gc: GcResult
   status: StatusResult

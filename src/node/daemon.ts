@@ -32,7 +32,7 @@ import { Pool } from '../store/pool.ts'
 import { Profiles } from '../store/profiles.ts'
 import { Sweeper } from '../store/sweeper.ts'
 import { KnownLiars } from '../swarm/known-liars.ts'
-import { Swarm } from '../swarm/swarm.ts'
+import { isWebSeed, Swarm } from '../swarm/swarm.ts'
 import { bootRecorder, type ImageUses, profileExchange } from './boot-profiles.ts'
 import { commands } from './commands.ts'
 import { ControlServer } from './control-server.ts'
@@ -40,6 +40,7 @@ import { commandTable, type DaemonOptions, type RunningDaemon } from './daemon-a
 import { startDiskThread } from './disk-thread.ts'
 import { GreetingRecords } from './greeting-records.ts'
 import { makeHome } from './home.ts'
+import { HttpNetwork } from './http-network.ts'
 import { Network } from './join.ts'
 import { JoinedRouting } from './joined-routing.ts'
 import { hearsItsNetwork, Lan } from './lan.ts'
@@ -158,6 +159,8 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
     isReleasedHere: image => publisher.own().some(({ releases }) => releases.some(release => release.image === image)),
     isReplicated: image => replication.has(image)
   }
+  const http = new HttpNetwork({ mayDial, clock })
+  started.add('the calls of web seeds', () => http.stop())
   const swarm: Swarm = new Swarm(
     {
       liars,
@@ -170,6 +173,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       profiles: profileExchange(profiles, uses, settings.swarm.shareProfile),
       mayDial: address => mayDial(address.toString()),
       isNear: address => reachMet(address.toString()) !== REACH.public,
+      web: { network: http, seedsOf: image => webSeedsOf(image, memory) },
       isDonated: image => donatedImages({ replication, publisher }).has(image),
       clock,
       random,
@@ -271,6 +275,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
     ...{
       peer,
       pool,
+      images,
       profiles,
       directory,
       memory,
@@ -320,6 +325,12 @@ function watchAddresses(addresses: () => string[], changed: () => void): () => v
 
 /** Those of the connected replicas that serve an image; how to reach them libp2p knows. */
 function replicasOf(swarm: Swarm, image: string): { peer: string; addresses: string[] }[] {
-  const serving = swarm.peers().filter(({ images }) => images.includes(image))
+  const serving = swarm.peers().filter(({ peer, images }) => images.includes(image) && !isWebSeed(peer))
   return serving.map(({ peer }) => ({ peer, addresses: [] }))
+}
+
+/** Those that any known release of an image names. */
+function webSeedsOf(image: string, memory: ApplianceMemory): string[] {
+  const releases = memory.all().flatMap(({ latest }) => latest.releases.filter(release => release.image === image))
+  return [...new Set(releases.flatMap(({ webSeeds = [] }) => webSeeds))]
 }

@@ -10,6 +10,8 @@ import { RowanError } from '../errors.ts'
 export const MAX_TEXT_CHARS = 4096
 /** Most labels of a release; what one of them may hold is the release's to check. */
 const MAX_RECORD_ENTRIES = 256
+/** Longest list of texts. */
+const MAX_LIST_ENTRIES = 64
 
 /** Gives the value back, typed, or throws a TypeError that says what was expected. */
 export type Check<T> = (value: unknown) => T
@@ -37,6 +39,11 @@ export const flag: Check<boolean> = value => {
 export const wholeNumber: Check<number> = value => {
   if (typeof value === 'number' && Number.isSafeInteger(value)) return value
   throw new TypeError('a whole number')
+}
+
+export const texts: Check<string[]> = value => {
+  if (Array.isArray(value) && value.length <= MAX_LIST_ENTRIES) return value.map(text)
+  throw new TypeError(`a list of up to ${MAX_LIST_ENTRIES} texts`)
 }
 
 export const labels: Check<Record<string, string>> = value => {

@@ -1,8 +1,8 @@
 /**
  * What the next record of an appliance says, once a release is on it or some are off: pure, without keys or store.
  *
- * A release never changes: the same version with another image is refused. Only its boot profile may come later or be
- * another, because it is advice and no part of what was released. Channels move as channels.ts says.
+ * A release never changes: the same version with another image is refused. Only its boot profile and its web seeds
+ * may come later or be others, because they are advice and no part of what was released. Channels move as channels.ts says.
  */
 import { RowanError } from '../errors.ts'
 import type { Channel, Latest, Release } from '../image/release.ts'
@@ -21,6 +21,8 @@ export interface WantedRelease {
   /** 1 to 100, default 100. */
   rollout?: number | undefined
   labels?: Record<string, string> | undefined
+  /** URLs; undefined: none, or those that it has. */
+  webSeeds?: string[] | undefined
 }
 
 /**
@@ -34,7 +36,7 @@ export function recordWith(
   wanted: WantedRelease,
   nowMs: number
 ): { releases: Release[]; channels: Channel[] } | undefined {
-  const { version, image, profile, labels = {} } = wanted
+  const { version, image, profile, labels = {}, webSeeds } = wanted
   const name = wanted.channel ?? DEFAULT_CHANNEL
   const releases = base?.releases ?? []
   const channels = base?.channels ?? []
@@ -55,9 +57,10 @@ export function recordWith(
       moved.find(channel => channel.name === name)
     )
     const isSameProfile = profile === undefined || profile === existing.profile
-    if (isSame && isSameProfile) return undefined
-    const kept = isSameProfile ? releases : releases.map(each => (each === existing ? { ...each, profile } : each))
-    return { releases: kept, channels: moved }
+    const isSameSeeds = webSeeds === undefined || webSeeds.join() === existing.webSeeds?.join()
+    if (isSame && isSameProfile && isSameSeeds) return undefined
+    const changed = { ...existing, ...(profile && { profile }), ...(webSeeds && { webSeeds }) }
+    return { releases: releases.map(each => (each === existing ? changed : each)), channels: moved }
   }
 
   if (releases.length >= MAX_RELEASES) {
@@ -73,7 +76,8 @@ export function recordWith(
     ...(parent === undefined ? {} : { parent }),
     labels,
     publishedMs: nowMs,
-    ...(profile === undefined ? {} : { profile })
+    ...(profile === undefined ? {} : { profile }),
+    ...(webSeeds === undefined ? {} : { webSeeds })
   }
   return { releases: [...releases, release], channels: moveChannel(channels, move, appliance) }
 }

@@ -16,6 +16,7 @@ import { applianceId, checkName } from '../image/names.ts'
 import type { Latest, Release, VerifiedLatest } from '../image/release.ts'
 import { MAX_LABELS } from '../image/release-codec.ts'
 import { DEFAULT_CHANNEL } from '../image/rollout.ts'
+import { checkWebSeeds } from '../image/web-seed.ts'
 import type { Catalog } from '../store/catalog.ts'
 import { Turns } from '../turns.ts'
 import { checkRollout } from './channels.ts'
@@ -72,6 +73,8 @@ export interface PublishRequest {
   labels?: Record<string, string> | undefined
   /** Boots the image once, and releases it with the profile of that boot. */
   record?: boolean | undefined
+  /** URLs below which the image lies, or will lie, as files; absent: as the release has them. */
+  webSeeds?: string[] | undefined
   onProgress?: ((progress: PublishProgress) => void) | undefined
   signal?: AbortSignal | undefined
 }
@@ -224,6 +227,7 @@ export class Publisher {
 
   async #publish(appliance: string, request: PublishRequest): Promise<Omit<PublishAnswer, 'seconds'>> {
     const { signal, onProgress } = request
+    checkWebSeeds(request.webSeeds)
     await this.#components.keys.signing() // whether it can be signed at all, before any work is done
     this.#own.checkRoom(appliance)
     const search = new AbortController()

@@ -17,6 +17,7 @@ import type { FetchDriver } from './image-fetch.ts'
 import { GREETING_TIMEOUT_MS } from './limits.ts'
 import type { Rank } from './messages.ts'
 import { ReplicaClient, type ReplicaEvents } from './replica-client.ts'
+import type { ReplicaLink } from './replica-link.ts'
 import { type PeerView, Scheduler } from './scheduler.ts'
 import type { SchedulerAction, SchedulerEvent } from './scheduler-types.ts'
 import { TokenBucket } from './token-bucket.ts'
@@ -46,7 +47,7 @@ export interface FetchEngineComponents {
 }
 
 interface Link {
-  client: ReplicaClient
+  client: ReplicaLink
   loopback: boolean
 }
 
@@ -78,7 +79,7 @@ export class FetchEngine implements FetchDriver {
     return this.#scheduler.wanted
   }
 
-  client(peer: string): ReplicaClient | undefined {
+  client(peer: string): ReplicaLink | undefined {
     return this.#links.get(peer)?.client
   }
 
@@ -105,39 +106,45 @@ export class FetchEngine implements FetchDriver {
     loopback: boolean,
     events: LinkEvents,
     images: readonly string[] = []
-  ): ReplicaClient {
-    const { clock, log, records, buffers } = this.#components
+  ): ReplicaLink {
+    const { log, records, buffers } = this.#components
+    const make = (own: ReplicaEvents) => new ReplicaClient(peer, stream, { log, records, buffers, events: own }, images)
+    return this.#attach(peer, make, { loopback, lastResort: false }, events)
+  }
+
+  /** As `link`, with a replica that is asked only for what no other gives in time. */
+  linkLastResort(peer: string, make: (events: ReplicaEvents) => ReplicaLink, events: LinkEvents): ReplicaLink {
+    return this.#attach(peer, make, { loopback: false, lastResort: true }, events)
+  }
+
+  #attach(
+    peer: string,
+    make: (events: ReplicaEvents) => ReplicaLink,
+    { loopback, lastResort }: { loopback: boolean; lastResort: boolean },
+    events: LinkEvents
+  ): ReplicaLink {
+    const { clock } = this.#components
     this.#links.get(peer)?.client.end()
     const sentMs = clock.monotonicMs()
-    const client: ReplicaClient = new ReplicaClient(
-      peer,
-      stream,
-      {
-        log,
-        records,
-        buffers,
-        events: {
-          ...events,
-          greeted: () => {
-            events.greeted?.()
-            this.event({ type: 'joined', peer, rttMs: clock.monotonicMs() - sentMs })
-          },
-          progress: () => this.event({ type: 'progress', peer }),
-          block: (image, block, body, compressed, wireBytes) => {
-            const stored = events.block(image, block, body, compressed, wireBytes)
-            return this.#paced(wireBytes, stored)
-          },
-          ended: error => {
-            if (this.#links.get(peer)?.client === client) {
-              this.#links.delete(peer)
-              this.event({ type: 'left', peer })
-            }
-            events.ended(error)
-          }
-        }
+    const client: ReplicaLink = make({
+      ...events,
+      greeted: () => {
+        events.greeted?.()
+        this.event({ type: 'joined', peer, rttMs: clock.monotonicMs() - sentMs, lastResort })
       },
-      images
-    )
+      progress: () => this.event({ type: 'progress', peer }),
+      block: (image, block, body, compressed, wireBytes) => {
+        const stored = events.block(image, block, body, compressed, wireBytes)
+        return this.#paced(wireBytes, stored)
+      },
+      ended: error => {
+        if (this.#links.get(peer)?.client === client) {
+          this.#links.delete(peer)
+          this.event({ type: 'left', peer })
+        }
+        events.ended(error)
+      }
+    })
     if (client.ended) return client
     this.#links.set(peer, { client, loopback })
     clock.after(GREETING_TIMEOUT_MS, () => {

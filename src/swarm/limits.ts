@@ -74,7 +74,19 @@ export const MAX_KNOWN_REPLICAS = 64
 export const MAX_REMEMBERED_LIARS = 4096
 export const MAX_OPEN_IMAGES = 4096
 
+// Web seeds
+/** Requests to one web seed that are under way. */
+export const MAX_WEB_REQUESTS = 4
+/** Neighbouring blocks that one request asks for. */
+export const MAX_WEB_SPAN_BYTES = 1024 * 1024
+/** Range indexes of one web seed that are remembered, at 4 KiB. */
+export const MAX_RANGE_INDEXES = 256
+/** Web seeds, and images that they do not have, that are not asked again for a while. */
+export const MAX_WEB_SEED_PAUSES = 1024
+
 // Time
+/** Nobody who is connected could give what is wanted for so long, before a web seed is called. */
+export const WEB_SEED_PATIENCE_MS = 2_000
 export const DIAL_TIMEOUT_MS = 8_000
 export const GREETING_TIMEOUT_MS = 10_000
 /** From OPEN to IMAGE. */

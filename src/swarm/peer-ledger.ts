@@ -42,6 +42,8 @@ export interface Debt {
 
 export class PeerLedger {
   readonly id: string
+  /** Asked only for what no other peer gives in time. */
+  readonly lastResort: boolean
   readonly estimate = new PeerEstimate()
   readonly owes = new Map<ItemKey, Debt>()
   stalled = false
@@ -63,8 +65,9 @@ export class PeerLedger {
   #redialMs = 0
   #excused = false
 
-  constructor(id: string, rttMs: number, nowMs: number) {
+  constructor(id: string, rttMs: number, nowMs: number, lastResort = false) {
     this.id = id
+    this.lastResort = lastResort
     this.estimate.addRoundTrip(rttMs, nowMs)
     this.#heardMs = nowMs
   }

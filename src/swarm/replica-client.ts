@@ -34,6 +34,7 @@ import {
   readProblem,
   wantFrame
 } from './messages.ts'
+import type { ReplicaLink } from './replica-link.ts'
 import { blockKey, type ItemKey, itemOf, nodeKey } from './scheduler-types.ts'
 
 /** Images are named by their numbers here (see scheduler-types.ts). A promise holds back what comes behind. */
@@ -59,7 +60,7 @@ interface OpenedImage {
 
 const MAX_FOLLOWING_NODES = 4096
 
-export class ReplicaClient {
+export class ReplicaClient implements ReplicaLink {
   readonly peer: string
   readonly #frames: FrameStream
   readonly #greeting: Greeting

@@ -13,7 +13,7 @@ import type { Dialer, OpenStream } from './dialer.ts'
 import type { FetchEngine, LinkEvents } from './fetch-engine.ts'
 import type { KnownReplica, KnownReplicas, ReplicaHint } from './known-replicas.ts'
 import { IMAGE_TIMEOUT_MS, REPLICAS_PER_IMAGE } from './limits.ts'
-import type { ReplicaClient } from './replica-client.ts'
+import type { ReplicaLink } from './replica-link.ts'
 
 /** An image, as far as the search for its replicas is concerned. */
 export interface SoughtImage {
@@ -116,7 +116,7 @@ export class ReplicaLinks {
     return true
   }
 
-  #open(client: ReplicaClient, image: SoughtImage): void {
+  #open(client: ReplicaLink, image: SoughtImage): void {
     const { clock } = this.#components
     client.open(image.number, image.id, image.wantsIndexFrom(client.peer))
     clock.after(IMAGE_TIMEOUT_MS, () => {

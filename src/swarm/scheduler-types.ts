@@ -41,7 +41,8 @@ export type SchedulerEvent =
   | { type: 'cancel'; key: ItemKey }
   /** It is here, however it came; what is under way from others is called off. */
   | { type: 'done'; key: ItemKey }
-  | { type: 'joined'; peer: string; rttMs: number }
+  /** One of last resort is asked only for what no other peer gives in time. */
+  | { type: 'joined'; peer: string; rttMs: number; lastResort?: boolean }
   | { type: 'left'; peer: string }
   /** What a peer has of an image; newer news add to older. */
   | { type: 'has'; peer: string; image: number; complete: boolean; pages: HavePage[] }

@@ -16,6 +16,8 @@
  * - Where a guest waits, that is too long: then a peer is suspected much sooner. The demand that it owes goes to others at once, and it
  *   is called anew, because a connection can die without a word while its peer lives.
  * - A late demand block is asked of a second peer too, within a budget of duplicate bytes.
+ * - A peer of last resort (a web seed) is asked only for what no other peer has that does well: one that is silent, or would take
+ *   seconds, does not.
  * - What is wanted stays wanted until it is done or cancelled.
  */
 
@@ -35,6 +37,8 @@ const REFUSED_HOLD_MS = 500
 /** Replicas of what is parked are looked for this often, and peers that could not give it are asked again this often. */
 const REMIND_MS = 1_000
 const FORGIVE_MS = 30_000
+/** A peer that needs longer for a block than this does not keep one of last resort from being asked. */
+const LAST_RESORT_PATIENCE_MS = 5_000
 /** Duplicates may cost 5 % of what came, and this much on top. */
 const HEDGE_SHARE = 0.05
 const HEDGE_ALLOWANCE_BYTES = 16 * BLOCK_SIZE_BYTES
@@ -111,7 +115,7 @@ export class Scheduler {
         this.#remove(event.key)
         break
       case 'joined':
-        this.#join(event.peer, event.rttMs, nowMs)
+        this.#join(event.peer, event.rttMs, nowMs, event.lastResort)
         break
       case 'left':
         this.#leave(event.peer)
@@ -202,10 +206,10 @@ export class Scheduler {
     for (const peer of item.askedOf) this.#actions.push({ type: 'call-off', peer, keys: [key] })
   }
 
-  #join(id: string, rttMs: number, nowMs: number): void {
+  #join(id: string, rttMs: number, nowMs: number, lastResort?: boolean): void {
     if (this.#liars.has(id)) return
     this.#leave(id)
-    this.#peers.set(id, new PeerLedger(id, rttMs, nowMs))
+    this.#peers.set(id, new PeerLedger(id, rttMs, nowMs, lastResort))
   }
 
   #leave(id: string): void {
@@ -312,17 +316,25 @@ export class Scheduler {
     const line = this.#items.line(rank)
     if (line.size === 0) return
     const sends = new Map<PeerLedger, ItemKey[]>()
-    const withRoom = new Set([...this.#peers.values()].filter(peer => peer.hasRoom(rank, nowMs)))
+    const free = [...this.#peers.values()].filter(peer => peer.hasRoom(rank, nowMs))
+    const withRoom = new Set(free.filter(({ lastResort }) => !lastResort))
+    const reserve = new Set(free.filter(({ lastResort }) => lastResort))
     for (const item of line.values()) {
       // Once every peer is full, the rest waits; but with no peers at all it is parked, so that somebody looks for some.
-      if (withRoom.size === 0 && this.#peers.size > 0) break
-      const best = this.#earliest(item, withRoom, nowMs)
+      if (withRoom.size + reserve.size === 0 && this.#peers.size > 0) break
+      let best = this.#earliest(item, withRoom, nowMs)
+      if (reserve.size > 0 && !this.#isServedWell(item, nowMs)) {
+        best = this.#earliest(item, best === undefined ? reserve : [best, ...reserve], nowMs)
+      }
       if (best === undefined) {
         if (!this.#isOffered(item) && this.#items.park(item)) this.#remindMs = nowMs
         continue
       }
       this.#give(best, item, nowMs)
-      if (!best.hasRoom(rank, nowMs)) withRoom.delete(best)
+      if (!best.hasRoom(rank, nowMs)) {
+        withRoom.delete(best)
+        reserve.delete(best)
+      }
       const keys = sends.get(best)
       if (keys === undefined) sends.set(best, [item.key])
       else keys.push(item.key)
@@ -341,6 +353,15 @@ export class Scheduler {
       bestMs = arrivalMs
     }
     return best
+  }
+
+  /** Whether a peer that is not of last resort will give this before long, be it that it has no room now. */
+  #isServedWell(item: WantedItem, nowMs: number): boolean {
+    for (const peer of this.#peers.values()) {
+      if (peer.lastResort || peer.stalled || peer.suspected || !peer.offers(item.key)) continue
+      if (peer.arrivalMs(nowMs) - nowMs <= LAST_RESORT_PATIENCE_MS) return true
+    }
+    return false
   }
 
   #give(peer: PeerLedger, item: WantedItem, nowMs: number): void {
@@ -368,7 +389,7 @@ export class Scheduler {
         const item = this.#items.get(key)
         if (item === undefined || item.askedOf.size !== 1) continue
         if (this.#hedgedBytes > HEDGE_ALLOWANCE_BYTES + HEDGE_SHARE * this.#answeredBytes) return
-        const others = [...this.#peers.values()].filter(other => other.hasRoom(DEMAND, nowMs))
+        const others = [...this.#peers.values()].filter(other => !other.lastResort && other.hasRoom(DEMAND, nowMs))
         const second = this.#earliest(item, others, nowMs)
         if (second === undefined) continue
         this.#hedgedBytes += second.estimate.blockBytes

@@ -40,6 +40,8 @@ import { ReplicaLinks } from './replica-links.ts'
 import { SwarmImage } from './swarm-image.ts'
 import { type TrafficLimits, UNLIMITED_TRAFFIC } from './traffic-limits.ts'
 import type { ImageTransfers } from './transfer-count.ts'
+import type { WebNetwork } from './web-network.ts'
+import { WebSeeds } from './web-seeds.ts'
 
 export type { ServedPeer } from './block-server.ts'
 export type { AheadView, BootAhead } from './boot-ahead.ts'
@@ -47,6 +49,7 @@ export type { RecordExchange } from './greeting.ts'
 export type { ReplicaHint } from './known-replicas.ts'
 export type { TrafficLimits } from './traffic-limits.ts'
 export type { ImageTransfers, Transferred } from './transfer-count.ts'
+export { isWebSeed } from './web-seeds.ts'
 
 export interface SwarmComponents {
   /** The libp2p peer. */
@@ -69,6 +72,8 @@ export interface SwarmComponents {
   isDonated?: (image: string) => boolean
   /** Remembers peers that gave wrong bytes across restarts. */
   liars?: FetchEngineComponents['liars']
+  /** Web seeds of an image, and the way to them; none if absent. */
+  web?: { network: WebNetwork; seedsOf: (image: string) => string[] } | undefined
   clock: Clock
   random: Random
   log: Log
@@ -114,6 +119,7 @@ export class Swarm implements BlockSource {
   readonly #engine: FetchEngine
   readonly #store: BlockStore
   readonly #links: ReplicaLinks
+  readonly #web: WebSeeds | undefined
   readonly #server: BlockServer
   readonly #stopListening: () => void
   #stopped: RowanError | undefined
@@ -126,7 +132,7 @@ export class Swarm implements BlockSource {
     this.#store = new BlockStore({ pool, buffers, log, clock })
     this.#engine = new FetchEngine({
       ...{ clock, log, records, buffers, liars: components.liars },
-      findReplicas: image => this.#links.seek(this.#numbers[image]!),
+      findReplicas: image => this.#findReplicas(this.#numbers[image]!),
       accused: peer => components.profiles?.disown(peer),
       redial: peer => void this.#links.redial(peer)
     })
@@ -143,6 +149,11 @@ export class Swarm implements BlockSource {
       },
       settings
     )
+    if (components.web !== undefined) {
+      const idOf = (image: number) => this.#numbers[image]!.id
+      const events = (peer: string) => this.#eventsOf(peer)
+      this.#web = new WebSeeds({ ...components.web, engine: this.#engine, idOf, events, clock, log })
+    }
     this.#server = new BlockServer(
       {
         libp2p: network,
@@ -180,6 +191,7 @@ export class Swarm implements BlockSource {
     this.#stopListening()
     for (const image of this.#images.values()) image.stop(this.#stopped)
     this.#links.stop()
+    this.#web?.stop()
     this.#engine.stop()
     await this.#server.stop()
   }
@@ -348,9 +360,15 @@ export class Swarm implements BlockSource {
         const asked = image.known.summary()
         throw new RowanError('NO_REPLICA', `no replica gave the image ${image.id} in ${timeoutMs / 1000} s: ${asked}`)
       }
-      this.#links.seek(image)
+      this.#findReplicas(image)
       await image.change(clock, Math.min(leftMs, OPENING_SEEK_MS), signal)
     }
+  }
+
+  /** Nobody who is connected can give what is wanted. */
+  #findReplicas(image: SwarmImage): void {
+    this.#links.seek(image)
+    this.#web?.needed(image)
   }
 
   #eventsOf(peer: string): LinkEvents {

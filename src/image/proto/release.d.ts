@@ -60,6 +60,7 @@ export interface Release {
     labels: Label[];
     publishedMs: number;
     profile?: Uint8Array<ArrayBuffer>;
+    webSeeds: string[];
 }
 export declare namespace Release {
     const codec: () => Codec<Release>;
@@ -101,9 +102,14 @@ export declare namespace Release {
         field: '$.profile';
         value: Uint8Array<ArrayBuffer>;
     }
+    interface ReleaseWebSeedsFieldEvent {
+        field: '$.webSeeds[]';
+        index: number;
+        value: string;
+    }
     function encode(obj: Partial<Release>): Uint8Array<ArrayBuffer>;
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Release>): Release;
-    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Release>): Generator<ReleaseVersionFieldEvent | ReleaseImageFieldEvent | ReleaseSizeBytesFieldEvent | ReleaseZeroBlocksFieldEvent | ReleaseParentFieldEvent | ReleaseLabelsKeyFieldEvent | ReleaseLabelsValueFieldEvent | ReleasePublishedMsFieldEvent | ReleaseProfileFieldEvent>;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Release>): Generator<ReleaseVersionFieldEvent | ReleaseImageFieldEvent | ReleaseSizeBytesFieldEvent | ReleaseZeroBlocksFieldEvent | ReleaseParentFieldEvent | ReleaseLabelsKeyFieldEvent | ReleaseLabelsValueFieldEvent | ReleasePublishedMsFieldEvent | ReleaseProfileFieldEvent | ReleaseWebSeedsFieldEvent>;
 }
 export interface Channel {
     name: string;
@@ -225,11 +231,16 @@ export declare namespace Latest {
         value: Uint8Array<ArrayBuffer>;
         index: number;
     }
+    interface LatestReleasesWebSeedsFieldEvent {
+        field: '$.releases[].webSeeds[]';
+        index: number;
+        value: string;
+    }
     interface LatestDelegationFieldEvent {
         field: '$.delegation';
         value: Uint8Array<ArrayBuffer>;
     }
     function encode(obj: Partial<Latest>): Uint8Array<ArrayBuffer>;
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Latest>): Latest;
-    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Latest>): Generator<LatestApplianceFieldEvent | LatestSequenceFieldEvent | LatestIssuedMsFieldEvent | LatestExpiresMsFieldEvent | LatestChannelsNameFieldEvent | LatestChannelsVersionFieldEvent | LatestChannelsRolloutPercentFieldEvent | LatestChannelsPreviousFieldEvent | LatestReleasesVersionFieldEvent | LatestReleasesImageFieldEvent | LatestReleasesSizeBytesFieldEvent | LatestReleasesZeroBlocksFieldEvent | LatestReleasesParentFieldEvent | LatestReleasesLabelsKeyFieldEvent | LatestReleasesLabelsValueFieldEvent | LatestReleasesPublishedMsFieldEvent | LatestReleasesProfileFieldEvent | LatestDelegationFieldEvent>;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Latest>): Generator<LatestApplianceFieldEvent | LatestSequenceFieldEvent | LatestIssuedMsFieldEvent | LatestExpiresMsFieldEvent | LatestChannelsNameFieldEvent | LatestChannelsVersionFieldEvent | LatestChannelsRolloutPercentFieldEvent | LatestChannelsPreviousFieldEvent | LatestReleasesVersionFieldEvent | LatestReleasesImageFieldEvent | LatestReleasesSizeBytesFieldEvent | LatestReleasesZeroBlocksFieldEvent | LatestReleasesParentFieldEvent | LatestReleasesLabelsKeyFieldEvent | LatestReleasesLabelsValueFieldEvent | LatestReleasesPublishedMsFieldEvent | LatestReleasesProfileFieldEvent | LatestReleasesWebSeedsFieldEvent | LatestDelegationFieldEvent>;
 }

@@ -263,6 +263,12 @@ export var Release;
                     w.uint32(66);
                     w.bytes(obj.profile);
                 }
+                if (obj.webSeeds != null && obj.webSeeds.length > 0) {
+                    for (const value of obj.webSeeds) {
+                        w.uint32(74);
+                        w.string(value);
+                    }
+                }
                 if (opts.lengthDelimited !== false) {
                     w.ldelim();
                 }
@@ -273,7 +279,8 @@ export var Release;
                     sizeBytes: 0,
                     zeroBlocks: 0,
                     labels: [],
-                    publishedMs: 0
+                    publishedMs: 0,
+                    webSeeds: []
                 };
                 const end = length == null ? reader.len : reader.pos + length;
                 while (reader.pos < end) {
@@ -316,6 +323,13 @@ export var Release;
                             obj.profile = reader.bytes();
                             break;
                         }
+                        case 9: {
+                            if (opts.limits?.webSeeds != null && obj.webSeeds.length === opts.limits.webSeeds) {
+                                throw new MaxLengthError('Decode error - repeated field "webSeeds" had too many elements');
+                            }
+                            obj.webSeeds.push(reader.string());
+                            break;
+                        }
                         default: {
                             reader.skipType(tag & 7);
                             break;
@@ -325,7 +339,8 @@ export var Release;
                 return obj;
             }, function* (reader, length, prefix, opts = {}) {
                 const obj = {
-                    labels: 0
+                    labels: 0,
+                    webSeeds: 0
                 };
                 const end = length == null ? reader.len : reader.pos + length;
                 while (reader.pos < end) {
@@ -393,6 +408,18 @@ export var Release;
                                 field: `${prefix}.profile`,
                                 value: reader.bytes()
                             };
+                            break;
+                        }
+                        case 9: {
+                            if (opts.limits?.webSeeds != null && obj.webSeeds === opts.limits.webSeeds) {
+                                throw new MaxLengthError('Streaming decode error - repeated field "webSeeds" had too many elements');
+                            }
+                            yield {
+                                field: `${prefix}.webSeeds[]`,
+                                index: obj.webSeeds,
+                                value: reader.string()
+                            };
+                            obj.webSeeds++;
                             break;
                         }
                         default: {

@@ -27,6 +27,7 @@ test('a record of an appliance opens with all that was put in', async () => {
         parent: 'v1',
         zeroBlocks: 24_576,
         profile: toHex(sha256(Buffer.from('profile'))),
+        webSeeds: ['https://example.org/images/', 'http://192.0.2.7:8080/'],
         labels: { z: 'ü', a: '', ['__proto__']: 'x', 10: 'b', 9: 'c' }
       })
     ]
@@ -59,6 +60,14 @@ test('a release without a profile has the encoding that it always had', () => {
   )
   // Field 8 of the release: a tag, a length, 32 bytes.
   expect(with_!.byteLength).toBe(without!.byteLength + 34)
+})
+
+test('a release without web seeds has the encoding that it always had', () => {
+  const [with_, without] = [{ webSeeds: ['https://a.example/'] }, {}].map(changes =>
+    encodeLatest(testLatest(own, { releases: [testRelease('v1', changes), testRelease('v2')] }))
+  )
+  // Field 9 of the release: a tag, a length, the text.
+  expect(with_!.byteLength).toBe(without!.byteLength + 20)
 })
 
 test('a delegation opens with all that was put in', async () => {
@@ -124,6 +133,14 @@ const refused: [string, Partial<Latest>][] = [
   ['a parent that is no name', release({ parent: '' })],
   ['no bytes', release({ sizeBytes: 0, blocks: 0 })],
   ['too many bytes', release({ sizeBytes: 2 ** 43 + 1, blocks: 2 ** 27 + 1 })],
+  ['too many web seeds', release({ webSeeds: many(5).map(name => `https://example.org/${name}/`) })],
+  ['a web seed twice', release({ webSeeds: ['https://example.org/', 'https://example.org/'] })],
+  ['a web seed that is no URL', release({ webSeeds: ['example.org'] })],
+  ['a web seed in another spelling', release({ webSeeds: ['https://Example.org/'] })],
+  ['a web seed that names a file', release({ webSeeds: ['https://example.org/images'] })],
+  ['a web seed of another kind', release({ webSeeds: ['file:///etc/'] })],
+  ['a web seed with a password', release({ webSeeds: ['https://a:b@example.org/'] })],
+  ['a web seed that is too long', release({ webSeeds: [`https://example.org/${'x'.repeat(256)}/`] })],
   ['more zero blocks than blocks', release({ zeroBlocks: 24_577 })],
   ['too many labels', release({ labels: labels(33) })],
   ['a label with a long key', release({ labels: { ['x'.repeat(257)]: '' } })],

@@ -39,6 +39,30 @@ describe('scheduler', () => {
     expect(sends(scheduler.step(want(1, DEMAND), 0))).toEqual([{ peer: 'near', blocks: [1] }])
   })
 
+  test('asks one of last resort only where no other has the block', () => {
+    const scheduler = withPeers({ slow: 900 })
+    scheduler.apply({ type: 'joined', peer: 'last', rttMs: 1, lastResort: true }, 0)
+    scheduler.apply({ type: 'has', peer: 'last', image: IMAGE, complete: true, pages: [] }, 0)
+    scheduler.apply({ type: 'has', peer: 'last', image: 7, complete: true, pages: [] }, 0)
+    expect(sends(scheduler.step(want(1, DEMAND), 0))).toEqual([{ peer: 'slow', blocks: [1] }])
+    // Not even where the other has no room just now, nor as a second one for what is late.
+    for (let block = 2; block < 200; block++) scheduler.apply(want(block, FILL), 0)
+    const late = [...scheduler.decide(0), ...scheduler.step({ type: 'time', lateMs: 0 }, 1_050)]
+    expect(sends(late).map(({ peer }) => peer)).toEqual(['slow'])
+    const other = scheduler.step({ type: 'want', key: blockKey(7, 1), rank: FILL }, 1_050)
+    expect(sends(other)).toContainEqual({ peer: 'last', blocks: [1] })
+  })
+
+  test('asks one of last resort when the others fall silent, or leave', () => {
+    const scheduler = withPeers({ slow: 100 })
+    scheduler.apply({ type: 'joined', peer: 'last', rttMs: 100, lastResort: true }, 0)
+    scheduler.apply({ type: 'has', peer: 'last', image: IMAGE, complete: true, pages: [] }, 0)
+    expect(sends(scheduler.step(want(1, DEMAND), 0))).toEqual([{ peer: 'slow', blocks: [1] }])
+    expect(sends(scheduler.step({ type: 'time', lateMs: 0 }, 800))).toEqual([{ peer: 'last', blocks: [1] }])
+    scheduler.apply({ type: 'left', peer: 'slow' }, 900)
+    expect(sends(scheduler.step(want(2, FILL), 900))).toEqual([{ peer: 'last', blocks: [2] }])
+  })
+
   test('shares a fill among peers, by what each has room for', () => {
     const scheduler = withPeers({ a: 20, b: 20 })
     for (let block = 0; block < 100; block++) scheduler.apply(want(block, FILL), 0)
