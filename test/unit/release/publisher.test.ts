@@ -57,6 +57,7 @@ interface More {
   rollout?: number
   labels?: Record<string, string>
   record?: boolean
+  webSeeds?: string[]
 }
 const publish = (file: string, version: string, more: More = {}, by = peer) =>
   by.publisher.publish({ path: path(file), name: 'grid', version, ...more })
@@ -128,6 +129,21 @@ test('the same version with the same content is no change; a channel can be adde
   expect(old).toMatchObject({ unchanged: false, sequence: 3, channels: ['old'] })
   expect(await publish('v1.raw', 'v1', { channel: 'old' })).toMatchObject({ unchanged: true, sequence: 3 })
   expect(record().releases).toHaveLength(2)
+})
+
+test('the release names its web seeds; one that exists can get others, and keeps them', async () => {
+  const webSeeds = ['https://example.org/images/']
+  const seeds = () => record().releases.map(release => release.webSeeds)
+  await publish('v1.raw', 'v1')
+  expect(await publish('v1.raw', 'v1', { webSeeds })).toMatchObject({ unchanged: false })
+  expect(seeds()).toEqual([webSeeds])
+  expect(await publish('v1.raw', 'v1')).toMatchObject({ unchanged: true })
+  expect(await publish('v1.raw', 'v1', { webSeeds })).toMatchObject({ unchanged: true })
+  expect(seeds()).toEqual([webSeeds])
+  await expect(publish('v1.raw', 'v1', { webSeeds: ['ftp://x/'] })).rejects.toMatchObject({
+    code: 'WEB_SEED_URL_INVALID'
+  })
+  expect((await openLatest(record().bytes)).releases[0]!.webSeeds).toEqual(webSeeds)
 })
 
 describe('with --record', () => {
