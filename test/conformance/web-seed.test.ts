@@ -227,6 +227,16 @@ const bad: [what: string, code: string, misbehave: Misbehave][] = [
     })
   ],
   [
+    'answers a range with 200',
+    'WEB_SEED_REFUSED',
+    pack((_path, answer) => {
+      const writeHead = answer.writeHead.bind(answer)
+      answer.writeHead = ((_status: number, headers: object) =>
+        writeHead(200, { ...headers })) as typeof answer.writeHead
+      return false
+    })
+  ],
+  [
     'answers another range',
     'WEB_SEED_REFUSED',
     pack((_path, answer) => {
@@ -274,7 +284,9 @@ const bad: [what: string, code: string, misbehave: Misbehave][] = [
     'compresses its answers',
     'WEB_SEED_REFUSED',
     pack((_path, answer, { headers }) => {
-      const body = gzipSync('x')
+      // As long as what was asked for, so that nothing else is wrong with it.
+      const [, from, to] = /(\d+)-(\d+)/.exec(headers.range!)!
+      const body = Buffer.concat([gzipSync('x'), Buffer.alloc(70_000)], Number(to) + 1 - Number(from))
       answer.writeHead(206, {
         'content-range': headers.range!.replace('=', ' ').concat('/9999999'),
         'content-encoding': 'gzip'
@@ -448,15 +460,16 @@ describe('the export', () => {
     stops.push(() => rm(folder, { recursive: true, force: true }))
     const store = await openStore()
     stops.push(() => store.close())
-    const request = { folder, signal: new AbortController().signal, onProgress() {} }
+    const progress: [number, number][] = []
+    const onProgress = (done: number, of: number) => void progress.push([done, of])
+    const request = { folder, signal: new AbortController().signal, onProgress }
     await keepImage(store, image, n => n !== 20)
     const local = (await store.images.open(image.id))!
     await expect(exportWeb(local, request)).rejects.toMatchObject({ code: 'IMAGE_INCOMPLETE' })
     expect(await readdir(folder)).toEqual([])
+    expect(progress).toEqual([])
     await keepImage(store, image)
-    const progress: [number, number][] = []
-    const onProgress = (done: number, of: number) => void progress.push([done, of])
-    const written = await exportWeb(local, { ...request, onProgress })
+    const written = await exportWeb(local, request)
     expect(await readdir(folder)).toEqual([image.id])
     expect((await readdir(join(folder, image.id))).sort()).toEqual(['node-0-0', 'pack-0', 'root'])
     expect(written.files).toBe(3)
