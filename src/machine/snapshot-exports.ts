@@ -55,6 +55,7 @@ export class SnapshotExports {
     const place = snapshot === undefined ? null : snapshotOf(chain, snapshot).at[disk]
     const sizeBytes = chain.disks[disk]?.sizeBytes
     if (place === undefined || sizeBytes === undefined) {
+      await released()
       const of = snapshot === undefined ? machine : `${machine} at ${snapshot}`
       throw new RowanError('SNAPSHOT_UNKNOWN', `there is no ${disk} disk of ${of}`)
     }

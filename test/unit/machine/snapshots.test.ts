@@ -318,9 +318,11 @@ describe('a data disk', () => {
     await gone()
     await peer.machines.rollback('d', 's1')
     expect(await dataRead()).toBe('a'.charCodeAt(0))
+    const before = peer.machines.snapshots('m')
     await expect(
       peer.machines.export('m', { disk: 'data' }, { ...request, file: join(home, 'x') })
     ).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN' })
+    expect(peer.machines.snapshots('m')).toEqual(before)
   })
 
   test('is in a snapshot what it was at the very moment of the system disk, whoever writes', async () => {
