@@ -24,7 +24,8 @@ export interface KnownReplica extends ReplicaHint {
 
 const FIRST_RETRY_MS = 50
 const RETRY_GROWTH = 4
-const MAX_RETRY_MS = 60_000
+/** Only replicas of images that somebody waits for are called at all: a guest is not kept waiting much longer than they were gone. */
+const MAX_RETRY_MS = 8_000
 
 export class KnownReplicas {
   readonly #random: Random
