@@ -25,7 +25,8 @@ import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import { MAX_REMEMBERED_LIARS } from './limits.ts'
 import type { MissingReason, Rank } from './messages.ts'
 import type { PeerEstimate } from './peer-estimate.ts'
-import { DEMAND, type Debt, PeerLedger } from './peer-ledger.ts'
+import { DEMAND, type Debt, type PeerLedger } from './peer-ledger.ts'
+import { PeerLedgers, type PeerView } from './peer-ledgers.ts'
 import type { ItemKey, SchedulerAction, SchedulerEvent } from './scheduler-types.ts'
 import { type WantedItem, WantedItems } from './wanted-items.ts'
 
@@ -37,24 +38,13 @@ const REFUSED_HOLD_MS = 500
 /** Replicas of what is parked are looked for this often, and peers that could not give it are asked again this often. */
 const REMIND_MS = 1_000
 const FORGIVE_MS = 30_000
-/** A peer that needs longer for a block than this does not keep one of last resort from being asked. */
-const LAST_RESORT_PATIENCE_MS = 5_000
 /** Duplicates may cost 5 % of what came, and this much on top. */
 const HEDGE_SHARE = 0.05
 const HEDGE_ALLOWANCE_BYTES = 16 * BLOCK_SIZE_BYTES
 
-export interface PeerView {
-  peer: string
-  images: number[]
-  rttMs: number | undefined
-  rateBytesPerSecond: number | undefined
-  outstanding: number
-  stalled: boolean
-}
-
 export class Scheduler {
   readonly #items = new WantedItems()
-  readonly #peers = new Map<string, PeerLedger>()
+  readonly #peers = new PeerLedgers()
   readonly #liars: Set<string>
   #ranks = RANKS
   #actions: SchedulerAction[] = []
@@ -79,7 +69,7 @@ export class Scheduler {
 
   /** Undefined for a peer that is not connected. */
   estimate(peer: string): PeerEstimate | undefined {
-    return this.#peers.get(peer)?.estimate
+    return this.#peers.estimate(peer)
   }
 
   /** Whether a guest waits for this peer, which is silent. */
@@ -88,14 +78,7 @@ export class Scheduler {
   }
 
   view(): PeerView[] {
-    return [...this.#peers.values()].map(peer => ({
-      peer: peer.id,
-      images: peer.images,
-      rttMs: peer.estimate.smoothedRttMs,
-      rateBytesPerSecond: peer.estimate.rateBytesPerSecond,
-      outstanding: peer.owes.size,
-      stalled: peer.stalled
-    }))
+    return this.#peers.view()
   }
 
   /** Both halves of a step at once. */
@@ -140,7 +123,7 @@ export class Scheduler {
         this.#ranks = event.quiet ? QUIET_RANKS : RANKS
         break
       case 'time':
-        if (event.lateMs > 0) for (const peer of this.#peers.values()) peer.excuse(nowMs)
+        if (event.lateMs > 0) for (const peer of this.#peers) peer.excuse(nowMs)
     }
   }
 
@@ -160,7 +143,7 @@ export class Scheduler {
   /** When `decide` must be called again if nothing happens before; undefined when nothing is pending. */
   nextMs(nowMs: number): number | undefined {
     let next = this.#items.anyParked ? this.#remindMs : Number.POSITIVE_INFINITY
-    for (const peer of this.#peers.values()) {
+    for (const peer of this.#peers) {
       if (peer.holdUntilMs > nowMs) next = Math.min(next, peer.holdUntilMs)
       next = Math.min(next, peer.stallAtMs() ?? next, peer.suspectAtMs() ?? next, peer.redialAtMs() ?? next)
       if (this.#peers.size < 2 || !peer.owesDemand) continue
@@ -180,10 +163,10 @@ export class Scheduler {
       if (rank >= known.rank) return
       this.#items.raise(known, rank)
       // What is in time for a prefetch may be with somebody who is too silent for a guest.
-      if (known.place === 'asked' && !this.#isUnderWay(known)) this.#items.queue(known)
+      if (known.place === 'asked' && !this.#peers.isUnderWay(known)) this.#items.queue(known)
     }
     // A peer may still owe the answer to an earlier, cancelled request for it: that answer will do.
-    for (const peer of this.#peers.values()) {
+    for (const peer of this.#peers) {
       const debt = peer.owes.get(key)
       if (debt === undefined) continue
       item.askedOf.add(peer.id)
@@ -209,13 +192,12 @@ export class Scheduler {
   #join(id: string, rttMs: number, nowMs: number, lastResort?: boolean): void {
     if (this.#liars.has(id)) return
     this.#leave(id)
-    this.#peers.set(id, new PeerLedger(id, rttMs, nowMs, lastResort))
+    this.#peers.add(id, rttMs, nowMs, lastResort)
   }
 
   #leave(id: string): void {
-    const peer = this.#peers.get(id)
+    const peer = this.#peers.remove(id)
     if (peer === undefined) return
-    this.#peers.delete(id)
     for (const key of peer.owes.keys()) this.#lose(key, id)
   }
 
@@ -224,15 +206,7 @@ export class Scheduler {
     const item = this.#items.get(key)
     if (item === undefined) return
     item.askedOf.delete(peer)
-    if (item.place === 'asked' && !this.#isUnderWay(item)) this.#items.queue(item)
-  }
-
-  #isUnderWay(item: WantedItem): boolean {
-    for (const id of item.askedOf) {
-      const peer = this.#peers.get(id)
-      if (peer !== undefined && !peer.stalled && !(peer.suspected && item.rank === DEMAND)) return true
-    }
-    return false
+    if (item.place === 'asked' && !this.#peers.isUnderWay(item)) this.#items.queue(item)
   }
 
   /** The caller checks the bytes, and says `done` or `lied` before the next `decide`; else it is asked for again. */
@@ -278,7 +252,7 @@ export class Scheduler {
   }
 
   #findStalled(nowMs: number): void {
-    for (const peer of this.#peers.values()) {
+    for (const peer of this.#peers) {
       const atMs = peer.stallAtMs()
       if (atMs === undefined || nowMs < atMs) continue
       if (peer.stalled) {
@@ -289,20 +263,20 @@ export class Scheduler {
       peer.stalled = true
       for (const key of peer.owes.keys()) {
         const item = this.#items.get(key)
-        if (item?.place === 'asked' && !this.#isUnderWay(item)) this.#items.queue(item)
+        if (item?.place === 'asked' && !this.#peers.isUnderWay(item)) this.#items.queue(item)
       }
     }
   }
 
   /** Peers whose silence keeps a guest waiting. */
   #suspect(nowMs: number): void {
-    for (const peer of this.#peers.values()) {
+    for (const peer of this.#peers) {
       const atMs = peer.suspectAtMs()
       if (atMs !== undefined && nowMs >= atMs) {
         peer.suspected = true
         for (const [key, debt] of peer.owes) {
           const item = this.#items.get(key)
-          if (debt.rank === DEMAND && item?.place === 'asked' && !this.#isUnderWay(item)) this.#items.queue(item)
+          if (debt.rank === DEMAND && item?.place === 'asked' && !this.#peers.isUnderWay(item)) this.#items.queue(item)
         }
       }
       const redialMs = peer.redialAtMs()
@@ -316,18 +290,18 @@ export class Scheduler {
     const line = this.#items.line(rank)
     if (line.size === 0) return
     const sends = new Map<PeerLedger, ItemKey[]>()
-    const free = [...this.#peers.values()].filter(peer => peer.hasRoom(rank, nowMs))
+    const free = [...this.#peers].filter(peer => peer.hasRoom(rank, nowMs))
     const withRoom = new Set(free.filter(({ lastResort }) => !lastResort))
     const reserve = new Set(free.filter(({ lastResort }) => lastResort))
     for (const item of line.values()) {
       // Once every peer is full, the rest waits; but with no peers at all it is parked, so that somebody looks for some.
       if (withRoom.size + reserve.size === 0 && this.#peers.size > 0) break
-      let best = this.#earliest(item, withRoom, nowMs)
-      if (reserve.size > 0 && !this.#isServedWell(item, nowMs)) {
-        best = this.#earliest(item, best === undefined ? reserve : [best, ...reserve], nowMs)
+      let best = this.#peers.earliest(item, withRoom, nowMs)
+      if (reserve.size > 0 && !this.#peers.isServedWell(item, nowMs)) {
+        best = this.#peers.earliest(item, best === undefined ? reserve : [best, ...reserve], nowMs)
       }
       if (best === undefined) {
-        if (!this.#isOffered(item) && this.#items.park(item)) this.#remindMs = nowMs
+        if (!this.#peers.isOffered(item.key) && this.#items.park(item)) this.#remindMs = nowMs
         continue
       }
       this.#give(best, item, nowMs)
@@ -342,55 +316,28 @@ export class Scheduler {
     for (const [peer, keys] of sends) this.#actions.push({ type: 'send', peer: peer.id, rank, keys })
   }
 
-  #earliest(item: WantedItem, peers: Iterable<PeerLedger>, nowMs: number): PeerLedger | undefined {
-    let best: PeerLedger | undefined
-    let bestMs = Number.POSITIVE_INFINITY
-    for (const peer of peers) {
-      if (item.askedOf.has(peer.id) || !peer.offers(item.key)) continue
-      const arrivalMs = peer.arrivalMs(nowMs)
-      if (arrivalMs >= bestMs) continue
-      best = peer
-      bestMs = arrivalMs
-    }
-    return best
-  }
-
-  /** Whether a peer that is not of last resort will give this before long, be it that it has no room now. */
-  #isServedWell(item: WantedItem, nowMs: number): boolean {
-    for (const peer of this.#peers.values()) {
-      if (peer.lastResort || peer.stalled || peer.suspected || !peer.offers(item.key)) continue
-      if (peer.arrivalMs(nowMs) - nowMs <= LAST_RESORT_PATIENCE_MS) return true
-    }
-    return false
-  }
-
   #give(peer: PeerLedger, item: WantedItem, nowMs: number): void {
     peer.ask(item.key, item.rank, nowMs)
     item.askedOf.add(peer.id)
     this.#items.asked(item)
   }
 
-  #isOffered(item: WantedItem): boolean {
-    for (const peer of this.#peers.values()) if (peer.offers(item.key)) return true
-    return false
-  }
-
   #unpark(image: number): void {
-    for (const item of this.#items.parkedOf(image)) if (this.#isOffered(item)) this.#items.queue(item)
+    for (const item of this.#items.parkedOf(image)) if (this.#peers.isOffered(item.key)) this.#items.queue(item)
   }
 
   /** Demand that is later than expected goes to a second peer too. */
   #hedge(nowMs: number): void {
     if (this.#peers.size < 2) return
-    for (const peer of this.#peers.values()) {
+    for (const peer of this.#peers) {
       if (!peer.owesDemand) continue
       for (const [key, debt] of peer.owes) {
         if (debt.rank !== DEMAND || nowMs < peer.lateAtMs(debt)) continue
         const item = this.#items.get(key)
         if (item === undefined || item.askedOf.size !== 1) continue
         if (this.#hedgedBytes > HEDGE_ALLOWANCE_BYTES + HEDGE_SHARE * this.#answeredBytes) return
-        const others = [...this.#peers.values()].filter(other => !other.lastResort && other.hasRoom(DEMAND, nowMs))
-        const second = this.#earliest(item, others, nowMs)
+        const others = [...this.#peers].filter(other => !other.lastResort && other.hasRoom(DEMAND, nowMs))
+        const second = this.#peers.earliest(item, others, nowMs)
         if (second === undefined) continue
         this.#hedgedBytes += second.estimate.blockBytes
         this.#give(second, item, nowMs)
@@ -403,7 +350,7 @@ export class Scheduler {
   #forgive(nowMs: number): void {
     if (!this.#items.anyParked || nowMs < this.#forgiveMs) return
     this.#forgiveMs = nowMs + FORGIVE_MS
-    for (const peer of this.#peers.values()) peer.forgive()
+    for (const peer of this.#peers) peer.forgive()
     for (const { image } of this.#items.parkedImages()) this.#unpark(image)
   }
 

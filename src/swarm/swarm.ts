@@ -10,6 +10,8 @@
  *                                                          ^
  *     find-replicas ─> ReplicaLinks (known replicas, dialling, the directory) ┘
  *
+ * What comes from replicas finds its image through ReplicaNews.
+ *
  * Here they are put together, and images get their numbers. One long-lived stream for each pair of peers and direction of request.
  *
  * Owns: all connections of the protocol. Does not own: the libp2p peer, the pool, the images.
@@ -19,8 +21,7 @@ import type { Connection, PeerId } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import type { ReplicaRecord } from '../directory/replica-record.ts'
 import type { Clock, Log, Random } from '../environment.ts'
-import { asRowanError, RowanError } from '../errors.ts'
-import { imageIdOf } from '../image/image-root.ts'
+import { RowanError } from '../errors.ts'
 import { type BlockSource, type ObtainedBlock, PRIORITIES, type Priority } from '../store/block-source.ts'
 import type { Images, LocalImage } from '../store/images.ts'
 import type { Pool } from '../store/pool.ts'
@@ -30,13 +31,14 @@ import { BlockServer, type BlockServerComponents, type ServedPeer } from './bloc
 import { BlockStore } from './block-store.ts'
 import { BootAhead } from './boot-ahead.ts'
 import { Dialer, type DialNetwork } from './dialer.ts'
-import { FetchEngine, type FetchEngineComponents, type LinkEvents } from './fetch-engine.ts'
+import { FetchEngine, type FetchEngineComponents } from './fetch-engine.ts'
 import { type FillOptions, fillImage } from './fill.ts'
 import type { RecordExchange } from './greeting.ts'
 import type { ReplicaHint } from './known-replicas.ts'
 import { MAX_OPEN_IMAGES, OPEN_TIMEOUT_MS } from './limits.ts'
-import type { ImageAnswer, Rank } from './messages.ts'
+import type { Rank } from './messages.ts'
 import { ReplicaLinks } from './replica-links.ts'
+import { ReplicaNews } from './replica-news.ts'
 import { SwarmImage } from './swarm-image.ts'
 import { type TrafficLimits, UNLIMITED_TRAFFIC } from './traffic-limits.ts'
 import type { ImageTransfers } from './transfer-count.ts'
@@ -119,6 +121,7 @@ export class Swarm implements BlockSource {
   readonly #engine: FetchEngine
   readonly #store: BlockStore
   readonly #links: ReplicaLinks
+  readonly #news: ReplicaNews
   readonly #web: WebSeeds | undefined
   readonly #server: BlockServer
   readonly #stopListening: () => void
@@ -136,13 +139,23 @@ export class Swarm implements BlockSource {
       accused: peer => components.profiles?.disown(peer),
       redial: peer => void this.#links.redial(peer)
     })
+    this.#news = new ReplicaNews({
+      ...{ images, engine: this.#engine, profiles: components.profiles, clock, log },
+      image: number => this.#numbers[number]!,
+      all: () => this.#images.values(),
+      opened: (image, local) => this.#opened(image, local),
+      busy: (peer, others, retryAfterMs) => {
+        const hints = others.map(other => ({ ...other, complete: false }))
+        this.#links.busy(peer, hints, retryAfterMs)
+      }
+    })
     this.#links = new ReplicaLinks(
       {
         dialer: new Dialer({ network, mayDial, clock }),
         engine: this.#engine,
         findReplicas,
         neighbours,
-        events: peer => this.#eventsOf(peer),
+        events: peer => this.#news.from(peer),
         self: network.peerId.toString(),
         clock,
         log
@@ -151,7 +164,7 @@ export class Swarm implements BlockSource {
     )
     if (components.web !== undefined) {
       const idOf = (image: number) => this.#numbers[image]!.id
-      const events = (peer: string) => this.#eventsOf(peer)
+      const events = (peer: string) => this.#news.from(peer)
       this.#web = new WebSeeds({ ...components.web, engine: this.#engine, idOf, events, clock, log })
     }
     this.#server = new BlockServer(
@@ -369,72 +382,6 @@ export class Swarm implements BlockSource {
   #findReplicas(image: SwarmImage): void {
     this.#links.seek(image)
     this.#web?.needed(image)
-  }
-
-  #eventsOf(peer: string): LinkEvents {
-    const fetchOf = (number: number) => this.#numbers[number]?.fetch
-    return {
-      image: (number, answer) => this.#rootCame(this.#numbers[number]!, peer, answer),
-      nodes: (number, parts, missing) => fetchOf(number)?.nodesCame(peer, parts, missing),
-      block: (number, block, body, compressed, wireBytes) =>
-        fetchOf(number)?.blockCame(peer, block, body, compressed, wireBytes),
-      missing: (number, blocks, reason) => fetchOf(number)?.blocksMissing(peer, blocks, reason),
-      have: (number, complete, pages) => {
-        this.#engine.event({ type: 'has', peer, image: number, complete, pages })
-      },
-      busy: (others, retryAfterMs) => {
-        this.#links.busy(
-          peer,
-          others.map(other => ({ ...other, complete: false })),
-          retryAfterMs
-        )
-      },
-      ended: () => {
-        for (const image of this.#images.values()) image.left(peer)
-      }
-    }
-  }
-
-  async #rootCame(image: SwarmImage, peer: string, answer: ImageAnswer): Promise<void> {
-    const { images, clock, log } = this.#components
-    if (answer.root.byteLength === 0) {
-      image.known.failed(peer, new RowanError('NO_REPLICA', 'it does not have the image'), clock.monotonicMs())
-      this.#engine.client(peer)?.release(image.number)
-      return
-    }
-    if (imageIdOf(answer.root) !== image.id) {
-      this.#engine.accuse(peer, new RowanError('INDEX_INVALID', `not the root of the image ${image.id}`))
-      return
-    }
-    let local: LocalImage
-    try {
-      local = image.fetch?.image ?? (await images.create(answer.root))
-    } catch (cause) {
-      const error = asRowanError(cause, 'STORE_IO')
-      if (error.code === 'INDEX_INVALID') this.#engine.accuse(peer, error)
-      else {
-        log.warn('an image cannot be kept', { image: image.id, code: error.code, message: error.message })
-        image.failed(error)
-      }
-      return
-    }
-    image.line.mark('root of the index', { peer })
-    const fetch = this.#opened(image, local)
-    image.known.worked(peer)
-    if (answer.profile.byteLength > 0) this.#heardProfile(image.id, peer, answer.profile, local.root.blocks)
-    if (answer.top.byteLength > 0) {
-      await fetch.nodesCame(peer, [{ level: local.root.height, position: 0, bytes: answer.top }], [])
-    }
-    fetch.index.promised(peer, answer.follow)
-    this.#engine.event({ type: 'has', peer, image: image.number, complete: answer.complete, pages: [] })
-  }
-
-  #heardProfile(image: string, peer: string, profile: Uint8Array, blocks: number): void {
-    const { profiles, log } = this.#components
-    profiles?.heard(image, peer, profile, blocks).catch(cause => {
-      const { code, message } = asRowanError(cause, 'PROFILE_INVALID')
-      log.debug("a peer's boot profile was passed over", { peer, image, code, message })
-    })
   }
 
   #seekMore(): void {
