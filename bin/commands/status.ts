@@ -47,6 +47,7 @@ export function statusText(status: StatusResult): string {
       ['peer', status.peer],
       ['publisher', status.publisher],
       ['addresses', status.addresses],
+      ['reachable', status.reachability.sentence],
       ['connected', counted(status.peers, 'peer')],
       ['pool', `${counted(blocks, 'block')}, ${formatSize(bytes)}${quota}, ${formatSize(pinnedBytes)} pinned`]
     ])

@@ -94,9 +94,10 @@ const PORT_PARTS = ['tcp', 'udp']
 const TRANSPORT_PARTS = ['tls', 'ws', 'wss', 'quic-v1', 'webtransport', 'webrtc-direct', 'certhash']
 
 /**
- * An announced address as it is kept: checked, bounded, without a peer id at its end.
+ * An announced address as it is kept: checked, bounded, without a peer id at its end. It may lead over one relay, which it
+ * names by its own address and id: whoever dials it dials the relay's address, so that is what the rules above are about.
  *
- * @returns undefined if it is no address, too long, or names another peer or a relay
+ * @returns undefined if it is no address, too long, or names another peer
  */
 export function bareAddress(address: string, peer: string): string | undefined {
   if (address.length > MAX_ADDRESS_CHARACTERS + peer.length + 5) return undefined
@@ -105,11 +106,22 @@ export function bareAddress(address: string, peer: string): string | undefined {
   const last = components.at(-1)!
   if (last.name === 'p2p' && last.value !== peer) return undefined
   const bare = last.name === 'p2p' ? components.slice(0, -1) : components
+  const relay = bare.at(-1)?.name === 'p2p-circuit' ? bare.at(-2) : undefined
+  if (relay !== undefined && (relay.name !== 'p2p' || relay.value === peer)) return undefined
+  const dialled = relay === undefined ? bare : bare.slice(0, -2)
+  if (dialled.length < 2) return undefined
   // One host, then a port, and behind them nothing that names another host or peer.
-  if (!HOST_PARTS.includes(bare[0]!.name) || !PORT_PARTS.includes(bare[1]?.name ?? '')) return undefined
-  if (bare.slice(2).some(part => !TRANSPORT_PARTS.includes(part.name))) return undefined
+  if (!HOST_PARTS.includes(dialled[0]!.name) || !PORT_PARTS.includes(dialled[1]!.name)) return undefined
+  if (dialled.slice(2).some(part => !TRANSPORT_PARTS.includes(part.name))) return undefined
   const text = multiaddr(bare).toString()
   return text.length <= MAX_ADDRESS_CHARACTERS ? text : undefined
+}
+
+/** The relay that an address leads over, by its id; undefined for a direct one. */
+export function relayOf(address: string): string | undefined {
+  const components = componentsOf(address) ?? []
+  const circuit = components.findIndex(({ name }) => name === 'p2p-circuit')
+  return circuit < 1 ? undefined : components[circuit - 1]!.value
 }
 
 function componentsOf(address: string) {

@@ -69,7 +69,9 @@ export class DirectoryClient {
 
   async #dial(holder: CloserPeer, signal: AbortSignal): Promise<Connection> {
     const peerId = peerIdFromString(holder.peer)
-    const open = this.#network.getConnections(peerId).find(connection => connection.status === 'open')
+    // Through a relay nothing is asked: a holder is one that can be dialled.
+    const isUsable = ({ status, limits }: Connection) => status === 'open' && limits === undefined
+    const open = this.#network.getConnections(peerId).find(isUsable)
     if (open !== undefined) return open
     // Without addresses libp2p looks into its address book.
     if (holder.addresses.length === 0) return this.#network.dial(peerId, { signal })

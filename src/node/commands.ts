@@ -26,7 +26,9 @@ import type { Profiles } from '../store/profiles.ts'
 import type { Swarm, Transferred } from '../swarm/swarm.ts'
 import type { DoctorRow, Handlers, MachineStatus, StatusResult } from './daemon-api.ts'
 import { keyResult } from './key-result.ts'
+import type { Nat } from './nat.ts'
 import type { RowanPeer } from './peer.ts'
+import { describeReachability } from './peer-checks.ts'
 import type { QuotaKeeper } from './quota-keeper.ts'
 import type { Traffic } from './traffic.ts'
 
@@ -52,6 +54,7 @@ export interface Rooms {
   quotaBytes: number
   quota: QuotaKeeper
   traffic: Traffic
+  nat: Nat
 }
 
 export function commands(rooms: Rooms): Handlers {
@@ -248,6 +251,7 @@ async function status(rooms: Rooms): Promise<StatusResult> {
     peer: peer.peerId.toString(),
     publisher: keys.publisher,
     addresses: addresses(),
+    reachability: { ...rooms.nat.state(), sentence: describeReachability(rooms.nat.state()) },
     peers: peer.getPeers().length,
     exchanging: swarm.peers().map(({ rttMs, rateBytesPerSecond, ...each }) => ({
       ...each,

@@ -8,6 +8,7 @@
  */
 import type { Log } from '../environment.ts'
 import type { HomePaths } from './home.ts'
+import type { Reachability } from './nat.ts'
 import { type Checked, check, flag, labels, optional, text, texts, wholeNumber } from './schema.ts'
 import type { Settings } from './settings.ts'
 import type { TrafficState } from './traffic.ts'
@@ -312,6 +313,8 @@ export interface StatusResult {
   peer: string
   publisher: string
   addresses: string[]
+  /** How others reach this peer, and the same in a sentence. */
+  reachability: Reachability & { sentence: string }
   /** Those connected to. */
   peers: number
   /** What is known about those that blocks are exchanged with. */

@@ -44,12 +44,13 @@ import { HttpNetwork } from './http-network.ts'
 import { Network } from './join.ts'
 import { JoinedRouting } from './joined-routing.ts'
 import { hearsItsNetwork, Lan } from './lan.ts'
+import { Nat } from './nat.ts'
 import { Neighbourhood } from './neighbourhood.ts'
 import { startPeer } from './peer.ts'
 import { checkPeer } from './peer-checks.ts'
 import { loadPeerKey } from './peer-key.ts'
 import { QuotaKeeper } from './quota-keeper.ts'
-import { type ServeSituation, servesAtStart, serveWhenReachable } from './reachability.ts'
+import { mostUsefulFirst, type ServeSituation, servesAtStart, serveWhenReachable } from './reachability.ts'
 import { donatedImages, isNeeded, stayReasons } from './stay-reasons.ts'
 import { readBootId, systemClock, systemRandom } from './system.ts'
 import { localMinute, Traffic } from './traffic.ts'
@@ -126,6 +127,14 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const lan = new Lan({ neighbourhood, log })
   const hearsNeighbours = settings.network.lan === 'on' && hearsItsNetwork(listen)
   const onNeighbour = hearsNeighbours ? lan.found.bind(lan) : undefined
+  const nat = new Nat(
+    { clock, log },
+    {
+      situation,
+      useRelays: settings.network.relays === 'on',
+      relay: { maxReservations: settings.relay.reservations }
+    }
+  )
   const peer = await startPeer({
     privateKey,
     listen,
@@ -133,12 +142,15 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
     dhtServer,
     maxPeers: MAX_CONNECTIONS,
     mayDial,
-    onNeighbour
+    onNeighbour,
+    nat
   })
   peer.addEventListener('connection:open', ({ detail }) => neighbourhood.met(detail.remoteAddr.toString()))
   started.add('the peer', () => peer.stop())
+  nat.start(peer)
+  started.add('the ways to be reached', () => nat.stop())
   const network = new Network({ peer, neighbourhood, catalog, clock, log }, { bootstrap })
-  const addresses = () => peer.getMultiaddrs().map(String)
+  const addresses = () => mostUsefulFirst(peer.getMultiaddrs().map(String))
   const self = peer.peerId.toString()
   const { dht } = peer.services
   const kad = new KadRouting({ dht, peer: self, addresses, canServe: () => dht.getMode() === 'server', log })
@@ -291,7 +303,8 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       log,
       addresses
     },
-    doctor: async () => checkPeer({ peer, pool, quotaBytes, listens: listen.length > 0 }),
+    nat,
+    doctor: async () => checkPeer({ peer, pool, quotaBytes, reachability: nat.state() }),
     ...{ quotaBytes, quota, traffic }
   }
   const control = new ControlServer(

@@ -2,6 +2,7 @@
 import type { Pool } from '../store/pool.ts'
 import type { DoctorRow } from './daemon-api.ts'
 import { routingTableSize } from './join.ts'
+import type { Reachability } from './nat.ts'
 import type { RowanPeer } from './peer.ts'
 import { formatSize } from './units.ts'
 
@@ -12,12 +13,11 @@ export function checkPeer(components: {
   peer: RowanPeer
   pool: Pool
   quotaBytes: number
-  listens: boolean
+  reachability: Reachability
 }): DoctorRow[] {
-  const { peer, pool, quotaBytes, listens } = components
+  const { peer, pool, quotaBytes } = components
   const connected = peer.getPeers().length
   const known = routingTableSize(peer.services.dht)
-  const addresses = peer.getMultiaddrs().length
   const serves = peer.services.dht.getMode() === 'server'
   const { blocks, bytes } = pool.usage
   return [
@@ -27,7 +27,7 @@ export function checkPeer(components: {
       detail: `${connected} peers connected, ${known} in the routing table`,
       advice: connected > 0 ? '' : 'Name a peer to join through: `rowan up --bootstrap ADDRESS`.'
     },
-    reachability(serves, listens, addresses),
+    reachability(components.reachability, serves),
     {
       check: 'pool',
       ok: bytes < quotaBytes * NEARLY_FULL,
@@ -37,18 +37,26 @@ export function checkPeer(components: {
   ]
 }
 
-function reachability(serves: boolean, listens: boolean, addresses: number): DoctorRow {
-  const check = 'reachability'
-  if (!listens)
-    return { check, ok: true, detail: 'this peer calls others and listens nowhere, as it was told', advice: '' }
-  if (serves) {
-    const detail = `this peer can be dialled (${addresses} addresses) and keeps records for others`
-    return { check, ok: true, detail, advice: '' }
-  }
-  return {
-    check,
-    ok: false,
-    detail: 'nobody has dialled this peer yet: it fetches, and serves whom it calls, but is no replica for strangers',
-    advice: 'Forward a port of your router and name it with `--announce`, if you want to be a replica.'
+function reachability(state: Reachability, serves: boolean): DoctorRow {
+  const detail = `${describeReachability(state)}${serves ? '; it keeps records for others' : ''}`
+  const advice =
+    state.how === 'none'
+      ? 'Forward a port of your router and name it with `--announce`, if you want to be a replica for strangers.'
+      : ''
+  return { check: 'reachability', ok: state.how !== 'none', detail, advice }
+}
+
+/** In a sentence, for a person. */
+export function describeReachability({ how, relays, relayedPeers }: Reachability): string {
+  const guests = relayedPeers === 0 ? '' : `; ${relayedPeers} that nobody can dial are called through it`
+  switch (how) {
+    case 'direct':
+      return `others can dial this peer${guests}`
+    case 'relay':
+      return `nobody can dial this peer, a router is in between; it is called through ${relays.join(' and ')}, and calls back`
+    case 'none':
+      return 'nobody has dialled this peer yet: it fetches, and serves whom it calls, but is no replica for strangers'
+    case 'off':
+      return 'this peer calls others and listens nowhere, as it was told'
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The libp2p peer that everything else talks through.
  *
- * One transport (TCP), one encryption (Noise), one muxer (Yamux with rowan's windows), and a Kademlia of rowan's own:
+ * One transport (TCP, and relays where nat.ts says so), one encryption (Noise), one muxer (Yamux with rowan's windows), and a Kademlia of rowan's own:
  * peers of other networks never meet ours. libp2p's defaults that do not fit are set here, each with its reason.
  */
 import { identify, identifyPush } from '@libp2p/identify'
@@ -16,6 +16,7 @@ import { HOLDERS_PER_KEY, INITIAL_STREAM_WINDOW_BYTES, MAX_STREAM_WINDOW_BYTES, 
 import { asRowanError } from '../errors.ts'
 import { eager } from './eager-streams.ts'
 import { askNetwork } from './lan.ts'
+import type { Nat } from './nat.ts'
 import { DHT_PREFIX, PeerDatastore } from './peer-datastore.ts'
 
 export interface PeerSettings {
@@ -31,6 +32,8 @@ export interface PeerSettings {
   mayDial: (address: string) => boolean
   /** Told of each peer that answers on this network; absent: the network is not asked. */
   onNeighbour?: ((info: PeerInfo) => void) | undefined
+  /** What makes it reachable behind a router; absent: it only dials, and is dialled, directly. */
+  nat?: Nat
 }
 
 export type RowanPeer = Libp2p<{
@@ -42,6 +45,8 @@ export type RowanPeer = Libp2p<{
 
 /** A month: peers are remembered while they are connected however long that is (libp2p forgets addresses after 1 h). */
 const PEER_AGE_MS = 30 * 24 * 3_600_000
+
+const ADDRESS_VERIFICATION_MS = 3_600_000
 
 /** A whole neighbourhood may come through one NAT or run on one host; libp2p's 5 connections a second cut it off. */
 const INBOUND_CONNECTIONS_A_SECOND = 200
@@ -76,12 +81,19 @@ export function rowanMuxer() {
  * @throws LISTEN_FAILED when none of the addresses can be had
  */
 export async function startPeer(settings: PeerSettings): Promise<RowanPeer> {
+  const { nat } = settings
   try {
-    return await createLibp2p({
+    return (await createLibp2p({
       privateKey: settings.privateKey,
       datastore: new PeerDatastore(),
-      addresses: { listen: settings.listen, announce: settings.announce },
-      transports: [tcp()],
+      addresses: {
+        listen: settings.listen,
+        announce: settings.announce,
+        // asking others to dial costs them something
+        addressVerificationTTL: ADDRESS_VERIFICATION_MS,
+        ...(nat === undefined ? {} : { announceFilter: nat.announceFilter })
+      },
+      transports: [tcp(), ...(nat === undefined ? [] : [nat.transport])],
       connectionEncrypters: [noise()],
       streamMuxers: [rowanMuxer()],
       ...(settings.onNeighbour === undefined ? {} : { peerDiscovery: [askNetwork(settings.onNeighbour)] }),
@@ -91,7 +103,7 @@ export async function startPeer(settings: PeerSettings): Promise<RowanPeer> {
         maxIncomingPendingConnections: MAX_PENDING_INBOUND
       },
       // the DHT and identify pass on whatever addresses they are told; every dial comes by here
-      connectionGater: { denyDialMultiaddr: address => !settings.mayDial(address.toString()) },
+      connectionGater: { ...nat?.gater, denyDialMultiaddr: address => !settings.mayDial(address.toString()) },
       // it opens a stream every ten seconds to every peer; the swarm measures its own round trips
       connectionMonitor: { enabled: false },
       peerStore: { maxAddressAge: PEER_AGE_MS, maxPeerAge: PEER_AGE_MS },
@@ -110,9 +122,10 @@ export async function startPeer(settings: PeerSettings): Promise<RowanPeer> {
           // a peer that is alone answers itself at once instead of waiting for somebody
           allowQueryWithZeroPeers: true,
           initialQuerySelfInterval: 100
-        })
+        }),
+        ...(nat === undefined ? {} : { nat: nat.service })
       }
-    })
+    })) as RowanPeer
   } catch (error) {
     throw asRowanError(error, 'LISTEN_FAILED', `cannot listen on ${settings.listen.join(', ') || 'no address'}`)
   }

@@ -53,6 +53,25 @@ export const DEFAULTS = {
       meaning: 'Whether this peer looks for others on its own network (mDNS), and lets them find it.',
       caveat:
         'Only where it listens on an address of that network; a peer on loopback, or with `--no-listen`, stays silent.'
+    },
+    relays: {
+      kind: 'choice',
+      choices: ['on', 'off'],
+      default: 'on',
+      meaning: 'Whether this peer lets itself be called through relays when nobody on the Internet can dial it.',
+      caveat: 'Relays are other peers with a public address; they see who calls whom, and nothing of what is said.'
+    }
+  },
+  relay: {
+    reservations: {
+      kind: 'count',
+      default: 32,
+      min: 0,
+      max: 256,
+      meaning: 'The most peers that may be called through this one because nobody can dial them; 0: none.',
+      caveat:
+        'Only a peer that others were found to dial is a relay. A relayed connection carries 128 KiB for two minutes at most, ' +
+        'enough to call back.'
     }
   },
   directory: {

@@ -25,6 +25,7 @@ import {
   MAX_READS_AT_ONCE
 } from './limits.ts'
 import { busyFrame, type PeerHint } from './messages.ts'
+import { carriesBlocks } from './relayed.ts'
 import { itemOf } from './scheduler-types.ts'
 import { ServedRequester, type UploadJob } from './served-requester.ts'
 import { TokenBucket } from './token-bucket.ts'
@@ -124,7 +125,8 @@ export class BlockServer {
       // One is in use; a second may come before the end of the first was noticed.
       maxInboundStreams: 4,
       maxOutboundStreams: 4,
-      runOnLimitedConnection: false
+      // #accept looks which relays carry blocks.
+      runOnLimitedConnection: true
     })
   }
 
@@ -174,6 +176,10 @@ export class BlockServer {
     const lobby = [...this.#requesters.keys()].filter(requester => !requester.admitted).length
     if (this.#stopped || lobby >= MAX_LOBBY) {
       stream.abort(new RowanError('LIMIT_EXCEEDED', `more than ${MAX_LOBBY} requesters wait to be admitted`))
+      return
+    }
+    if (!carriesBlocks(connection)) {
+      stream.abort(new RowanError('LIMIT_EXCEEDED', 'no blocks through a relay that does not carry them'))
       return
     }
     const peer = connection.remotePeer.toString()

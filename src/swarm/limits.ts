@@ -88,6 +88,8 @@ export const MAX_WEB_SEED_PAUSES = 1024
 /** Nobody who is connected could give what is wanted for so long, before a web seed is called. */
 export const WEB_SEED_PATIENCE_MS = 2_000
 export const DIAL_TIMEOUT_MS = 8_000
+/** Of it, for whoever was called through a relay to call back. */
+export const TURN_ROUND_MS = 4_000
 export const GREETING_TIMEOUT_MS = 10_000
 /** From OPEN to IMAGE. */
 export const IMAGE_TIMEOUT_MS = 10_000

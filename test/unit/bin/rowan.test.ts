@@ -385,6 +385,7 @@ test('status for a person shows peers, machines, what is wrong, and the pool', a
         peer: '12D3peer',
         publisher: '12D3pub',
         addresses: ['/ip4/1/p2p/12D3peer'],
+        reachability: { how: 'direct', relays: [], relayedPeers: 0, sentence: 'others can dial this peer' },
         peers: 3,
         exchanging: [],
         machines: [
@@ -407,6 +408,7 @@ test('status for a person shows peers, machines, what is wrong, and the pool', a
   )
   const { stdout } = await rowan(['status'])
   expect(stdout).toContain('connected  3 peers')
+  expect(stdout).toContain('reachable  others can dial this peer')
   expect(stdout).toContain('1 block, 65.5 kB of 50 GB')
   expect(stdout).toMatch(/^m +12D3KooWAbcd…\/grid@v1 +in use +14 % \(1382\/9812\) +90\.6 MB +31 MB +4\.2s +312ms$/m)
   expect(stdout).toContain('x: bad [MACHINE_CORRUPT]')

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { bareAddress, hostOf, mayDial, REACH, reachMet, reachOf } from '../../../src/directory/addresses.ts'
+import { bareAddress, hostOf, mayDial, REACH, reachMet, reachOf, relayOf } from '../../../src/directory/addresses.ts'
 
 const PEER = '12D3KooWSxi87aiqEM5hCxqK55utTw6HZUErvPcvnDLXAeJFEKRW'
 const OTHER = '12D3KooWPv9JYcRtUoZt8WoKauZw8GqQw3m8FVsMRe6qZJnAP2vi'
@@ -61,11 +61,19 @@ describe('an announced address as it is kept', () => {
     expect(bareAddress(`/ip4/1.2.3.4/tcp/5/p2p/${PEER}`, PEER)).toBe('/ip4/1.2.3.4/tcp/5')
     expect(bareAddress('/ip6/2a00::1/udp/5/quic-v1', PEER)).toBe('/ip6/2a00::1/udp/5/quic-v1')
     expect(bareAddress('/dns4/example.org/tcp/5/wss', PEER)).toBe('/dns4/example.org/tcp/5/wss')
+    const relayed = `/ip6/2a00:1234:5678:9abc:def0:1234:5678:9abc/tcp/65535/p2p/${OTHER}/p2p-circuit`
+    expect(bareAddress(`${relayed}/p2p/${PEER}`, PEER)).toBe(relayed)
+    expect(bareAddress(relayed, PEER)).toBe(relayed)
   })
 
   test.each([
     ['another peer', `/ip4/1.2.3.4/tcp/5/p2p/${OTHER}`],
-    ['a relay', `/ip4/1.2.3.4/tcp/5/p2p/${OTHER}/p2p-circuit/p2p/${PEER}`],
+    ['a relay for another', `/ip4/1.2.3.4/tcp/5/p2p/${PEER}/p2p-circuit/p2p/${OTHER}`],
+    ['itself as its relay', `/ip4/1.2.3.4/tcp/5/p2p/${PEER}/p2p-circuit/p2p/${PEER}`],
+    ['two relays', `/ip4/1.2.3.4/tcp/5/p2p/${OTHER}/p2p-circuit/p2p/${OTHER}/p2p-circuit/p2p/${PEER}`],
+    ['a relay without its address', `/p2p/${OTHER}/p2p-circuit/p2p/${PEER}`],
+    ['a relay without its id', `/ip4/1.2.3.4/tcp/5/p2p-circuit/p2p/${PEER}`],
+    ['a relay behind two hosts', `/ip4/1.2.3.4/tcp/5/ip4/127.0.0.1/tcp/6/p2p/${OTHER}/p2p-circuit/p2p/${PEER}`],
     ['a second host', '/ip4/1.2.3.4/tcp/5/ip4/127.0.0.1/tcp/6'],
     ['no port', '/ip4/1.2.3.4'],
     ['a file', '/unix/etc'],
@@ -74,6 +82,19 @@ describe('an announced address as it is kept', () => {
     ['too long a name', `/dns4/${'a'.repeat(200)}/tcp/5`]
   ])('none that names %s', (_what, address) => {
     expect(bareAddress(address, PEER)).toBeUndefined()
+  })
+
+  test('may be used as its relay may', () => {
+    const met = reachMet('/ip4/8.8.8.8/tcp/1')
+    expect(mayDial(`/ip4/9.9.9.9/tcp/5/p2p/${OTHER}/p2p-circuit/p2p/${PEER}`, met)).toBe(true)
+    expect(mayDial(`/ip4/192.168.1.9/tcp/9100/p2p/${OTHER}/p2p-circuit/p2p/${PEER}`, met)).toBe(false)
+    expect(mayDial(`/p2p/${OTHER}/p2p-circuit/p2p/${PEER}`, met)).toBe(false)
+  })
+
+  test('names its relay', () => {
+    expect(relayOf(`/ip4/9.9.9.9/tcp/5/p2p/${OTHER}/p2p-circuit/p2p/${PEER}`)).toBe(OTHER)
+    expect(relayOf(`/ip4/9.9.9.9/tcp/5/p2p/${OTHER}`)).toBeUndefined()
+    expect(relayOf('nonsense')).toBeUndefined()
   })
 
   test('its host', () => {

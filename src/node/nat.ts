@@ -1,0 +1,185 @@
+/**
+ * A volunteer behind a home router: nobody can dial it, and it fetches and serves all the same.
+ *
+ *     relay-client.ts   lets this peer be called through others, where nobody can dial it
+ *     relay-server.ts   lets others be called through this peer, where it can be dialled
+ *     autonat.ts        finds out which of its own addresses others reach
+ *     DCUtR (library)   makes a relayed connection a direct one: whoever was called dials back
+ *
+ * What DCUtR brings here is the *turning round*: V behind a router, called through a relay by F that can be dialled, dials F. Two peers
+ * that are both behind routers would have to punch holes, which TCP in Node cannot (it would have to dial from the very port that it
+ * listens on); they meet through a relay that carries blocks, or not at all.
+ *
+ * Addresses that strangers tell in these protocols pass the same gate as all others (neighbourhood.ts): a call through a relay never
+ * makes this peer dial a private address that it has not met privately.
+ *
+ * All of this is about the Internet: a peer that has met nobody of it asks neither its router nor a relay.
+ *
+ * Owns: when each of these begins. Does not own: which relays (relay-client.ts), what is a proof (reachability.ts).
+ */
+import type { AutoNATv2Components } from '@libp2p/autonat-v2'
+import { type DCUtRServiceComponents, dcutr } from '@libp2p/dcutr'
+import { type Connection, type ConnectionGater, type Startable, start, stop } from '@libp2p/interface'
+import type { AddressManager } from '@libp2p/interface-internal'
+import type { Multiaddr } from '@multiformats/multiaddr'
+import { hostOf, relayOf } from '../directory/addresses.ts'
+import type { Clock, Log, Timer } from '../environment.ts'
+import { AutoNat } from './autonat.ts'
+import { gated, overriding, StreamGate } from './library-parts.ts'
+import type { RowanPeer } from './peer.ts'
+import { isNamedForInternet, isOfInternet, namedPublicHosts, type ServeSituation } from './reachability.ts'
+import { RelayClient } from './relay-client.ts'
+import { RelayServer, type RelaySettings } from './relay-server.ts'
+
+export interface NatSettings {
+  situation: ServeSituation
+  /** Whether this peer lets itself be called through relays where nobody can dial it. */
+  useRelays: boolean
+  relay: RelaySettings
+}
+
+/** How others reach this peer. */
+export interface Reachability {
+  /** `direct`: they dial it; `relay`: they call it through others; `none`: not at all; `off`: it does not listen. */
+  how: 'direct' | 'relay' | 'none' | 'off'
+  /** The relays that it is called through, by their ids. */
+  relays: string[]
+  /** Peers that are called through this one. */
+  relayedPeers: number
+}
+
+/** So long a peer that has met the Internet waits for somebody of it to dial it, before it counts as behind a router. */
+const PATIENCE_MS = 3_000
+const DCUTR_TIMEOUT_MS = 5_000
+/** Attempts to turn one relayed connection round, beside the one that needs no talk. */
+const DCUTR_RETRIES = 1
+const MAX_DCUTR_STREAMS = 32
+const FIND_PEERS_MS = 10_000
+const FOR_EVER_MS = 100 * 365 * 24 * 3_600_000
+
+type Components = Parameters<RelayServer['service']>[0] & DCUtRServiceComponents & AutoNATv2Components
+
+export class Nat {
+  readonly #settings: NatSettings
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #client: RelayClient
+  readonly #server: RelayServer
+  readonly #autoNat = new AutoNat()
+  #addressManager: AddressManager | undefined
+  #peer: RowanPeer | undefined
+  /** The last of these counts only while the Internet was not met. */
+  readonly #proven = { forInternet: false, nearby: false }
+  #hasMetInternet = false
+  #patience: Timer | undefined
+  #stopped = false
+
+  constructor(components: { clock: Clock; log: Log }, settings: NatSettings) {
+    this.#settings = settings
+    this.#clock = components.clock
+    this.#log = components.log
+    this.#client = new RelayClient(components)
+    this.#server = new RelayServer(components, settings.relay)
+    this.#proven.forInternet = isNamedForInternet(settings.situation)
+  }
+
+  // ---- What libp2p is made with
+
+  get transport(): RelayClient['transport'] {
+    return this.#client.transport
+  }
+
+  readonly service = (components: Components): Startable => {
+    this.#addressManager = components.addressManager
+    this.#server.service(components)
+    const gate = new StreamGate({ atOnce: MAX_DCUTR_STREAMS, perPeer: 1 })
+    const upgrade = dcutr({ timeout: DCUTR_TIMEOUT_MS, retries: DCUTR_RETRIES })(
+      overriding(components, { registrar: gated(components.registrar, gate) })
+    )
+    const autoNat = this.#autoNat.service(components)
+    return { start: () => start(upgrade, autoNat), stop: () => stop(upgrade, autoNat) }
+  }
+
+  get gater(): ConnectionGater {
+    return {
+      denyInboundRelayReservation: source => this.#server.deniesReservation(source),
+      denyInboundRelayedConnection: relay => this.#client.deniesCall(relay)
+    }
+  }
+
+  readonly announceFilter = (addresses: Multiaddr[]): Multiaddr[] =>
+    addresses.filter(address => this.#client.announces(address.toString()))
+
+  // ---- Its life
+
+  start(peer: RowanPeer): void {
+    this.#peer = peer
+    this.#confirmNamed()
+    this.#client.start(peer, () => findPeers(peer))
+    peer.addEventListener('connection:open', this.#onConnection)
+    if (this.#isDialable()) this.#offer()
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#patience?.cancel()
+    this.#peer?.removeEventListener('connection:open', this.#onConnection)
+    await this.#client.release()
+    await this.#server.stop()
+  }
+
+  state(): Reachability {
+    const { relays } = this.#client
+    const listens = this.#settings.situation.listen.length > 0
+    // The first peer of a network, and one that was told to, need not have been dialled.
+    const isPresumed = !this.#hasMetInternet && this.#peer?.services.dht.getMode() === 'server'
+    const isDirect = this.#isDialable() || isPresumed
+    const how = !listens ? 'off' : isDirect ? 'direct' : relays.length > 0 ? 'relay' : 'none'
+    return { how, relays: how === 'relay' ? relays : [], relayedPeers: this.#server.reservations }
+  }
+
+  readonly #onConnection = ({ detail }: CustomEvent<Connection>): void => {
+    const remote = detail.remoteAddr.toString()
+    if (this.#stopped || this.#settings.situation.listen.length === 0 || relayOf(remote) !== undefined) return
+    const isOutside = isOfInternet(remote)
+    if (detail.direction === 'inbound') {
+      if (isOutside) this.#proven.forInternet = true
+      else this.#proven.nearby = true
+    }
+    if (isOutside) this.#hasMetInternet = true
+    if (this.#isDialable()) this.#offer()
+    else if (isOutside) this.#patience ??= this.#clock.after(PATIENCE_MS, () => this.#getReached())
+  }
+
+  #isDialable(): boolean {
+    return this.#proven.forInternet || (this.#proven.nearby && !this.#hasMetInternet)
+  }
+
+  #offer(): void {
+    this.#patience?.cancel()
+    const warn = (error: unknown) => this.#log.warn('cannot become a relay', { error: String(error) })
+    this.#server.offer().catch(warn)
+    if (this.#proven.forInternet) this.#client.release().catch(warn)
+  }
+
+  #getReached(): void {
+    if (this.#stopped || this.#isDialable() || !this.#settings.useRelays) return
+    this.#log.info('nobody has dialled this peer: it looks for relays to be called through')
+    this.#client.seek().catch(error => this.#log.warn('cannot be called through relays', { error: String(error) }))
+  }
+
+  /** What its owner has named to listen on need not be found out; libp2p would not tell it before. */
+  #confirmNamed(): void {
+    const hosts = namedPublicHosts(this.#settings.situation.listen)
+    for (const { multiaddr, type } of this.#addressManager?.getAddressesWithMetadata() ?? []) {
+      if (type !== 'transport' || !hosts.includes(hostOf(multiaddr.toString()))) continue
+      this.#addressManager!.confirmObservedAddr(multiaddr, { type: 'transport', ttl: FOR_EVER_MS })
+    }
+  }
+}
+
+/** Meets those who are near in the DHT. */
+async function findPeers(peer: RowanPeer): Promise<void> {
+  const signal = AbortSignal.timeout(FIND_PEERS_MS)
+  for await (const _ of peer.services.dht.getClosestPeers(peer.peerId.toMultihash().bytes, { signal }));
+}

@@ -1,0 +1,230 @@
+/**
+ * How a peer that nobody can dial lets itself be called: it keeps a place at relays (relay-server.ts), and announces them.
+ *
+ * The library makes reservations and keeps them alive; which relays are asked is decided here, instead of by its walks through the DHT:
+ * peers that this one is connected to anyway and called itself, at a public address, then such as it has met before, and only
+ * when there are none, others that the DHT names. Two, at different hosts if possible, so that one may die.
+ *
+ * A relay's word is not enough for an address: it could name a third party's, whom everybody would then dial. So only the one at which
+ * this peer itself is connected to the relay is announced (`announces`).
+ *
+ * Owns: the choice of relays. Does not own: what makes this necessary (reachability.ts).
+ */
+import {
+  type CircuitRelayTransportComponents,
+  circuitRelayTransport,
+  RELAY_V2_HOP_CODEC
+} from '@libp2p/circuit-relay-v2'
+import type { Connection, Libp2p, Listener, PeerId, Transport } from '@libp2p/interface'
+import { multiaddr } from '@multiformats/multiaddr'
+import { hostOf, REACH, reachOf, relayOf } from '../directory/addresses.ts'
+import { RateMeter } from '../directory/rate-meter.ts'
+import type { Clock, Log, Timer } from '../environment.ts'
+import { overriding } from './library-parts.ts'
+
+/** Reservations that are held at a time. */
+export const RELAYS_WANTED = 2
+/** A relay that had no place is not asked again for so long. */
+const REFUSED_MS = 60_000
+const LOOK_MS = 10_000
+/** Asking the DHT for more peers, where there are too few relays. */
+const SEARCH_MS = 5 * 60_000
+const DIAL_TIMEOUT_MS = 5_000
+const MAX_CANDIDATES = 16
+const MAX_REMEMBERED_REFUSALS = 256
+/** Calls that come in through relays: each makes this peer dial whoever calls. */
+const MAX_STOP_STREAMS = 16
+const CALLS_PER_MINUTE = 60
+
+/** The library's own, which its type does not show. */
+interface Reservations {
+  addRelay(relay: PeerId, type: 'discovered'): Promise<unknown>
+  hasReservation(relay: PeerId): boolean
+  addEventListener(name: 'relay:removed' | 'relay:created-reservation', listener: () => void): void
+}
+
+export type RelayClientPeer = Pick<Libp2p, 'getConnections' | 'dial' | 'peerStore' | 'addEventListener' | 'peerId'>
+
+export class RelayClient {
+  readonly #clock: Clock
+  readonly #log: Log
+  readonly #calls = new RateMeter({ burst: CALLS_PER_MINUTE, perSecond: CALLS_PER_MINUTE / 60 }, 1)
+  readonly #notBefore = new Map<string, number>()
+  readonly #listeners = new Set<Listener>()
+  #components: CircuitRelayTransportComponents | undefined
+  #reservations: Reservations | undefined
+  #peer: RelayClientPeer | undefined
+  #findPeers: () => Promise<void> = async () => undefined
+  #isSeeking = false
+  #isLooking = false
+  #nextSearchMs = 0
+  #timer: Timer | undefined
+
+  constructor(components: { clock: Clock; log: Log }) {
+    this.#clock = components.clock
+    this.#log = components.log
+  }
+
+  /** For libp2p: dialling through relays, and being dialled. */
+  readonly transport = (components: CircuitRelayTransportComponents): Transport => {
+    this.#components = components
+    const transport = circuitRelayTransport({ maxInboundStopStreams: MAX_STOP_STREAMS })(
+      overriding(components, {
+        // Its own search for relays finds nothing: #look decides.
+        registrar: overriding(components.registrar, { register: async () => 'none', unregister: () => undefined }),
+        peerStore: overriding(components.peerStore, { all: async () => [] }),
+        randomWalk: { async *walk() {} },
+        // Whoever passes on a call without having given a place would have one reserved at itself.
+        transportManager: overriding(components.transportManager, { listen: async () => undefined })
+      })
+    )
+    this.#reservations = (transport as Transport & { reservationStore: Reservations }).reservationStore
+    const createListener = transport.createListener.bind(transport)
+    transport.createListener = options => {
+      const listener = createListener(options)
+      this.#listeners.add(listener)
+      return listener
+    }
+    return transport
+  }
+
+  /** @param findPeers - connects to more of the network's peers */
+  start(peer: RelayClientPeer, findPeers: () => Promise<void>): void {
+    this.#peer = peer
+    this.#findPeers = findPeers
+    this.#reservations!.addEventListener('relay:removed', () => void this.#look())
+    peer.addEventListener('peer:identify', () => void this.#look())
+  }
+
+  /** From now on relays are sought, and kept. */
+  async seek(): Promise<void> {
+    if (this.#isSeeking) return
+    this.#isSeeking = true
+    await this.#components!.transportManager.listen(
+      Array.from({ length: RELAYS_WANTED }, () => multiaddr('/p2p-circuit'))
+    )
+    this.#lookAgain()
+  }
+
+  /** No longer: this peer can be dialled, or stops. */
+  async release(): Promise<void> {
+    this.#isSeeking = false
+    this.#timer?.cancel()
+    const listeners = [...this.#listeners]
+    this.#listeners.clear()
+    await Promise.all(listeners.map(listener => listener.close()))
+  }
+
+  /** Where this peer can be called now: relays by their ids. */
+  get relays(): string[] {
+    const connected = new Map(this.#usable().map(({ remotePeer }) => [remotePeer.toString(), remotePeer]))
+    return [...connected].filter(([, id]) => this.#reservations?.hasReservation(id) === true).map(([name]) => name)
+  }
+
+  /** Whether an address of this peer is to be told to others. */
+  announces(address: string): boolean {
+    return relayOf(address) === undefined || leadsOver(address, this.#usable())
+  }
+
+  /** Whether somebody may call through a relay now. For libp2p's gater. */
+  readonly deniesCall = (relay: PeerId): boolean =>
+    this.#reservations?.hasReservation(relay) !== true || !this.#calls.take('', this.#clock.monotonicMs())
+
+  /** Connections to what may be a relay: called by this peer, at a public address, and not through another relay. */
+  #usable(): Connection[] {
+    return (this.#peer?.getConnections() ?? []).filter(
+      ({ direct, limits, direction, status, remoteAddr }) =>
+        direct &&
+        limits === undefined &&
+        direction === 'outbound' &&
+        status === 'open' &&
+        reachOf(remoteAddr.toString()) === REACH.public
+    )
+  }
+
+  #lookAgain(): void {
+    if (!this.#isSeeking) return
+    void this.#look()
+    this.#timer?.cancel()
+    this.#timer = this.#clock.after(LOOK_MS, () => this.#lookAgain())
+  }
+
+  /** Reserves places until there are enough. Never rejects. */
+  async #look(): Promise<void> {
+    if (!this.#isSeeking || this.#isLooking || this.relays.length >= RELAYS_WANTED) return
+    this.#isLooking = true
+    try {
+      for (const relay of await this.#candidates()) {
+        if (!this.#isSeeking || this.relays.length >= RELAYS_WANTED) return
+        await this.#reserve(relay)
+      }
+      this.#search()
+    } catch (error) {
+      this.#log.debug('looking for relays failed', { error: String(error) })
+    } finally {
+      this.#isLooking = false
+    }
+  }
+
+  /** Lets more peers be met; whoever is identifies itself, and the next look sees it. */
+  #search(): void {
+    const now = this.#clock.monotonicMs()
+    if (this.relays.length >= RELAYS_WANTED || now < this.#nextSearchMs) return
+    this.#nextSearchMs = now + SEARCH_MS
+    this.#findPeers().catch(error => this.#log.debug('a search for relays ended early', { error: String(error) }))
+  }
+
+  /** Who may be asked for a place: connected ones first, each host once before any twice. */
+  async #candidates(): Promise<PeerId[]> {
+    const { peerStore, peerId } = this.#peer!
+    const speaksHop = await peerStore.all({ filters: [({ protocols }) => protocols.includes(RELAY_V2_HOP_CODEC)] })
+    const known = new Map(speaksHop.map(({ id }) => [id.toString(), id]))
+    const now = this.#clock.monotonicMs()
+    const mayBeAsked = (id: PeerId) =>
+      !id.equals(peerId) &&
+      this.#reservations?.hasReservation(id) === false &&
+      (this.#notBefore.get(id.toString()) ?? 0) <= now
+    const hosts = new Set<string>()
+    const [first, second]: PeerId[][] = [[], []]
+    for (const { remotePeer, remoteAddr } of this.#usable()) {
+      if (!known.delete(remotePeer.toString()) || !mayBeAsked(remotePeer)) continue
+      const host = hostOf(remoteAddr.toString())
+      ;(hosts.has(host) ? second : first)!.push(remotePeer)
+      hosts.add(host)
+    }
+    return [...first!, ...second!, ...[...known.values()].filter(mayBeAsked)].slice(0, MAX_CANDIDATES)
+  }
+
+  async #reserve(relay: PeerId): Promise<void> {
+    const name = relay.toString()
+    this.#notBefore.set(name, this.#clock.monotonicMs() + REFUSED_MS)
+    if (this.#notBefore.size > MAX_REMEMBERED_REFUSALS) this.#notBefore.delete(this.#notBefore.keys().next().value!)
+    try {
+      if (!this.#usable().some(({ remotePeer }) => remotePeer.equals(relay))) {
+        await this.#peer!.dial(relay, { signal: AbortSignal.timeout(DIAL_TIMEOUT_MS) })
+        if (!this.#usable().some(({ remotePeer }) => remotePeer.equals(relay))) return
+      }
+      await this.#reservations!.addRelay(relay, 'discovered')
+      this.#notBefore.delete(name)
+      this.#log.info('others can call this peer through a relay', { relay: name })
+    } catch (error) {
+      this.#log.debug('a relay has no place', { relay: name, error: String(error) })
+    }
+  }
+}
+
+/** Whether an address leads over a relay at the very place where one of these connections has reached it. */
+export function leadsOver(
+  address: string,
+  connections: readonly Pick<Connection, 'remotePeer' | 'remoteAddr'>[]
+): boolean {
+  const relay = relayOf(address)
+  const prefix = address.slice(0, address.indexOf('/p2p-circuit'))
+  return connections.some(
+    ({ remotePeer, remoteAddr }) => remotePeer.toString() === relay && withPeer(remoteAddr.toString(), relay) === prefix
+  )
+}
+
+function withPeer(address: string, peer: string): string {
+  return address.endsWith(`/p2p/${peer}`) ? address : `${address}/p2p/${peer}`
+}

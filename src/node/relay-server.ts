@@ -1,0 +1,117 @@
+/**
+ * What this peer does for those whom nobody can dial: it lets them be called through itself (circuit relay v2).
+ *
+ * Such a peer reserves a place here and announces *this peer's address / p2p-circuit*. Whoever dials that is passed on to it, over two
+ * streams that are joined here: a *circuit*. A circuit is for saying hello and turning the connection round (DCUtR), so it carries little
+ * and not for long. The protocol is the library's; how much of it there may be is here.
+ *
+ * Anybody may ask, so everything has a bound: reservations in all and for each host, circuits in all and for each peer, bytes and time
+ * of each. A reservation ends with the connection that it was made over, so a flood leaves nothing behind.
+ *
+ * Offered only by a peer that was itself found to be dialable (reachability.ts). Owns: the offer. Does not own: connections.
+ */
+import {
+  type CircuitRelayServerComponents,
+  type CircuitRelayService,
+  circuitRelayServer
+} from '@libp2p/circuit-relay-v2'
+import { type Connection, type Libp2pEvents, type PeerId, start, stop, type TypedEventTarget } from '@libp2p/interface'
+import { hostOf } from '../directory/addresses.ts'
+import type { Log } from '../environment.ts'
+import { gated, overriding, StreamGate } from './library-parts.ts'
+
+export interface RelaySettings {
+  /** Peers that may be reachable through this one at a time. */
+  maxReservations: number
+}
+
+/** A crowd behind one address is a school, or somebody with many ids. */
+export const RESERVATIONS_PER_HOST = 8
+const RESERVATION_TTL_MS = 3_600_000
+/** Greeting, identify and DCUtR of both ends are a tenth of it; two blocks would not fit. */
+const CONTROL_BYTES = 128 * 1024
+const CIRCUIT_MS = 2 * 60_000
+/** Handshakes and circuits, one stream each at the side that dials. */
+export const MAX_HOP_STREAMS = 256
+export const HOP_STREAMS_PER_PEER = 8
+/** Towards one peer that has a reservation. */
+const MAX_STOP_STREAMS = 16
+const HANDSHAKE_MS = 10_000
+
+type Components = CircuitRelayServerComponents & { events: TypedEventTarget<Libp2pEvents> }
+
+export class RelayServer {
+  readonly #settings: RelaySettings
+  readonly #log: Log
+  readonly #gate = new StreamGate({ atOnce: MAX_HOP_STREAMS, perPeer: HOP_STREAMS_PER_PEER })
+  #components: Components | undefined
+  #relay: CircuitRelayService | undefined
+  #isOffered = false
+
+  constructor(components: { log: Log }, settings: RelaySettings) {
+    this.#log = components.log
+    this.#settings = settings
+  }
+
+  /** For libp2p: what it starts and stops is nothing; the offer begins with `offer`. */
+  readonly service = (components: Components): object => {
+    this.#components = components
+    const { maxReservations } = this.#settings
+    this.#relay = circuitRelayServer({
+      hopTimeout: HANDSHAKE_MS,
+      maxInboundHopStreams: HOP_STREAMS_PER_PEER,
+      maxOutboundStopStreams: MAX_STOP_STREAMS,
+      reservations: {
+        maxReservations,
+        reservationTtl: RESERVATION_TTL_MS,
+        defaultDataLimit: BigInt(CONTROL_BYTES),
+        defaultDurationLimit: CIRCUIT_MS
+      }
+    })(overriding(components, { registrar: gated(components.registrar, this.#gate) }))
+    return {}
+  }
+
+  get reservations(): number {
+    return this.#relay?.reservations.size ?? 0
+  }
+
+  /** From now on others may reserve a place. */
+  async offer(): Promise<void> {
+    if (this.#isOffered || this.#relay === undefined || this.#settings.maxReservations === 0) return
+    this.#isOffered = true
+    this.#components!.events.addEventListener('connection:close', this.#onClosed)
+    await start(this.#relay)
+    this.#log.info('peers that nobody can dial may be called through this one', { ...this.#settings })
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#isOffered) return
+    this.#isOffered = false
+    this.#components!.events.removeEventListener('connection:close', this.#onClosed)
+    for (const { signal } of this.#relay!.reservations.values()) signal.clear()
+    await stop(this.#relay)
+  }
+
+  /** Whether this peer's host has enough reservations. For libp2p's gater. */
+  readonly deniesReservation = (source: PeerId): boolean => {
+    const reserved = this.#relay?.reservations
+    if (reserved === undefined || reserved.has(source)) return false
+    const hosts = new Set(this.#connectionsOf(source).map(({ remoteAddr }) => hostOf(remoteAddr.toString())))
+    const ofHost = [...reserved.values()].filter(({ addr }) => hosts.has(hostOf(addr.toString())))
+    return ofHost.length >= RESERVATIONS_PER_HOST
+  }
+
+  /** A place is free again when its peer has left. */
+  readonly #onClosed = ({ detail: { remotePeer } }: CustomEvent<Connection>): void => {
+    const reservation = this.#relay!.reservations.get(remotePeer)
+    if (reservation === undefined || this.#connectionsOf(remotePeer).length > 0) return
+    // Else its end would take away a later one of the same peer.
+    reservation.signal.clear()
+    this.#relay!.reservations.delete(remotePeer)
+  }
+
+  #connectionsOf(peer: PeerId): Connection[] {
+    const open = this.#components?.connectionManager.getConnections(peer) ?? []
+    return open.filter(({ direct, status }) => direct && status === 'open')
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * A peer that is a relay, asked by libp2p peers that know nothing of rowan's bounds.
+ */
+import {
+  type CircuitRelayTransportComponents,
+  circuitRelayTransport,
+  RELAY_V2_HOP_CODEC
+} from '@libp2p/circuit-relay-v2'
+import { generateKeyPair } from '@libp2p/crypto/keys'
+import { identify } from '@libp2p/identify'
+import { noise } from '@libp2p/noise'
+import { tcp } from '@libp2p/tcp'
+import { multiaddr } from '@multiformats/multiaddr'
+import { createLibp2p, type Libp2p } from 'libp2p'
+import { afterEach, describe, expect, test } from 'vitest'
+import { Nat } from '../../src/node/nat.ts'
+import { type RowanPeer, rowanMuxer, startPeer } from '../../src/node/peer.ts'
+import { HOP_STREAMS_PER_PEER, RESERVATIONS_PER_HOST } from '../../src/node/relay-server.ts'
+import { systemClock } from '../../src/node/system.ts'
+import { waitUntil } from '../tools/wait.ts'
+import { silentLog } from '../unit/swarm/support.ts'
+
+const ECHO = '/test/echo/1.0.0'
+const started: { stop(): unknown }[] = []
+
+afterEach(async () => {
+  for (const each of started.splice(0).reverse()) await each.stop()
+})
+
+/** A peer that offers to be a relay: a call came in from the only network that there is. */
+async function startRelay(maxReservations: number): Promise<{ relay: RowanPeer; nat: Nat; address: string }> {
+  const listen = ['/ip4/127.0.0.1/tcp/0']
+  const situation = { policy: 'auto', listen, announce: [], bootstrap: [] } as const
+  const nat = new Nat(
+    { clock: systemClock, log: silentLog },
+    { situation: { ...situation, announce: [], bootstrap: [] }, useRelays: true, relay: { maxReservations } }
+  )
+  const privateKey = await generateKeyPair('Ed25519')
+  const relay = await startPeer({
+    ...{ privateKey, listen, announce: [], dhtServer: true, maxPeers: 100, mayDial: () => true, nat }
+  })
+  started.push(relay)
+  nat.start(relay)
+  started.push(nat)
+  return { relay, nat, address: relay.getMultiaddrs()[0]!.toString() }
+}
+
+/** A libp2p peer that wants to be called through `relay`, if one is named. */
+async function startGuest(relay?: string): Promise<Libp2p> {
+  const guest = await createLibp2p({
+    addresses: { listen: relay === undefined ? [] : [`${relay}/p2p-circuit`] },
+    transports: [tcp(), (components: CircuitRelayTransportComponents) => circuitRelayTransport()(components)],
+    connectionEncrypters: [noise()],
+    streamMuxers: [rowanMuxer()],
+    connectionMonitor: { enabled: false },
+    services: { identify: identify() }
+  })
+  started.push(guest)
+  return guest
+}
+
+/** One that has called the relay: from then on it offers places. */
+async function startCaller(address: string): Promise<Libp2p> {
+  const caller = await startGuest()
+  await caller.dial(multiaddr(address))
+  return caller
+}
+
+const count = async (guests: Promise<Libp2p>[]) =>
+  (await Promise.allSettled(guests)).filter(({ status }) => status === 'fulfilled').length
+
+describe('a flood of reservations', () => {
+  test('ends at what one host may have, and leaves nothing behind', async () => {
+    const { nat, address } = await startRelay(100)
+    await startCaller(address)
+    const guests = Array.from({ length: RESERVATIONS_PER_HOST + 4 }, () => startGuest(address))
+    expect(await count(guests)).toBe(RESERVATIONS_PER_HOST)
+    expect(nat.state().relayedPeers).toBe(RESERVATIONS_PER_HOST)
+    await Promise.all((await Promise.allSettled(guests)).map(each => each.status === 'fulfilled' && each.value.stop()))
+    await waitUntil('free places', () => nat.state().relayedPeers === 0, { timeoutMs: 10_000 })
+    expect(await count([startGuest(address)])).toBe(1)
+  })
+
+  test('ends at what the relay has', async () => {
+    const { nat, address } = await startRelay(2)
+    await startCaller(address)
+    expect(await count([1, 2, 3].map(() => startGuest(address)))).toBe(2)
+    expect(nat.state().relayedPeers).toBe(2)
+  })
+
+  test('finds no place where the owner gives none', async () => {
+    const { relay, address } = await startRelay(0)
+    await startCaller(address)
+    expect(await count([startGuest(address)])).toBe(0)
+    expect(relay.getProtocols()).not.toContain(RELAY_V2_HOP_CODEC)
+  })
+})
+
+test('a peer can have so many questions open, and a stranger still gets an answer', async () => {
+  const { address } = await startRelay(10)
+  const flooder = await startCaller(address)
+  const [connection] = flooder.getConnections()
+  const streams = await Promise.all(
+    Array.from({ length: 2 * HOP_STREAMS_PER_PEER }, () =>
+      connection!.newStream(RELAY_V2_HOP_CODEC).catch(() => undefined)
+    )
+  )
+  await waitUntil(
+    'streams beyond the limit to end',
+    () => streams.filter(stream => stream?.status === 'open').length <= HOP_STREAMS_PER_PEER,
+    { timeoutMs: 10_000 }
+  )
+  expect(await count([startGuest(address)])).toBe(1)
+})
+
+test('a circuit carries what turning round needs, and breaks before it has carried blocks', async () => {
+  const { address } = await startRelay(10)
+  const caller = await startCaller(address)
+  const guest = await startGuest(address)
+  let received = 0
+  await guest.handle(
+    ECHO,
+    stream => {
+      stream.addEventListener('message', ({ data }) => {
+        received += data.byteLength
+      })
+    },
+    { runOnLimitedConnection: true }
+  )
+  const circuit = await caller.dial(multiaddr(`${address}/p2p-circuit/p2p/${guest.peerId}`))
+  expect(circuit.limits?.bytes).toBeLessThanOrEqual(128n * 1024n)
+  const stream = await circuit.newStream(ECHO, { runOnLimitedConnection: true })
+  stream.send(new Uint8Array(32 * 1024))
+  await waitUntil('the first bytes', () => received === 32 * 1024, { timeoutMs: 10_000 })
+  stream.send(new Uint8Array(256 * 1024))
+  await waitUntil('the end of the circuit', () => circuit.status !== 'open', { timeoutMs: 10_000 })
+  expect(received).toBeLessThan(2 * 64 * 1024)
+})

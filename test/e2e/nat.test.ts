@@ -1,0 +1,117 @@
+/**
+ * Volunteers behind routers, in namespaces with the kernel's own address translation: they fetch, and they serve those that they have
+ * never called.
+ */
+import { randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, expect, test } from 'vitest'
+import { removeFolders, temporaryFolder } from '../tools/folders.ts'
+import { type InternetHost, TestInternet } from '../tools/internet.ts'
+import { needTools } from '../tools/need.ts'
+import { Peer } from '../tools/peers.ts'
+import { endProcesses } from '../tools/processes.ts'
+import { waitUntil } from '../tools/wait.ts'
+
+const MIB = 1024 * 1024
+const TIMEOUT_MS = 60_000
+
+afterEach(async () => {
+  await endProcesses()
+  await removeFolders()
+})
+
+async function makeImage(bytes = 4 * MIB): Promise<string> {
+  const image = join(await temporaryFolder(), 'disk.raw')
+  await writeFile(image, randomBytes(bytes))
+  return image
+}
+
+/** A peer with a public address that it names. */
+const open = ({ through, address }: InternetHost, bootstrap: Peer[] = [], config = '') =>
+  Peer.start({ through, listen: `/ip4/${address}/tcp/0`, bootstrap, config })
+
+/** A peer that listens as one does by default, wherever it is. */
+const ordinary = ({ through }: InternetHost, bootstrap: Peer[]) =>
+  Peer.start({ through, listen: '/ip4/0.0.0.0/tcp/0', bootstrap })
+
+/** Waits until others can call this peer through so many relays, and says which. */
+async function relaysOf(peer: Peer, count: number): Promise<string[]> {
+  return await waitUntil(
+    `places at ${count} relays`,
+    async () => {
+      const { how, relays } = (await peer.json(['status'])).reachability
+      return how === 'relay' && relays.length === count ? relays : undefined
+    },
+    { timeoutMs: TIMEOUT_MS, details: () => peer.process.tail(40) }
+  )
+}
+
+async function knownReplicas(peer: Peer, appliance: string, count: number): Promise<void> {
+  await waitUntil(
+    `${count} announced replicas`,
+    async () => (await peer.json(['releases', appliance]))[0]?.replicas === count,
+    { timeoutMs: TIMEOUT_MS, details: () => peer.process.tail() }
+  )
+}
+
+needTools(['unshare', 'nsenter', 'ip', 'nft'])('behind a router', () => {
+  test('a volunteer fetches, and serves one that can be dialled when the publisher is gone', async () => {
+    const net = await TestInternet.create()
+    const publisher = await open(await net.host())
+    const relay = await open(await net.host(), [publisher])
+    await relay.joined()
+    await publisher.json(['publish', await makeImage(), 'grid@v1'])
+    const appliance = `${publisher.publisher}/grid`
+
+    const volunteer = await ordinary((await net.home()).host, [publisher, relay])
+    expect((await volunteer.json(['replicate', `${appliance}@v1`, '--wait'])).complete).toBe(true)
+    expect((await relaysOf(volunteer, 2)).toSorted()).toEqual([publisher.id, relay.id].toSorted())
+    const { addresses, reachability } = await volunteer.json(['status'])
+    expect(addresses.filter(address => address.includes('/p2p-circuit'))).toHaveLength(2)
+    expect(reachability.sentence).toContain('and calls back')
+    await knownReplicas(relay, appliance, 2)
+    await publisher.kill()
+
+    const fetcher = await ordinary(await net.host(), [relay])
+    await fetcher.joined()
+    expect((await fetcher.json(['replicate', `${appliance}@v1`, '--wait'])).complete).toBe(true)
+    const { exchanging, addresses: own } = await fetcher.json(['status'])
+    expect(exchanging.map(({ peer }) => peer)).toEqual([volunteer.id])
+    // The volunteer called it at an address that it did not name: others have found out that it works.
+    expect(own[0]).toMatch(/^\/ip4\/5\d\.1\.0\.1\/tcp/)
+    expect(relay.log).not.toContain('warn')
+  })
+
+  test('a volunteer whose relay dies finds another', async () => {
+    const net = await TestInternet.create()
+    const first = await open(await net.host())
+    const others = [await open(await net.host(), [first]), await open(await net.host(), [first])]
+    const all = [first, ...others]
+    const volunteer = await ordinary((await net.home()).host, all)
+    const [victim, survivor] = await relaysOf(volunteer, 2)
+    await all.find(({ id }) => id === victim)!.kill()
+    const third = all.find(({ id }) => id !== victim && id !== survivor)!
+    await waitUntil('the third relay to be used', async () => (await relaysOf(volunteer, 2)).includes(third.id), {
+      timeoutMs: TIMEOUT_MS,
+      details: () => volunteer.process.tail(40)
+    })
+    const { addresses } = await volunteer.json(['status'])
+    expect(addresses.some(address => address.includes(victim!))).toBe(false)
+  })
+
+  test('one that shall not be called through others asks no relay', async () => {
+    const net = await TestInternet.create()
+    const publisher = await open(await net.host())
+    const config = '[network]\nrelays = "off"\n'
+    const { host } = await net.home()
+    const through = { through: host.through, listen: '/ip4/0.0.0.0/tcp/0', bootstrap: [publisher] }
+    const [silent, other] = await Promise.all([
+      Peer.start({ ...through, config }),
+      ordinary((await net.home()).host, [publisher])
+    ])
+    await relaysOf(other!, 1)
+    expect((await silent!.json(['status'])).reachability).toMatchObject({ how: 'none', relays: [] })
+    expect((await publisher.json(['status'])).reachability.relayedPeers).toBe(1)
+  })
+})
