@@ -2,26 +2,33 @@
  * What a disk's thread tells the main thread, and nobody waits for: lines of the log, first touches of blocks.
  *
  * They go in batches, one at a time: while the main thread has not taken one, the next is gathered. What does not fit is
- * counted, and the log says how many were lost.
+ * counted, and the log says how many were lost. A line goes at once; touches are gathered for a moment, because a message
+ * to another thread costs more than a read from the page cache.
  */
 import type { TouchSink } from '../disk/first-touches.ts'
-import type { Log } from '../environment.ts'
+import type { Clock, Log } from '../environment.ts'
 import { type FromDisk, type LogNote, MAX_NOTES, MAX_TOUCHES } from './disk-messages.ts'
 import { packError, unpackError } from './packed-error.ts'
 
 type Notes = Extract<FromDisk, { type: 'notes' }>
 
+/** How long a touch waits for others. Short beside a round trip to a replica, which is what is won by an early word. */
+export const GATHER_MS = 4
+
 /** In the disk's thread. */
 export class DiskNotes implements TouchSink {
   readonly log: Log
   readonly #post: (notes: Notes) => void
+  readonly #clock: Pick<Clock, 'after'>
   #lines: LogNote[] = []
   #lostLines = 0
   #touches: Notes['touches'] = []
   #isUnderWay = false
+  #isGathering = false
 
-  constructor(post: (notes: Notes) => void) {
+  constructor(post: (notes: Notes) => void, components: { clock: Pick<Clock, 'after'> }) {
     this.#post = post
+    this.#clock = components.clock
     const at = (level: LogNote['level']) => (message: string, values?: Record<string, unknown>) =>
       this.#add({ level, message, values: Object.entries(values ?? {}).map(([name, value]) => [name, packed(value)]) })
     this.log = { debug: at('debug'), info: at('info'), warn: at('warn') }
@@ -29,7 +36,14 @@ export class DiskNotes implements TouchSink {
 
   touched(block: number, sinceAttachMs: number): void {
     if (this.#touches.length < MAX_TOUCHES) this.#touches.push([block, sinceAttachMs])
-    if (!this.#isUnderWay) this.send()
+    if (this.#isUnderWay || this.#isGathering) return
+    this.#isGathering = true
+    this.#clock.after(GATHER_MS, this.#gathered)
+  }
+
+  /** Sends the touches that wait: somebody acts on them now. */
+  sendTouches(): void {
+    if (this.#touches.length > 0) this.send()
   }
 
   /** The main thread has taken what was sent. */
@@ -45,6 +59,11 @@ export class DiskNotes implements TouchSink {
     this.#lines = []
     this.#lostLines = 0
     this.#touches = []
+  }
+
+  readonly #gathered = (): void => {
+    this.#isGathering = false
+    if (!this.#isUnderWay) this.sendTouches()
   }
 
   #add(line: LogNote): void {

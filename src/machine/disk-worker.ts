@@ -34,8 +34,12 @@ export class DiskWorker {
   constructor(port: MessagePort, input: DiskThreadInput, components: { clock: Clock }) {
     this.#post = message => port.postMessage(message)
     this.#clock = components.clock
-    this.#notes = new DiskNotes(this.#post)
-    this.#link = new BlockLink(this.#post)
+    this.#notes = new DiskNotes(this.#post, components)
+    // What was touched goes in front of what is wanted: it tells the read-ahead what to ask for next.
+    this.#link = new BlockLink(message => {
+      this.#notes.sendTouches()
+      this.#post(message)
+    })
     this.#image = new SlotView(input.image, block => this.#post({ type: 'suspect', block }))
     this.#pool = new SegmentReader(input.poolFolder)
     this.#addPages(input.pages)

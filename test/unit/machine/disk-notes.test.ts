@@ -1,15 +1,22 @@
 import { expect, test } from 'vitest'
 import { RowanError } from '../../../src/errors.ts'
 import { type FromDisk, MAX_NOTES, MAX_TOUCHES } from '../../../src/machine/disk-messages.ts'
-import { DiskNotes, takeNotes } from '../../../src/machine/disk-notes.ts'
+import { DiskNotes, GATHER_MS, takeNotes } from '../../../src/machine/disk-notes.ts'
 
 type Notes = Extract<FromDisk, { type: 'notes' }>
 
 function makeNotes() {
   const posted: Notes[] = []
   // As the passage to the other thread does.
-  const notes = new DiskNotes(message => posted.push(structuredClone(message)))
-  return { notes, posted }
+  const timers: { delayMs: number; run: () => void }[] = []
+  const clock = {
+    after: (delayMs: number, run: () => void) => {
+      timers.push({ delayMs, run })
+      return { cancel: () => undefined }
+    }
+  }
+  const notes = new DiskNotes(message => posted.push(structuredClone(message)), { clock })
+  return { notes, posted, timers }
 }
 
 function taken(messages: Notes[]) {
@@ -47,16 +54,40 @@ test('one batch is on its way at a time; of the rest so many lines are kept, and
   expect(posted).toHaveLength(2)
 })
 
-test('first touches go the same way, in order', () => {
-  const { notes, posted } = makeNotes()
-  for (let block = 0; block < MAX_TOUCHES + 5; block++) notes.touched(block, block / 2)
-  notes.taken()
+test('first touches are gathered for a moment and go in order', () => {
+  const { notes, posted, timers } = makeNotes()
+  for (let block = 0; block < 100; block++) notes.touched(block, block / 2)
+  expect(posted).toHaveLength(0)
+  expect(timers.map(timer => timer.delayMs)).toEqual([GATHER_MS])
+  timers[0]!.run()
+  expect(posted).toHaveLength(1)
   const { touched } = taken(posted)
-  expect(posted).toHaveLength(2)
-  expect(touched).toHaveLength(1 + MAX_TOUCHES)
+  expect(touched).toHaveLength(100)
   expect(touched.slice(0, 3)).toEqual([
     [0, 0],
     [1, 0.5],
     [2, 1]
   ])
+})
+
+test('touches that wait behind a batch go when it was taken; what does not fit is lost', () => {
+  const { notes, posted, timers } = makeNotes()
+  notes.log.info('a batch')
+  for (let block = 0; block < MAX_TOUCHES + 5; block++) notes.touched(block, block)
+  expect(timers).toHaveLength(0)
+  notes.taken()
+  expect(posted).toHaveLength(2)
+  expect(taken(posted).touched).toHaveLength(MAX_TOUCHES)
+})
+
+test('touches go at once where somebody acts on them, and the timer then finds nothing to send', () => {
+  const { notes, posted, timers } = makeNotes()
+  notes.sendTouches()
+  expect(posted).toHaveLength(0)
+  notes.touched(7, 1)
+  notes.sendTouches()
+  expect(taken(posted).touched).toEqual([[7, 1]])
+  notes.taken()
+  timers[0]!.run()
+  expect(posted).toHaveLength(1)
 })
