@@ -4,8 +4,9 @@
  *     npm run bench -- disk [--short] [--rounds 3] [--seconds 3] [--size 1024] [--only 'random read']
  *
  * The same load on each in turn, round after round, each round with fresh overlays; medians of the rounds, and the
- * ratio to the better of the others. The page cache is warm, but for the row that is called cold: it is dropped before each
- * measurement of that. Nothing else should run on the machine.
+ * ratio to the better of the others. All files are read once before a row, so that the page cache is warm (each has files of
+ * its own, and a server must not warm those of the next); it is dropped before each measurement of the row that is called
+ * cold. Nothing else should run on the machine.
  */
 import { randomFillSync } from 'node:crypto'
 import { mkdir, mkdtemp, open, rm } from 'node:fs/promises'
@@ -16,7 +17,7 @@ import { endProcesses } from '../test/tools/processes.ts'
 import { layerRowText, measureLayers } from './lib/layer-row.ts'
 import { type Measured, measureFio, measureFua } from './lib/load.ts'
 import { CONTENDERS, missingTools, type NbdServerUnderTest } from './lib/nbd-servers.ts'
-import { dropPageCache } from './lib/page-cache.ts'
+import { dropPageCache, fillPageCache } from './lib/page-cache.ts'
 import { describeMachine, saveResults, table } from './lib/report.ts'
 import { median } from './lib/stats.ts'
 
@@ -122,6 +123,7 @@ async function compare(image: string): Promise<Results> {
     const servers: [string, NbdServerUnderTest][] = []
     for (const [name, begin] of Object.entries(CONTENDERS)) servers.push([name, await begin(image, roundFolder)])
     for (const row of rows) {
+      if (row.cold !== true) await fillPageCache(folder)
       for (const [name, server] of servers) {
         if (row.cold === true) await dropPageCache(folder)
         const measured = await row.measure(server.uri, seconds)
