@@ -149,7 +149,8 @@ export class ReplyWriter {
   flushSoon(): void {
     if (this.#flushIsDue) return
     this.#flushIsDue = true
-    queueMicrotask(() => {
+    // Not a microtask: each answer that libuv brings has its own, and all of one turn are to leave together.
+    setImmediate(() => {
       this.#flushIsDue = false
       this.flush()
     })

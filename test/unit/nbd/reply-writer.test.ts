@@ -3,6 +3,8 @@ import { BufferPool, SMALL_BUFFER_BYTES } from '../../../src/nbd/buffer-pool.ts'
 import { MAX_STATUS_BYTES, REPLY_FORMATS } from '../../../src/nbd/reply-format.ts'
 import { ReplyWriter } from '../../../src/nbd/reply-writer.ts'
 
+const endOfTurn = () => new Promise<void>(resolve => setImmediate(resolve))
+
 /** The other end of the writer: what was written, and when the system takes it. */
 function makeWriter() {
   const buffers = new BufferPool({
@@ -88,7 +90,7 @@ describe('ReplyWriter', () => {
     place.write('two')
     writer.fill(gap, id(2), 0, true)
     expect(writes).toEqual([])
-    await Promise.resolve()
+    await endOfTurn()
     expect(writes.map(write => write.bytes)).toEqual([Buffer.concat([header(0, 2), Buffer.from('two')])])
   })
 
@@ -99,7 +101,7 @@ describe('ReplyWriter', () => {
     expect(writer.queuedBytes).toBe(316)
     writer.failGap(gap, id(2), failure(5), true)
     expect(writer.queuedBytes).toBe(16)
-    await Promise.resolve()
+    await endOfTurn()
     expect(writes[0]?.bytes).toEqual(header(5, 2))
     takeAll()
     expect(writer.queuedBytes).toBe(0)
@@ -112,7 +114,7 @@ describe('ReplyWriter', () => {
     expect(writer.queuedBytes).toBe(MAX_STATUS_BYTES)
     read(writer, 3, 'three')
     writer.failGap(gap, id(2), { errno: 5, text: 'x'.repeat(10_000) }, true)
-    await Promise.resolve()
+    await endOfTurn()
     expect(Buffer.concat(writes.map(write => write.bytes)).subarray(0, 21)).toEqual(
       Buffer.concat([header(0, 3), Buffer.from('three')])
     )
@@ -154,7 +156,7 @@ describe('ReplyWriter', () => {
     takeAll()
     expect(buffers.lentBytes).toBe(SMALL_BUFFER_BYTES)
     writer.fill(gap, id(1), 0, true)
-    await Promise.resolve()
+    await endOfTurn()
     takeAll()
     expect(buffers.lentBytes).toBe(0)
   })
