@@ -33,7 +33,7 @@ const disk = await RowanDisk.open(
       readSync: (slot, offset, target) => {
         readSync(poolFile, target, 0, target.length, slot * BLOCK_SIZE_BYTES + offset)
       },
-      readAside: () => Promise.resolve()
+      warm: (_slot, _offset, _length, done) => done()
     },
     source: { want: () => Promise.reject(new Error('all blocks are here')) },
     touches: { touched: () => undefined },

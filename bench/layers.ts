@@ -39,7 +39,7 @@ const log = lineLog('warn')
 const nobody = {
   want: () => Promise.reject(new Error('nobody is asked')),
   readSync: () => {},
-  readAside: () => Promise.resolve()
+  warm: (_slot: number, _offset: number, _length: number, done: () => void) => done()
 }
 const pace = { signal: new AbortController().signal, breathe: async () => {} }
 

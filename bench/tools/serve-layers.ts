@@ -22,7 +22,7 @@ const log = lineLog('warn')
 const nobody = {
   want: () => Promise.reject(new Error('nobody is asked')),
   readSync: () => {},
-  readAside: () => Promise.resolve()
+  warm: (_slot: number, _offset: number, _length: number, done: () => void) => done()
 }
 
 const rounds = Number(layers)

@@ -49,6 +49,11 @@ export interface BlockDevice {
    */
   extents(offset: number, lengthBytes: number, maxExtents: number): Extent[]
   /**
+   * False where no part of the range is known to read as zeros, so that `extents` need not be asked; true also where only
+   * `extents` can tell. For every read of a guest, so it costs next to nothing.
+   */
+  mayBeZero?(offset: number, lengthBytes: number): boolean
+  /**
    * Brings the range here, behind whatever a guest waits for; done when all of it is here, or has no place to stay.
    * A failure harms nobody: a later read fetches what is missing.
    */

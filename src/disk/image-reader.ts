@@ -14,6 +14,7 @@ import { RowanError } from '../errors.ts'
 import type { BlockSource, ObtainedBlock } from '../store/block-source.ts'
 
 import { ZERO } from '../store/local-image.ts'
+import { SLOTS_PER_SEGMENT } from '../store/segment-layout.ts'
 
 import { FirstTouches, type TouchSink } from './first-touches.ts'
 import { WaitMeter } from './wait-meter.ts'
@@ -32,9 +33,13 @@ export interface BaseImage {
 
 /** What is needed of store's Pool. */
 export interface SlotReader {
+  /** Fills `target` from a block on; it may reach into the slots behind it that lie in the same segment. */
   readSync(slot: number, offsetInBlock: number, target: Uint8Array): void
-  /** The same off this thread. The slot may be another block's by the time it is read. */
-  readAside(slot: number, offsetInBlock: number, target: Uint8Array): Promise<void>
+  /**
+   * Brings a part of a block into the page cache, off this thread, and calls `done`, whatever came of it, at once or
+   * later. The slot may be another block's by then.
+   */
+  warm(slot: number, offsetInBlock: number, lengthBytes: number, done: () => void): void
 }
 
 /** A block that came and was gone again this many times in a row is an I/O error: the store is failing or far too small. */
@@ -84,11 +89,39 @@ export class ImageReader {
       const inBlock = at - block * BLOCK_SIZE_BYTES
       const count = Math.min(BLOCK_SIZE_BYTES - inBlock, end - at)
       const partOffset = targetOffset + (at - offset)
+      const run = count === end - at ? 0 : this.#readRun(block, inBlock, target, partOffset, end - at)
+      if (run > 0) {
+        at += run
+        continue
+      }
       const part = count === target.length ? target : target.subarray(partOffset, partOffset + count)
       this.#touches?.note(block)
       if (!this.#readLocal(block, inBlock, part)) pending.push(this.#readMissing(block, inBlock, part))
       at += count
     }
+  }
+
+  /**
+   * Reads blocks that lie one behind the other in the pool, as those of an image that was published or filled in order, with one access.
+   *
+   * @returns how many bytes were read; 0 where only one block can be read, or the pool failed: then each is read by itself
+   */
+  #readRun(first: number, inBlock: number, target: Uint8Array, targetOffset: number, length: number): number {
+    const slot = this.#image.locate(first)
+    if (slot < 0) return 0
+    const slotsLeft = SLOTS_PER_SEGMENT - (slot % SLOTS_PER_SEGMENT)
+    const blocks = Math.min(Math.ceil((inBlock + length) / BLOCK_SIZE_BYTES), slotsLeft)
+    let count = 1
+    while (count < blocks && this.#image.locate(first + count) === slot + count) count++
+    if (count === 1) return 0
+    const bytes = Math.min(count * BLOCK_SIZE_BYTES - inBlock, length)
+    try {
+      this.#pool.readSync(slot, inBlock, target.subarray(targetOffset, targetOffset + bytes))
+    } catch {
+      return 0
+    }
+    for (let block = first; block < first + count; block++) this.#touches?.note(block)
+    return bytes
   }
 
   /** Reads under way reject with DISK_CLOSED, and so do later ones that miss a block. */

@@ -12,9 +12,12 @@
  *
  * Owns: the machine's layers, and the wants under way. Does not own the image, the pool or the source.
  */
+
+import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import type { Clock, Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import type { BlockSource } from '../store/block-source.ts'
+import { ZERO } from '../store/local-image.ts'
 import { allDone } from './all-done.ts'
 import type { BlockDevice, Extent, ZeroOptions } from './block-device.ts'
 import type { DiskName, Snapshot } from './chain.ts'
@@ -25,7 +28,7 @@ import type { TouchSink } from './first-touches.ts'
 import { type BaseImage, ImageReader, type SlotReader } from './image-reader.ts'
 import type { LayerLimits } from './layer.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
-import { endSector, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, sectorOf } from './layer-map.ts'
+import { endSector, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, sectorOf } from './layer-map.ts'
 import type { LayerStack } from './layer-stack.ts'
 import { LayerUpkeep } from './layer-upkeep.ts'
 import { LayersFolder } from './layers-folder.ts'
@@ -180,9 +183,15 @@ export class RowanDisk implements BlockDevice {
     this.#requests++
     if (target.length === 0) return
     if (this.#slow.isInPlace(target.length)) return this.#slow.time(target.length, () => this.#read(offset, target))
-    return this.#warmUp.run(offset, target.length).then(() => {
-      this.#checkOpen()
-      return this.#read(offset, target)
+    return new Promise((resolve, reject) => {
+      this.#warmUp.run(offset, target.length, () => {
+        try {
+          this.#checkOpen()
+          resolve(this.#read(offset, target))
+        } catch (error) {
+          reject(error)
+        }
+      })
     })
   }
 
@@ -210,6 +219,22 @@ export class RowanDisk implements BlockDevice {
     this.#check(offset, lengthBytes)
     const length = this.#stack?.frozen === undefined ? lengthBytes : Math.min(lengthBytes, MAX_FROZEN_EXTENT_BYTES)
     return diskExtents(this.#states, this.#image, offset, length, maxExtents)
+  }
+
+  /** Answers for most reads, which lie in one block and in one run of sectors. */
+  mayBeZero(offset: number, lengthBytes: number): boolean {
+    const block = Math.floor(offset / BLOCK_SIZE_BYTES)
+    if (offset + lengthBytes > (block + 1) * BLOCK_SIZE_BYTES) return true
+    const stack = this.#stack
+    if (stack !== undefined) {
+      const { map } = stack.top
+      const state = map.stateAt(sectorOf(offset))
+      if (map.runEnd(sectorOf(offset), endSector(offset + lengthBytes)) * SECTOR_BYTES < offset + lengthBytes)
+        return true
+      if (state !== SECTOR_ABSENT) return state === SECTOR_ZERO
+      if (stack.frozen !== undefined) return true
+    }
+    return this.#image.peek(block) === ZERO
   }
 
   cache(offset: number, lengthBytes: number): Promise<void> | void {

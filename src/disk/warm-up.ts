@@ -25,20 +25,29 @@ export class WarmUp {
     this.#pool = components.pool
   }
 
-  /** Done when what is here of the range was read once. Never rejects. */
-  async run(offset: number, lengthBytes: number): Promise<void> {
-    const pending: Promise<void>[] = []
+  /** Reads what is here of the range once, and calls `done`, at once or later. Never throws. */
+  run(offset: number, lengthBytes: number, done: () => void): void {
     const end = offset + lengthBytes
     const lastSector = Math.ceil(end / SECTOR_BYTES)
+    // This loop counts as a part: it does not end while it begins.
+    let left = 1
+    const partDone = () => {
+      left -= 1
+      if (left === 0) done()
+    }
+    const part = () => {
+      left += 1
+      return partDone
+    }
     for (let at = offset; at < end; ) {
       const sector = Math.floor(at / SECTOR_BYTES)
       const { file, stop, isBelow } = this.#find(sector, lastSector)
       const runEnd = Math.min(end, stop * SECTOR_BYTES)
-      if (file !== undefined) warmFile(file, at, runEnd, pending)
-      else if (isBelow) this.#warmImage(at, runEnd, pending)
+      if (file !== undefined) warmFile(file, at, runEnd, part)
+      else if (isBelow) this.#warmImage(at, runEnd, part)
       at = runEnd
     }
-    await Promise.allSettled(pending)
+    partDone()
   }
 
   /** Who holds a sector, and up to where. */
@@ -56,20 +65,21 @@ export class WarmUp {
     return code === CODE_ZERO ? { stop: frozen.end } : { file: frozen.layerOf(code).data, stop: frozen.end }
   }
 
-  #warmImage(from: number, end: number, pending: Promise<void>[]): void {
+  #warmImage(from: number, end: number, part: () => () => void): void {
     for (let at = from; at < end; ) {
       const block = Math.floor(at / BLOCK_SIZE_BYTES)
       const inBlock = at - block * BLOCK_SIZE_BYTES
       const count = Math.min(BLOCK_SIZE_BYTES - inBlock, end - at)
       const slot = this.#image.peek(block)
-      if (slot >= 0) pending.push(this.#pool.readAside(slot, inBlock, NOWHERE.subarray(0, count)))
+      if (slot >= 0) this.#pool.warm(slot, inBlock, count, part())
       at += count
     }
   }
 }
 
-function warmFile(file: LayerFile, from: number, end: number, pending: Promise<void>[]): void {
+function warmFile(file: LayerFile, from: number, end: number, part: () => () => void): void {
   for (let at = from; at < end; at += NOWHERE.length) {
-    pending.push(file.read(NOWHERE.subarray(0, Math.min(NOWHERE.length, end - at)), at))
+    const done = part()
+    file.read(NOWHERE.subarray(0, Math.min(NOWHERE.length, end - at)), at).then(done, done)
   }
 }

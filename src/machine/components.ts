@@ -29,7 +29,7 @@ export interface MachineComponents {
     }>
   }
   images: { open(id: string): Promise<LocalImage | undefined> }
-  pool: Pick<Pool, 'directory' | 'readers' | 'readSync' | 'readAside'>
+  pool: Pick<Pool, 'directory' | 'readers' | 'readSync' | 'warm'>
   profiles: ProfileKeeper & {
     /** What a release says of its image's profile. */
     expect(image: string, release: { hash?: string | undefined; similar?: readonly string[] }): Promise<void>

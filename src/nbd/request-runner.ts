@@ -120,6 +120,7 @@ export class RequestRunner {
     const isWhole = (flags & COMMAND_FLAG.DF) !== 0
     let extents: Extent[]
     try {
+      if (this.#device.mayBeZero?.(offset, length) === false) return undefined
       extents = this.#device.extents(offset, length, isWhole ? 1 : MAX_READ_PIECES)
     } catch (error) {
       // It is only a short cut; if something is wrong, the read will say so.

@@ -176,9 +176,9 @@ export class Pool {
     this.#files.readSync(slot, offsetInBlock, target)
   }
 
-  /** The same off this thread: what is in the slot by then. */
-  readAside(slot: number, offsetInBlock: number, target: Uint8Array): Promise<void> {
-    return this.#files.readAside(slot, offsetInBlock, target)
+  /** Brings a part of a block into the page cache, off this thread, and calls `done`, whatever came of it. */
+  warm(slot: number, offsetInBlock: number, lengthBytes: number, done: () => void): void {
+    this.#files.warm(slot, offsetInBlock, lengthBytes, done)
   }
 
   /** A whole block, hashed just now; undefined if it is rotten, and then it is dropped. Throws STORE_IO. */

@@ -28,12 +28,12 @@ import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import { asRowanError, type RowanError } from '../errors.ts'
 import {
   positionOf,
-  readSlot,
   readSlotSync,
   SLOTS_PER_SEGMENT,
   segmentFailed,
   segmentOf,
-  segmentPath
+  segmentPath,
+  warmSlot
 } from './segment-layout.ts'
 
 export { SLOTS_PER_SEGMENT } from './segment-layout.ts'
@@ -112,10 +112,11 @@ export class SegmentFiles {
     }
   }
 
-  /** As readSync, on libuv's threads, of a segment that was read before; of others it does nothing. */
-  async readAside(slot: number, offsetInBlock: number, target: Uint8Array): Promise<void> {
+  /** Brings a part of a block into the page cache; of a segment that was read before, else it is done at once. */
+  warm(slot: number, offsetInBlock: number, lengthBytes: number, done: () => void): void {
     const fd = this.#open.get(segmentOf(slot))?.fd
-    if (fd !== undefined) await readSlot(fd, slot, offsetInBlock, target)
+    if (fd === undefined) done()
+    else warmSlot(fd, slot, offsetInBlock, lengthBytes, done)
   }
 
   /** As readSync, of the whole block, on libuv's threads. */

@@ -3,11 +3,11 @@
  */
 import { read, readSync } from 'node:fs'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 
-const readAsync = promisify(read)
+/** Read into by many at a time, and never looked at. */
+const NOWHERE = Buffer.allocUnsafeSlow(BLOCK_SIZE_BYTES)
 
 export const SLOTS_PER_SEGMENT = 4096
 
@@ -24,13 +24,13 @@ export function positionOf(slot: number): number {
   return (slot % SLOTS_PER_SEGMENT) * BLOCK_SIZE_BYTES
 }
 
-/** Fills `target` from `offsetInBlock` of the block in `slot`, of which `fd` is the segment's file. */
+/** Fills `target` from `offsetInBlock` of the block in `slot` on, of which `fd` is the segment's file; it may reach into later slots. */
 export function readSlotSync(fd: number, slot: number, offsetInBlock: number, target: Uint8Array): void {
   const lengthBytes = target.byteLength
-  if (offsetInBlock < 0 || offsetInBlock + lengthBytes > BLOCK_SIZE_BYTES) {
-    throw new RowanError('INTERNAL', `${lengthBytes} bytes at ${offsetInBlock} reach out of a block`)
-  }
   const position = positionOf(slot) + offsetInBlock
+  if (offsetInBlock < 0 || position + lengthBytes > SLOTS_PER_SEGMENT * BLOCK_SIZE_BYTES) {
+    throw new RowanError('INTERNAL', `${lengthBytes} bytes at ${offsetInBlock} reach out of a segment`)
+  }
   let done = readSync(fd, target, 0, lengthBytes, position)
   while (done < lengthBytes) {
     const more = readSync(fd, target, done, lengthBytes - done, position + done)
@@ -39,9 +39,10 @@ export function readSlotSync(fd: number, slot: number, offsetInBlock: number, ta
   }
 }
 
-/** As `readSlotSync`, on libuv's threads; what there is, if the file ends before. */
-export async function readSlot(fd: number, slot: number, offsetInBlock: number, target: Uint8Array): Promise<void> {
-  await readAsync(fd, target, 0, target.byteLength, positionOf(slot) + offsetInBlock)
+/** Brings a part of a block into the page cache, on libuv's threads, and calls `done`, whatever came of it. */
+export function warmSlot(fd: number, slot: number, offsetInBlock: number, lengthBytes: number, done: () => void): void {
+  // A callback, not a promise: this is done for every read of a cold disk, and a promise takes as long as the rest.
+  read(fd, NOWHERE, 0, lengthBytes, positionOf(slot) + offsetInBlock, () => done())
 }
 
 /** STORE_IO, naming the file and what was done. */

@@ -5,7 +5,7 @@
  * let go of the epoch.
  */
 import { closeSync, openSync } from 'node:fs'
-import { readSlot, readSlotSync, segmentFailed, segmentOf, segmentPath } from './segment-layout.ts'
+import { readSlotSync, segmentFailed, segmentOf, segmentPath, warmSlot } from './segment-layout.ts'
 
 /** Files that one reader keeps open: 64 GiB of the pool. Beyond, the one opened first is closed. */
 export const MAX_OPEN_SEGMENTS = 256
@@ -34,10 +34,11 @@ export class SegmentReader {
     }
   }
 
-  /** As readSync, on libuv's threads, of a segment that was read before; of others it does nothing. */
-  async readAside(slot: number, offsetInBlock: number, target: Uint8Array): Promise<void> {
+  /** See SlotReader. Of a segment that was read before; with others it is done at once. */
+  warm(slot: number, offsetInBlock: number, lengthBytes: number, done: () => void): void {
     const fd = this.#open.get(segmentOf(slot))
-    if (fd !== undefined) await readSlot(fd, slot, offsetInBlock, target)
+    if (fd === undefined) done()
+    else warmSlot(fd, slot, offsetInBlock, lengthBytes, done)
   }
 
   /** Nothing of this segment is read any more. */

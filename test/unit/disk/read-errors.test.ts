@@ -45,6 +45,21 @@ async function errnoFor(command: number, request: () => unknown): Promise<number
   }
 }
 
+test('one bad slot among blocks that are read with one access costs only itself: it is asked for anew', async () => {
+  const { disk, image } = await diskOver(new RecordingFiles())
+  expect(await read(disk, 100, 3 * BLOCK_SIZE_BYTES)).toEqual(image.expected(100, new Uint8Array(3 * BLOCK_SIZE_BYTES)))
+  expect(image.poolReads).toBe(1)
+  image.unreadable.add(2)
+  const target = new Uint8Array(3 * BLOCK_SIZE_BYTES)
+  const done = disk.read(100, target)
+  image.unreadable.clear()
+  await done
+  expect(target).toEqual(image.expected(100, new Uint8Array(target.length)))
+  expect(image.wanted).toEqual([2])
+  expect(image.poolReads).toBeGreaterThan(3)
+  await disk.close()
+})
+
 test('data that cannot be read is EIO, everything beside it is served, and later it is there', async () => {
   const files = new RecordingFiles()
   const { disk, image } = await diskOver(files)

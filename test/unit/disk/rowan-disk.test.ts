@@ -126,6 +126,20 @@ describe('RowanDisk: reads', () => {
     expect(image.wanted).toEqual([1])
   })
 
+  test('says of plain data that no part of it is known to be zeros, and of the rest that it may be', async () => {
+    const disk = await openDisk()
+    image.zeros.add(1)
+    expect(disk.mayBeZero(4096, 4096)).toBe(false)
+    expect(disk.mayBeZero(BLOCK_SIZE_BYTES, 512)).toBe(true)
+    disk.write(BLOCK_SIZE_BYTES, new Uint8Array(4096).fill(1))
+    expect(disk.mayBeZero(BLOCK_SIZE_BYTES, 4096)).toBe(false)
+    expect(disk.mayBeZero(BLOCK_SIZE_BYTES, 8192)).toBe(true)
+    disk.trim(512, 512)
+    expect(disk.mayBeZero(512, 512)).toBe(true)
+    expect(disk.mayBeZero(0, 1024)).toBe(true)
+    expect(disk.mayBeZero(2 * BLOCK_SIZE_BYTES, 2 * BLOCK_SIZE_BYTES)).toBe(true)
+  })
+
   test('a block that turns out to be zero while it is waited for reads as zeros', async () => {
     const disk = await openDisk()
     image.missing.add(1)

@@ -5,6 +5,7 @@ import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
 import { sha256 } from '../../../src/image/hash.ts'
 import { bytesCodec, Catalog } from '../../../src/store/catalog.ts'
 import type { PoolSettings } from '../../../src/store/pool.ts'
+import { SLOTS_PER_SEGMENT } from '../../../src/store/segment-layout.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
 import { withCode } from '../image/with-code.ts'
 import {
@@ -85,8 +86,19 @@ test('a part of a block is read into a part of a buffer', async () => {
   expect(target.subarray(10, 50).equals(blockOf(2).subarray(-40))).toBe(true)
   expect(target.subarray(0, 10).equals(Buffer.alloc(10, 0xee))).toBe(true)
   expect(target.subarray(50).equals(Buffer.alloc(50, 0xee))).toBe(true)
-  expect(() => pool.readSync(slot, BLOCK_SIZE_BYTES - 40, Buffer.alloc(41))).toThrow(withCode('INTERNAL'))
   expect(() => pool.readSync(slot, -1, Buffer.alloc(1))).toThrow(withCode('INTERNAL'))
+})
+
+test('blocks in slots that follow each other are read at once, but never out of a segment', async () => {
+  const { pool } = await store()
+  const first = await pool.put(hashOf(1), blockOf(1))
+  const second = await pool.put(hashOf(2), blockOf(2))
+  expect(second).toBe(first + 1)
+  const target = Buffer.alloc(40 + BLOCK_SIZE_BYTES)
+  pool.readSync(first, BLOCK_SIZE_BYTES - 40, target)
+  expect(target.equals(Buffer.concat([blockOf(1).subarray(-40), blockOf(2)]))).toBe(true)
+  const tooLong = Buffer.alloc(SLOTS_PER_SEGMENT * BLOCK_SIZE_BYTES)
+  expect(() => pool.readSync(second, 0, tooLong)).toThrow(withCode('INTERNAL'))
 })
 
 test('many blocks get slots in their order, equal ones the same', async () => {

@@ -19,6 +19,8 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
   readonly unreadable = new Set<number>()
   /** What was asked for, in order. */
   readonly wanted: number[] = []
+  /** Accesses of the pool that gave bytes. */
+  poolReads = 0
   /** Reads that went aside. */
   asides = 0
   /** How urgently, in order. */
@@ -71,19 +73,31 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
     return false
   }
 
+  /** As the pool's: into the slots behind it, too. */
   readSync(slot: number, offsetInBlock: number, target: Uint8Array): void {
+    for (let done = 0; done < target.length; ) {
+      const at = slot + Math.floor((offsetInBlock + done) / BLOCK_SIZE_BYTES)
+      const inBlock = (offsetInBlock + done) % BLOCK_SIZE_BYTES
+      const count = Math.min(BLOCK_SIZE_BYTES - inBlock, target.length - done)
+      target.set(this.#slot(at).subarray(inBlock, inBlock + count), done)
+      done += count
+    }
+    this.poolReads++
+  }
+
+  #slot(slot: number): Uint8Array {
     if (this.unreadable.has(slot)) throw new RowanError('STORE_IO', `slot ${slot} cannot be read`)
     let block = this.#pool.get(slot)
     if (block === undefined) {
       block = this.expected(slot * BLOCK_SIZE_BYTES, new Uint8Array(BLOCK_SIZE_BYTES))
       this.#pool.set(slot, block)
     }
-    target.set(block.subarray(offsetInBlock, offsetInBlock + target.length))
+    return block
   }
 
-  async readAside(slot: number, offsetInBlock: number, target: Uint8Array): Promise<void> {
+  warm(_slot: number, _offsetInBlock: number, _lengthBytes: number, done: () => void): void {
     this.asides++
-    this.readSync(slot, offsetInBlock, target)
+    setImmediate(done)
   }
 
   async want(
