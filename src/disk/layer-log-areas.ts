@@ -127,8 +127,8 @@ export class LogAreas {
     this.#madeBytes[this.#current] = end
   }
 
-  sync(): Promise<void> {
-    return this.#file.sync()
+  get file(): Pick<LayerFile, 'sync' | 'syncSync'> {
+    return this.#file
   }
 
   /** Of the newest generation, only what was flushed is to be believed when the file is opened again. */

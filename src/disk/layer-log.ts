@@ -28,6 +28,7 @@ import { checkIdentity, checkSize, checksumSeed, encodeIdentity, type LayerIdent
 import { BOOT_ID_BYTES, type LogArea, LogAreas } from './layer-log-areas.ts'
 import { contentLength, ENTRY, ENTRY_BYTES, FRAME_HEADER_BYTES, readEntries, writeEntry } from './layer-log-frames.ts'
 import { SECTOR_BYTES, SECTOR_DATA, type SectorState } from './layer-map.ts'
+import type { SyncPlace } from './sync-place.ts'
 
 /** What a log says about a run of sectors. */
 export interface LogRecord {
@@ -195,9 +196,7 @@ export class LayerLog {
     if (this.#pendingBytes === FRAME_HEADER_BYTES) return
     const entries = (this.#pendingBytes - FRAME_HEADER_BYTES) / ENTRY_BYTES
     this.#append(this.#pending.subarray(0, this.#pendingBytes), entries)
-    this.#contentEnd = this.#here
-    this.#pendingBytes = FRAME_HEADER_BYTES
-    this.#lastEnd = -1
+    this.#nothingIsPending()
   }
 
   /** Bytes that the content of some ranges takes. */
@@ -205,23 +204,24 @@ export class LayerLog {
     return ranges.reduce((sum, { count }) => sum + ENTRY_BYTES + count * SECTOR_BYTES, FRAME_HEADER_BYTES)
   }
 
-  /** Appends the content of ranges, which `read` puts into place. Flushed with the next sync. */
+  /** Appends what was noted and the content of ranges, which `read` puts into place: one write. Flushed with the next sync. */
   appendContent(
     ranges: readonly SectorRange[],
     read: (target: Buffer, offset: number, lengthBytes: number, position: number) => void
   ): void {
-    this.settle()
     const lengths = ranges.map(({ start, count }) => contentLength(start, count, this.#diskBytes))
-    const entriesEnd = FRAME_HEADER_BYTES + ranges.length * ENTRY_BYTES
+    const notedEnd = this.#pendingBytes
+    const entriesEnd = notedEnd + ranges.length * ENTRY_BYTES
     const frame = Buffer.alloc(lengths.reduce((sum, length) => sum + length, entriesEnd))
+    this.#pending.copy(frame, 0, 0, notedEnd)
     let at = entriesEnd
     for (const [index, { start, count }] of ranges.entries()) {
-      writeEntry(frame, FRAME_HEADER_BYTES + index * ENTRY_BYTES, ENTRY.content, start, count)
+      writeEntry(frame, notedEnd + index * ENTRY_BYTES, ENTRY.content, start, count)
       read(frame, at, lengths[index]!, start * SECTOR_BYTES)
       at += lengths[index]!
     }
-    this.#append(frame, ranges.length)
-    this.#contentEnd = this.#here
+    this.#append(frame, (entriesEnd - FRAME_HEADER_BYTES) / ENTRY_BYTES)
+    this.#nothingIsPending()
   }
 
   /** The end of what was settled. */
@@ -260,10 +260,10 @@ export class LayerLog {
     return this.#synced === this.#appended && this.#pendingBytes === FRAME_HEADER_BYTES
   }
 
-  /** All that was appended before the call is durable when it is done. */
-  async sync(): Promise<void> {
+  /** All that was appended before the call is durable when it is done. @param place - where; aside, if absent */
+  async sync(place?: SyncPlace): Promise<void> {
     const appended = this.#appended
-    await this.#areas.sync()
+    await (place === undefined ? this.#areas.file.sync() : place.sync(this.#areas.file))
     this.#synced = Math.max(this.#synced, appended)
   }
 
@@ -327,6 +327,12 @@ export class LayerLog {
       readEntries(frame, this.#diskBytes, (kind, start, count, content) => entry(kind, start, count, position, content))
     }
     return reader.position
+  }
+
+  #nothingIsPending(): void {
+    this.#contentEnd = this.#here
+    this.#pendingBytes = FRAME_HEADER_BYTES
+    this.#lastEnd = -1
   }
 
   get #here(): LogMark {

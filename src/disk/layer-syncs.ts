@@ -14,6 +14,7 @@ import type { LayerFile } from './layer-files.ts'
 import type { LayerLog } from './layer-log.ts'
 import type { LayerMapFile } from './layer-map-file.ts'
 import { SharedRun } from './shared-run.ts'
+import type { SyncPlace } from './sync-place.ts'
 
 export interface LayerSyncsComponents {
   /** Of the layer, for messages. */
@@ -22,6 +23,8 @@ export interface LayerSyncsComponents {
   mapFile: LayerMapFile
   pending: LayerLog
   log: Log
+  /** Where the log is synced; aside, if absent. */
+  syncPlace: SyncPlace | undefined
 }
 
 export class LayerSyncs {
@@ -33,7 +36,8 @@ export class LayerSyncs {
   constructor(components: LayerSyncsComponents) {
     this.#components = components
     this.#data = new SharedRun(() => this.#sync(components.data))
-    this.#pending = new SharedRun(() => this.#sync(components.pending))
+    const { pending, syncPlace } = components
+    this.#pending = new SharedRun(() => this.#sync({ sync: () => pending.sync(syncPlace) }), { startsLater: true })
   }
 
   /** Why the layer takes no more writes. */

@@ -14,7 +14,8 @@
  * 2. *A write that was flushed survives power loss; an unflushed sector is old or new.* A flush of few sectors appends
  *    their content to the log and syncs the log: one sync, of blocks in a row. A flush of many syncs the data file, then
  *    appends a barrier to the log and syncs that. A flush that is asked for while one runs would miss what was
- *    acknowledged since it began, so it waits and then runs one more, for all who came meanwhile.
+ *    acknowledged since it began, so it waits and then runs one more, for all who came meanwhile. A write with FUA
+ *    is a flush of its own sectors alone (`flushRange`).
  *    A **checkpoint** empties the log behind them, beside writes and flushes (layer-checkpoints.ts). Where it does not keep
  *    up, `hasRoom` is false and writers wait for it.
  * 3. *After an error of fdatasync the layer is failed.* The kernel may have dropped what it could not write, and the
@@ -49,6 +50,7 @@ import { LayerMapFile } from './layer-map-file.ts'
 import { applyRecord, makeDurable, makeFile, replaceFirstFormatLog } from './layer-opening.ts'
 import { LayerSyncs, layerFailed } from './layer-syncs.ts'
 import { SharedRun } from './shared-run.ts'
+import type { SyncPlace } from './sync-place.ts'
 import { UnflushedRanges } from './unflushed-ranges.ts'
 
 export interface LayerComponents {
@@ -58,6 +60,8 @@ export interface LayerComponents {
   files?: LayerFiles
   /** Bytes that the machine's layers may still take, whatever is free on the disk; without it there is no quota. */
   quotaRoom?: () => number
+  /** Where the log is synced; aside, if absent. */
+  syncPlace?: SyncPlace | undefined
 }
 
 export interface LayerLimits {
@@ -85,6 +89,7 @@ export class Layer {
   readonly #mapFile: LayerMapFile
   readonly #pending: LayerLog
   readonly #reserve: DiskReserve
+  readonly #maxLoggedSectors: number
   readonly #unflushed: UnflushedRanges
   readonly #flushes = new SharedRun(() => this.#flushOnce())
   readonly #syncs: LayerSyncs
@@ -98,7 +103,7 @@ export class Layer {
     map: LayerMap,
     mapFile: LayerMapFile,
     pending: LayerLog,
-    log: Log,
+    { log, syncPlace }: LayerComponents,
     limits: LayerLimits,
     reserve: DiskReserve
   ) {
@@ -107,7 +112,7 @@ export class Layer {
     this.map = map
     this.#mapFile = mapFile
     this.#pending = pending
-    this.#syncs = new LayerSyncs({ folder, data, mapFile, pending, log })
+    this.#syncs = new LayerSyncs({ folder, data, mapFile, pending, log, syncPlace })
     const onSoftFailure = ({ code, message }: RowanError) =>
       log.warn(`the map of the layer ${basename(folder)} could not be written`, { code, message, folder })
     const { maxChangedPages } = limits
@@ -120,7 +125,8 @@ export class Layer {
       onSoftFailure
     })
     this.#reserve = reserve
-    this.#unflushed = new UnflushedRanges(limits.maxLoggedBytes / SECTOR_BYTES)
+    this.#maxLoggedSectors = limits.maxLoggedBytes / SECTOR_BYTES
+    this.#unflushed = new UnflushedRanges(this.#maxLoggedSectors)
   }
 
   /**
@@ -189,7 +195,7 @@ export class Layer {
       }
       const pending = LayerLog.open(log, identity, components.bootId, limits.logAreaBytes)
       const reserve = new DiskReserve(folder, files, components.quotaRoom)
-      const layer = new Layer(folder, data, map, mapFile, pending, components.log, limits, reserve)
+      const layer = new Layer(folder, data, map, mapFile, pending, components, limits, reserve)
       await layer.#recover()
       return layer
     } catch (error) {
@@ -273,6 +279,23 @@ export class Layer {
     return this.#flushes.run()
   }
 
+  /**
+   * What these sectors hold now is durable when it is done, whatever else was written. Errors as `flush`.
+   *
+   * A write with FUA promises no more, and so it does not wait for what others have written.
+   */
+  async flushRange(start: number, end: number): Promise<void> {
+    this.#checkWritable()
+    if (!this.#appendContent([{ start, count: end - start }])) return this.flush()
+    this.#unflushed.forget(start, end)
+    if (this.#pending.isSynced) return
+    try {
+      await this.#syncs.log()
+    } catch (error) {
+      throw this.failure ?? error
+    }
+  }
+
   /** As `flush`, and all of it is in the data and the map file: the log says nothing more. Errors as `flush`. */
   async persist(): Promise<void> {
     await this.flush()
@@ -341,7 +364,6 @@ export class Layer {
   async #flushOnce(): Promise<void> {
     if (this.failure !== undefined) throw this.failure
     if (this.#closed) throw new RowanError('DISK_CLOSED', `the layer ${this.#folder} is closed`)
-    this.#pending.settle()
     if (this.#unflushed.isEmpty && this.#pending.isSynced) return
     const ranges = this.#unflushed.take()
     try {
@@ -360,8 +382,12 @@ export class Layer {
   /** Puts what few sectors hold now into the log; false where that cannot be done. */
   #appendContent(ranges: readonly SectorRange[]): boolean {
     const contents = ranges.flatMap(({ start, count }) => this.#dataRuns(start, start + count))
-    if (contents.length === 0) return true
-    if (LayerLog.contentBytes(contents) > this.#pending.roomBytes) return false
+    if (contents.length === 0) {
+      this.#pending.settle()
+      return true
+    }
+    const sectors = contents.reduce((sum, { count }) => sum + count, 0)
+    if (sectors > this.#maxLoggedSectors || LayerLog.contentBytes(contents) > this.#pending.roomBytes) return false
     this.#pending.appendContent(contents, (target, offset, length, position) =>
       this.#data.readSync(target, offset, length, position)
     )

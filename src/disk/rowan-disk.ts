@@ -38,6 +38,7 @@ import { ReadAhead } from './read-ahead.ts'
 import { readBelow } from './read-below.ts'
 import { SlowReads } from './slow-reads.ts'
 import { StackStates } from './stack-states.ts'
+import { type DiskTraffic, SyncPlace } from './sync-place.ts'
 import { WarmUp } from './warm-up.ts'
 
 export interface RowanDiskComponents {
@@ -105,8 +106,8 @@ export class RowanDisk implements BlockDevice {
   readonly #slow: SlowReads
   readonly #warmUp: WarmUp
   readonly #upkeep: LayerUpkeep | undefined
+  readonly #traffic: DiskTraffic
   #writtenBytes = 0
-  #requests = 0
   /** For the promises of the next read that has any. */
   #unusedList: Promise<void>[] = []
   #closing: Promise<void> | undefined
@@ -115,12 +116,14 @@ export class RowanDisk implements BlockDevice {
     components: RowanDiskComponents,
     readOnly: boolean,
     layers: MachineLayers | undefined,
-    name: DiskName
+    name: DiskName,
+    traffic: DiskTraffic
   ) {
     const { image, source } = components
     this.sizeBytes = image.root.sizeBytes
     this.readOnly = readOnly
     this.#name = name
+    this.#traffic = traffic
     this.#image = image
     this.layers = layers
     this.#stack = layers?.stack(name)
@@ -139,12 +142,12 @@ export class RowanDisk implements BlockDevice {
     const dataBytes = layers?.chain.disks.data?.sizeBytes
     if (dataBytes !== undefined) {
       const { touches: _, ...others } = components
-      this.data = new RowanDisk({ ...others, image: new EmptyImage(dataBytes) }, readOnly, layers, 'data')
+      this.data = new RowanDisk({ ...others, image: new EmptyImage(dataBytes) }, readOnly, layers, 'data', traffic)
     }
     const { monotonicMs, after } = clock
     if (layers === undefined || after === undefined) return
     const timing = { monotonicMs: monotonicMs.bind(clock), after: after.bind(clock) }
-    this.#upkeep = new LayerUpkeep({ layers, requests: () => this.#allRequests, clock: timing, log })
+    this.#upkeep = new LayerUpkeep({ layers, requests: () => traffic.requests, clock: timing, log })
     this.#upkeep.wake()
   }
 
@@ -153,18 +156,16 @@ export class RowanDisk implements BlockDevice {
    * shows them. Errors as `MachineLayers.open`.
    */
   static async open(components: RowanDiskComponents, settings: RowanDiskSettings): Promise<RowanDisk> {
-    const { image, files = systemFiles } = components
+    const { image, clock, files = systemFiles } = components
+    const traffic: DiskTraffic = { requests: 0 }
+    const syncPlace = new SyncPlace(() => clock.monotonicMs(), traffic)
     const { folder, readOnly, ...rest } = settings
     let layers: MachineLayers | undefined
     if (!readOnly || LayersFolder.exist(files, folder)) {
-      layers = await MachineLayers.open(components, {
-        folder,
-        ...rest,
-        image: image.id,
-        sizeBytes: image.root.sizeBytes
-      })
+      const base = { image: image.id, sizeBytes: image.root.sizeBytes }
+      layers = await MachineLayers.open({ ...components, syncPlace }, { folder, ...rest, ...base })
     }
-    return new RowanDisk(components, readOnly, layers, 'system')
+    return new RowanDisk(components, readOnly, layers, 'system', traffic)
   }
 
   get stats(): DiskStats {
@@ -180,7 +181,7 @@ export class RowanDisk implements BlockDevice {
 
   read(offset: number, target: Uint8Array): void | Promise<void> {
     this.#check(offset, target.length)
-    this.#requests++
+    this.#traffic.requests++
     if (target.length === 0) return
     if (this.#slow.isInPlace(target.length)) return this.#slow.time(target.length, () => this.#read(offset, target))
     return new Promise((resolve, reject) => {
@@ -200,7 +201,7 @@ export class RowanDisk implements BlockDevice {
     if (data.length === 0) return
     this.#writtenBytes += data.length
     const done = changes.write(offset, data)
-    return options?.fua === true ? this.#flushAfter(done) : done
+    return options?.fua === true ? this.#flushAfter(done, offset, data.length) : done
   }
 
   trim(offset: number, lengthBytes: number, options?: { fua?: boolean }): void | Promise<void> {
@@ -212,7 +213,7 @@ export class RowanDisk implements BlockDevice {
     const changes = this.#checkChange(offset, lengthBytes)
     if (lengthBytes === 0) return
     const done = changes.zero(offset, offset + lengthBytes, options?.noHole !== true)
-    return options?.fua === true ? this.#flushAfter(done) : done
+    return options?.fua === true ? this.#flushAfter(done, offset, lengthBytes) : done
   }
 
   extents(offset: number, lengthBytes: number, maxExtents: number): Extent[] {
@@ -319,19 +320,16 @@ export class RowanDisk implements BlockDevice {
     }
   }
 
-  get #allRequests(): number {
-    return this.#requests + (this.data === undefined ? 0 : this.data.#requests)
-  }
-
   /** Runs `work` while no change of the machine's disks is under way and all that are asked for wait. */
   #holdAll<T>(work: () => Promise<T>): Promise<T> {
     const { data } = this
     return this.#changes!.hold(data === undefined ? work : () => data.#changes!.hold(work))
   }
 
-  #flushAfter(done: void | Promise<void>): Promise<void> {
-    const stack = this.#stack!
-    return done === undefined ? stack.top.flush() : done.then(() => stack.top.flush())
+  /** Once a change is done, it is made durable. */
+  #flushAfter(done: void | Promise<void>, offset: number, lengthBytes: number): Promise<void> {
+    const flush = () => this.#stack!.top.flushRange(sectorOf(offset), endSector(offset + lengthBytes))
+    return done === undefined ? flush() : done.then(flush)
   }
 
   /** Changes the machine's chain; afterwards there may be something to merge. */
@@ -363,7 +361,7 @@ export class RowanDisk implements BlockDevice {
 
   #checkChange(offset: number, length: number): DiskChanges {
     this.#check(offset, length)
-    this.#requests++
+    this.#traffic.requests++
     if (this.readOnly || this.#changes === undefined) throw new RowanError('READ_ONLY', 'the disk is read-only')
     return this.#changes
   }

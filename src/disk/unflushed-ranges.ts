@@ -36,6 +36,15 @@ export class UnflushedRanges {
     }
   }
 
+  /** What was added last is in the log by now. Of what was added before nothing can be said. */
+  forget(start: number, end: number): void {
+    const last = this.#ranges.at(-1)
+    if (last === undefined || end !== last.start + last.count || start < last.start) return
+    last.count -= end - start
+    this.#sectors -= end - start
+    if (last.count === 0) this.#ranges.pop()
+  }
+
   /** Anything may have been written. */
   addAll(): void {
     this.#many = true

@@ -309,6 +309,33 @@ describe('RowanDisk: writes', () => {
     }
   })
 
+  test('with fua wait for a sync of their own sectors, not for what others have written', async () => {
+    const files = new RecordingFiles()
+    const disk = await RowanDisk.open(
+      { ...parts, files },
+      { folder: '/own', machine: 'm', readOnly: false, create: true }
+    )
+    for (let at = 0; at < 200; at++) disk.write(at * 1024, new Uint8Array(512).fill(7))
+    files.events.length = 0
+    await disk.write(512, new Uint8Array(512).fill(5), { fua: true })
+    await disk.trim(1536, 512, { fua: true })
+    const synced = () => files.events.flatMap(event => (event.kind === 'sync-end' ? [event.file] : []))
+    expect(synced()).toEqual(['log', 'log'])
+    await disk.flush()
+    expect(synced()).toContain('data')
+  })
+
+  test('with fua that come together share one sync', async () => {
+    const files = new RecordingFiles()
+    const disk = await RowanDisk.open(
+      { ...parts, files },
+      { folder: '/shared', machine: 'm', readOnly: false, create: true }
+    )
+    files.events.length = 0
+    await Promise.all([0, 1, 2, 3].map(at => disk.write(at * 4096, new Uint8Array(4096), { fua: true })))
+    expect(files.events.filter(event => event.kind === 'sync-begin')).toHaveLength(1)
+  })
+
   test('wait for room in the log, in order, however many there are', async () => {
     const disk = await openDisk({ limits: { logAreaBytes: 700, maxChangedPages: 100, maxLoggedBytes: 0 } })
     const writes: (void | Promise<void>)[] = []

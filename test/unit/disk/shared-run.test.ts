@@ -1,10 +1,11 @@
 import { expect, test } from 'vitest'
 import { SharedRun } from '../../../src/disk/shared-run.ts'
 
-function setUp() {
+function setUp(options?: { startsLater: boolean }) {
   const ends: ((error?: Error) => void)[] = []
   const shared = new SharedRun(
-    () => new Promise((resolve, reject) => ends.push(e => (e === undefined ? resolve() : reject(e))))
+    () => new Promise((resolve, reject) => ends.push(e => (e === undefined ? resolve() : reject(e)))),
+    options
   )
   const order: string[] = []
   const run = (name: string) =>
@@ -43,4 +44,21 @@ test('an error is told to those whose run it was, and the next one goes on', asy
   ends[1]!()
   await shared.idle()
   expect(order).toEqual(['a failed', 'b'])
+})
+
+test('work that starts later is shared by all who ask before it has begun, and by nobody after', async () => {
+  const { ends, order, run, settle } = setUp({ startsLater: true })
+  run('a')
+  run('b')
+  expect(ends).toHaveLength(0)
+  await settle()
+  run('c')
+  await settle()
+  expect(ends).toHaveLength(1)
+  ends[0]!()
+  await settle()
+  expect(order).toEqual(['a', 'b'])
+  ends[1]!()
+  await settle()
+  expect(order).toEqual(['a', 'b', 'c'])
 })

@@ -31,6 +31,23 @@ test('gives up where it is too much, or too many', () => {
   expect(many.take()).toBe('many')
 })
 
+test('forgets what was added last, and nothing else', () => {
+  const ranges = new UnflushedRanges(100)
+  ranges.forget(0, 1)
+  ranges.add(0, 4)
+  ranges.add(4, 8)
+  ranges.forget(4, 8)
+  ranges.add(20, 24)
+  ranges.forget(0, 4)
+  ranges.forget(20, 24)
+  expect(ranges.take()).toEqual([{ start: 0, count: 4 }])
+  for (let written = 0; written < 1000; written++) {
+    ranges.add(written, written + 1)
+    ranges.forget(written, written + 1)
+  }
+  expect(ranges.isEmpty).toBe(true)
+})
+
 test('none is few where nothing may be logged', () => {
   const ranges = new UnflushedRanges(0)
   ranges.add(0, 1)

@@ -294,8 +294,11 @@ export class CrashHistory {
   }
 
   #open(files: RecordingFiles, bootId: string, create = false): Promise<RowanDisk> {
+    // Now and then a sync seems slow, so that the log is synced in both places (sync-place.ts).
+    let ms = 0
+    const clock = { monotonicMs: () => (ms += this.#choose(8) === 0 ? 4 : 0) }
     return RowanDisk.open(
-      { ...components(this.#image, bootId), files },
+      { ...components(this.#image, bootId), clock, files },
       // Each life in a folder of its own: the disk of the one before was never closed.
       { folder: `/life-${lives++}`, machine: 'm', readOnly: false, create, limits: this.#settings.limits }
     )

@@ -156,9 +156,19 @@ class RecordingFile implements LayerFile {
 
   async sync(): Promise<void> {
     const id = this.#files.nextSync()
-    const file = this.#name
-    this.#files.record({ kind: 'sync-begin', file, id })
+    this.#files.record({ kind: 'sync-begin', file: this.#name, id })
     await this.#files.gate()
+    this.#endSync(id)
+  }
+
+  syncSync(): void {
+    const id = this.#files.nextSync()
+    this.#files.record({ kind: 'sync-begin', file: this.#name, id })
+    this.#endSync(id)
+  }
+
+  #endSync(id: number): void {
+    const file = this.#name
     try {
       this.#files.fault('sync', file)
     } catch (error) {

@@ -212,6 +212,10 @@ class SimulatedFile implements LayerFile {
   }
 
   async sync(): Promise<void> {
+    this.syncSync()
+  }
+
+  syncSync(): void {
     const id = this.#files.nextSync()
     this.#files.record({ kind: 'sync-begin', file: this.#node, id })
     this.#files.fault('sync', this.path)
