@@ -51,6 +51,8 @@ import { checkPeer } from './peer-checks.ts'
 import { loadPeerKey } from './peer-key.ts'
 import { QuotaKeeper } from './quota-keeper.ts'
 import { mostUsefulFirst, type ServeSituation, servesAtStart, serveWhenReachable } from './reachability.ts'
+import type { RelaySettings } from './relay-server.ts'
+import type { Settings } from './settings.ts'
 import { donatedImages, isNeeded, stayReasons } from './stay-reasons.ts'
 import { readBootId, systemClock, systemRandom } from './system.ts'
 import { localMinute, Traffic } from './traffic.ts'
@@ -132,7 +134,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
     {
       situation,
       useRelays: settings.network.relays === 'on',
-      relay: { maxReservations: settings.relay.reservations }
+      relay: relaySettings(settings.relay)
     }
   )
   const peer = await startPeer({
@@ -324,6 +326,16 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       if (failure !== undefined) throw failure
     }
   }
+}
+
+function relaySettings({
+  reservations,
+  blocks,
+  maxCircuitBytes,
+  maxRateBytesPerSecond
+}: Settings['relay']): RelaySettings {
+  const limits = { maxBytes: maxCircuitBytes, maxBytesPerSecond: maxRateBytesPerSecond }
+  return { maxReservations: reservations, ...(blocks ? { blocks: limits } : {}) }
 }
 
 /** Calls `changed` only for another list: libp2p also tells of every protocol. */

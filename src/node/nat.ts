@@ -44,8 +44,9 @@ export interface Reachability {
   how: 'direct' | 'relay' | 'none' | 'off'
   /** The relays that it is called through, by their ids. */
   relays: string[]
-  /** Peers that are called through this one. */
+  /** Peers that are called through this one, and what this one has passed on for such as carry blocks. */
   relayedPeers: number
+  relayedBytes: number
 }
 
 /** So long a peer that has met the Internet waits for somebody of it to dial it, before it counts as behind a router. */
@@ -135,7 +136,12 @@ export class Nat {
     const isPresumed = !this.#hasMetInternet && this.#peer?.services.dht.getMode() === 'server'
     const isDirect = this.#isDialable() || isPresumed
     const how = !listens ? 'off' : isDirect ? 'direct' : relays.length > 0 ? 'relay' : 'none'
-    return { how, relays: how === 'relay' ? relays : [], relayedPeers: this.#server.reservations }
+    return {
+      how,
+      relays: how === 'relay' ? relays : [],
+      relayedPeers: this.#server.reservations,
+      relayedBytes: this.#server.relayedBytes
+    }
   }
 
   readonly #onConnection = ({ detail }: CustomEvent<Connection>): void => {

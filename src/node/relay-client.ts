@@ -24,8 +24,9 @@ import { overriding } from './library-parts.ts'
 
 /** Reservations that are held at a time. */
 export const RELAYS_WANTED = 2
-/** A relay that had no place is not asked again for so long. */
-const REFUSED_MS = 60_000
+/** A relay that had no place, or did not answer, is not asked again for so long, and each time twice as long. */
+const FIRST_PAUSE_MS = 5_000
+const LONGEST_PAUSE_MS = 10 * 60_000
 const LOOK_MS = 10_000
 /** Asking the DHT for more peers, where there are too few relays. */
 const SEARCH_MS = 5 * 60_000
@@ -49,7 +50,7 @@ export class RelayClient {
   readonly #clock: Clock
   readonly #log: Log
   readonly #calls = new RateMeter({ burst: CALLS_PER_MINUTE, perSecond: CALLS_PER_MINUTE / 60 }, 1)
-  readonly #notBefore = new Map<string, number>()
+  readonly #refusals = new Map<string, { untilMs: number; pauseMs: number }>()
   readonly #listeners = new Set<Listener>()
   #components: CircuitRelayTransportComponents | undefined
   #reservations: Reservations | undefined
@@ -183,7 +184,7 @@ export class RelayClient {
     const mayBeAsked = (id: PeerId) =>
       !id.equals(peerId) &&
       this.#reservations?.hasReservation(id) === false &&
-      (this.#notBefore.get(id.toString()) ?? 0) <= now
+      (this.#refusals.get(id.toString())?.untilMs ?? 0) <= now
     const hosts = new Set<string>()
     const [first, second]: PeerId[][] = [[], []]
     for (const { remotePeer, remoteAddr } of this.#usable()) {
@@ -195,17 +196,22 @@ export class RelayClient {
     return [...first!, ...second!, ...[...known.values()].filter(mayBeAsked)].slice(0, MAX_CANDIDATES)
   }
 
+  #pause(name: string): void {
+    const pauseMs = Math.min(2 * (this.#refusals.get(name)?.pauseMs ?? FIRST_PAUSE_MS / 2), LONGEST_PAUSE_MS)
+    this.#refusals.set(name, { untilMs: this.#clock.monotonicMs() + pauseMs, pauseMs })
+    if (this.#refusals.size > MAX_REMEMBERED_REFUSALS) this.#refusals.delete(this.#refusals.keys().next().value!)
+  }
+
   async #reserve(relay: PeerId): Promise<void> {
     const name = relay.toString()
-    this.#notBefore.set(name, this.#clock.monotonicMs() + REFUSED_MS)
-    if (this.#notBefore.size > MAX_REMEMBERED_REFUSALS) this.#notBefore.delete(this.#notBefore.keys().next().value!)
+    this.#pause(name)
     try {
       if (!this.#usable().some(({ remotePeer }) => remotePeer.equals(relay))) {
         await this.#peer!.dial(relay, { signal: AbortSignal.timeout(DIAL_TIMEOUT_MS) })
         if (!this.#usable().some(({ remotePeer }) => remotePeer.equals(relay))) return
       }
       await this.#reservations!.addRelay(relay, 'discovered')
-      this.#notBefore.delete(name)
+      this.#refusals.delete(name)
       this.#log.info('others can call this peer through a relay', { relay: name })
     } catch (error) {
       this.#log.debug('a relay has no place', { relay: name, error: String(error) })

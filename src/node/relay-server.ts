@@ -3,7 +3,8 @@
  *
  * Such a peer reserves a place here and announces *this peer's address / p2p-circuit*. Whoever dials that is passed on to it, over two
  * streams that are joined here: a *circuit*. A circuit is for saying hello and turning the connection round (DCUtR), so it carries little
- * and not for long. The protocol is the library's; how much of it there may be is here.
+ * and not for long; where the owner allows it, it carries blocks, for two peers that nobody can dial (circuits.ts). The protocol is the
+ * library's; how much of it there may be is here.
  *
  * Anybody may ask, so everything has a bound: reservations in all and for each host, circuits in all and for each peer, bytes and time
  * of each. A reservation ends with the connection that it was made over, so a flood leaves nothing behind.
@@ -16,13 +17,22 @@ import {
   circuitRelayServer
 } from '@libp2p/circuit-relay-v2'
 import { type Connection, type Libp2pEvents, type PeerId, start, stop, type TypedEventTarget } from '@libp2p/interface'
+import type { Registrar } from '@libp2p/interface-internal'
 import { hostOf } from '../directory/addresses.ts'
-import type { Log } from '../environment.ts'
+import type { Clock, Log } from '../environment.ts'
+import { Circuits } from './circuits.ts'
 import { gated, overriding, StreamGate } from './library-parts.ts'
 
 export interface RelaySettings {
   /** Peers that may be reachable through this one at a time. */
   maxReservations: number
+  /** Absent: no blocks pass through here. */
+  blocks?: {
+    /** Of one circuit, both ways. */
+    maxBytes: number
+    /** Of all circuits together. */
+    maxBytesPerSecond: number
+  }
 }
 
 /** A crowd behind one address is a school, or somebody with many ids. */
@@ -31,8 +41,11 @@ const RESERVATION_TTL_MS = 3_600_000
 /** Greeting, identify and DCUtR of both ends are a tenth of it; two blocks would not fit. */
 const CONTROL_BYTES = 128 * 1024
 const CIRCUIT_MS = 2 * 60_000
+const BLOCKS_CIRCUIT_MS = 3_600_000
 /** Handshakes and circuits, one stream each at the side that dials. */
 export const MAX_HOP_STREAMS = 256
+/** The same where each may have a window full of blocks in this peer's memory. */
+export const MAX_BLOCKS_STREAMS = 32
 export const HOP_STREAMS_PER_PEER = 8
 /** Towards one peer that has a reservation. */
 const MAX_STOP_STREAMS = 16
@@ -43,20 +56,26 @@ type Components = CircuitRelayServerComponents & { events: TypedEventTarget<Libp
 export class RelayServer {
   readonly #settings: RelaySettings
   readonly #log: Log
-  readonly #gate = new StreamGate({ atOnce: MAX_HOP_STREAMS, perPeer: HOP_STREAMS_PER_PEER })
+  readonly #gate: StreamGate
+  readonly #circuits: Circuits | undefined
   #components: Components | undefined
   #relay: CircuitRelayService | undefined
   #isOffered = false
 
-  constructor(components: { log: Log }, settings: RelaySettings) {
+  constructor(components: { clock: Clock; log: Log }, settings: RelaySettings) {
     this.#log = components.log
     this.#settings = settings
+    const { blocks } = settings
+    const atOnce = blocks === undefined ? MAX_HOP_STREAMS : MAX_BLOCKS_STREAMS
+    this.#gate = new StreamGate({ atOnce, perPeer: HOP_STREAMS_PER_PEER })
+    this.#circuits = blocks === undefined ? undefined : new Circuits(components, blocks)
   }
 
   /** For libp2p: what it starts and stops is nothing; the offer begins with `offer`. */
   readonly service = (components: Components): object => {
     this.#components = components
-    const { maxReservations } = this.#settings
+    const { maxReservations, blocks } = this.#settings
+    const limit = Math.min(blocks?.maxBytes ?? CONTROL_BYTES, Number.MAX_SAFE_INTEGER)
     this.#relay = circuitRelayServer({
       hopTimeout: HANDSHAKE_MS,
       maxInboundHopStreams: HOP_STREAMS_PER_PEER,
@@ -64,11 +83,21 @@ export class RelayServer {
       reservations: {
         maxReservations,
         reservationTtl: RESERVATION_TTL_MS,
-        defaultDataLimit: BigInt(CONTROL_BYTES),
-        defaultDurationLimit: CIRCUIT_MS
+        defaultDataLimit: BigInt(limit),
+        defaultDurationLimit: blocks === undefined ? CIRCUIT_MS : BLOCKS_CIRCUIT_MS
       }
-    })(overriding(components, { registrar: gated(components.registrar, this.#gate) }))
+    })(
+      overriding(components, {
+        registrar: this.#watching(gated(components.registrar, this.#gate)),
+        connectionManager: overriding(components.connectionManager, { getConnections: peer => this.#ways(peer) })
+      })
+    )
     return {}
+  }
+
+  /** What has passed through circuits that may carry blocks. */
+  get relayedBytes(): number {
+    return this.#circuits?.bytes ?? 0
   }
 
   get reservations(): number {
@@ -88,6 +117,7 @@ export class RelayServer {
     if (!this.#isOffered) return
     this.#isOffered = false
     this.#components!.events.removeEventListener('connection:close', this.#onClosed)
+    this.#circuits?.stop()
     for (const { signal } of this.#relay!.reservations.values()) signal.clear()
     await stop(this.#relay)
   }
@@ -101,6 +131,36 @@ export class RelayServer {
     return ofHost.length >= RESERVATIONS_PER_HOST
   }
 
+  /** A registrar whose handlers' circuits are found. */
+  #watching(registrar: Registrar): Registrar {
+    const circuits = this.#circuits
+    if (circuits === undefined) return registrar
+    return overriding(registrar, {
+      handle: (protocol, handler, options) =>
+        registrar.handle(
+          protocol,
+          (stream, connection) => circuits.serve(stream, () => handler(stream, connection)),
+          options
+        )
+    })
+  }
+
+  /** Connections to a peer with a place here, over which its circuits are opened: direct ones. */
+  #ways(peer: PeerId | undefined): Connection[] {
+    const direct = this.#connectionsOf(peer)
+    const circuits = this.#circuits
+    if (circuits === undefined) return direct
+    return direct.map(connection =>
+      overriding(connection, {
+        newStream: async (protocol, options) => {
+          const stream = await connection.newStream(protocol, options)
+          circuits.opened(stream)
+          return stream
+        }
+      })
+    )
+  }
+
   /** A place is free again when its peer has left. */
   readonly #onClosed = ({ detail: { remotePeer } }: CustomEvent<Connection>): void => {
     const reservation = this.#relay!.reservations.get(remotePeer)
@@ -110,7 +170,7 @@ export class RelayServer {
     this.#relay!.reservations.delete(remotePeer)
   }
 
-  #connectionsOf(peer: PeerId): Connection[] {
+  #connectionsOf(peer: PeerId | undefined): Connection[] {
     const open = this.#components?.connectionManager.getConnections(peer) ?? []
     return open.filter(({ direct, status }) => direct && status === 'open')
   }

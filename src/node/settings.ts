@@ -72,6 +72,23 @@ export const DEFAULTS = {
       caveat:
         'Only a peer that others were found to dial is a relay. A relayed connection carries 128 KiB for two minutes at most, ' +
         'enough to call back.'
+    },
+    blocks: {
+      kind: 'flag',
+      default: false,
+      meaning: 'Whether blocks may pass through this relay, for two peers of which neither can be dialled.',
+      caveat: 'What passes crosses the line of this peer twice, and is not counted by `[swarm] maxUpload`.'
+    },
+    maxCircuit: {
+      kind: 'size',
+      default: '256MB',
+      meaning: 'The most that one relayed connection may carry then, both ways together.',
+      caveat: 'Less than 1 MiB is as none. Whoever needs more has to call again.'
+    },
+    maxRate: {
+      kind: 'rate',
+      default: '10Mbit',
+      meaning: 'The most that all relayed connections may carry together, both ways.'
     }
   },
   directory: {

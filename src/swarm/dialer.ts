@@ -15,7 +15,7 @@ import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { PROTOCOL } from '../cluster.ts'
 import type { Clock } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
-import { DIAL_TIMEOUT_MS, TURN_ROUND_MS } from './limits.ts'
+import { DIAL_TIMEOUT_MS, SHORT_TURN_ROUND_MS, TURN_ROUND_MS } from './limits.ts'
 import { carriesBlocks } from './relayed.ts'
 
 /** A call back takes some seven round trips, part of them through the relay. */
@@ -64,18 +64,20 @@ export class Dialer {
     try {
       const { signal } = abort
       const before = directOnes(network.getConnections(id))
+      const isFresh = freshWhile !== undefined
+      const allowed = before[0] === undefined || isFresh ? this.#allowed(peer, addresses) : []
       const called =
-        before[0] === undefined || freshWhile !== undefined
-          ? await network.dial(this.#allowed(peer, addresses), { signal, force: freshWhile !== undefined })
-          : before[0]
-      const connection = called.limits === undefined ? called : await this.#turnedRound(called, before, signal)
+        before[0] === undefined || isFresh ? await network.dial(allowed, { signal, force: isFresh }) : before[0]
+      const options: CallBack = { known: before, addresses: allowed, signal }
+      const connection = called.limits === undefined ? called : await this.#turnedRound(called, options)
       if (freshWhile?.() === false) {
         const error = new RowanError('ABORTED', 'the former connection will do')
         connection.abort(error)
         throw error
       }
-      const options = { signal, maxOutboundStreams: 4, runOnLimitedConnection: carriesBlocks(connection) }
-      const stream = await connection.newStream(PROTOCOL.blocks, options)
+      const runOnLimitedConnection = carriesBlocks(connection)
+      const limits = { maxOutboundStreams: 4, runOnLimitedConnection }
+      const stream = await connection.newStream(PROTOCOL.blocks, { signal, ...limits })
       const endOthers = () => {
         for (const other of network.getConnections(id)) {
           if (other.id !== connection.id) other.abort(new RowanError('PEER_GONE', 'a newer connection took its place'))
@@ -94,16 +96,15 @@ export class Dialer {
   /**
    * Waits until the peer that was called through a relay has called back.
    *
-   * @param known - direct connections that are not meant
-   * @returns its direct connection, or the relayed one if that carries blocks
+   * @returns its direct connection, or a relayed one that carries blocks
    */
-  async #turnedRound(relayed: Connection, known: Connection[], signal: AbortSignal): Promise<Connection> {
+  async #turnedRound(relayed: Connection, options: CallBack): Promise<Connection> {
     const { network, clock } = this.#components
-    const untilMs = clock.monotonicMs() + TURN_ROUND_MS
+    const { known, signal } = options
+    const isNew = ({ id }: Connection) => !known.some(other => other.id === id)
+    const untilMs = clock.monotonicMs() + (carriesBlocks(relayed) ? SHORT_TURN_ROUND_MS : TURN_ROUND_MS)
     while (!signal.aborted && clock.monotonicMs() < untilMs) {
-      const direct = directOnes(network.getConnections(relayed.remotePeer)).find(
-        ({ id }) => !known.some(k => k.id === id)
-      )
+      const direct = directOnes(network.getConnections(relayed.remotePeer)).find(isNew)
       if (direct !== undefined) return direct
       await new Promise<void>(resolve => clock.after(LOOK_MS, resolve))
     }
@@ -111,7 +112,27 @@ export class Dialer {
     const says = `${relayed.remotePeer} was called through a relay, which carries no blocks, and did not call back`
     const error = new RowanError('NO_REPLICA', says)
     relayed.abort(error)
-    throw error
+    const other = await this.#throughAnother(relayed, options)
+    if (other === undefined) throw error
+    return other
+  }
+
+  /** Of several relays some may carry blocks, and libp2p takes the first that answers. */
+  async #throughAnother(tried: Connection, { addresses, signal }: CallBack): Promise<Connection | undefined> {
+    const relays = new Set([relayOf(tried.remoteAddr)])
+    for (const address of addresses) {
+      const relay = relayOf(address)
+      if (relay === undefined || relays.has(relay) || signal.aborted) continue
+      relays.add(relay)
+      try {
+        const connection = await this.#components.network.dial([address], { signal })
+        if (carriesBlocks(connection)) return connection
+        connection.abort(new RowanError('NO_REPLICA', 'this relay carries no blocks either'))
+      } catch {
+        // The error that is told is that of the first relay; this was one more chance.
+      }
+    }
+    return undefined
   }
 
   #allowed(peer: string, addresses: string[]): Multiaddr[] {
@@ -121,6 +142,20 @@ export class Dialer {
     const why = addresses.length === 0 ? 'it announces no address' : 'none of its addresses may be called from here'
     throw new RowanError('NO_REPLICA', `cannot reach ${peer}: ${why}`)
   }
+}
+
+interface CallBack {
+  /** Direct connections that are not meant. */
+  known: Connection[]
+  /** Where the peer may be called. */
+  addresses: Multiaddr[]
+  signal: AbortSignal
+}
+
+/** The relay's own address, of one that leads over a relay. */
+function relayOf(address: Multiaddr): string | undefined {
+  const [relay, rest] = address.toString().split('/p2p-circuit')
+  return rest === undefined ? undefined : relay
 }
 
 function directOnes(connections: Connection[]): Connection[] {

@@ -90,6 +90,8 @@ export const WEB_SEED_PATIENCE_MS = 2_000
 export const DIAL_TIMEOUT_MS = 8_000
 /** Of it, for whoever was called through a relay to call back. */
 export const TURN_ROUND_MS = 4_000
+/** The same where the relay carries blocks: a later call back is as welcome. */
+export const SHORT_TURN_ROUND_MS = 1_000
 export const GREETING_TIMEOUT_MS = 10_000
 /** From OPEN to IMAGE. */
 export const IMAGE_TIMEOUT_MS = 10_000

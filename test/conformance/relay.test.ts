@@ -8,6 +8,7 @@ import {
 } from '@libp2p/circuit-relay-v2'
 import { generateKeyPair } from '@libp2p/crypto/keys'
 import { identify } from '@libp2p/identify'
+import type { Stream } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
 import { tcp } from '@libp2p/tcp'
 import { multiaddr } from '@multiformats/multiaddr'
@@ -15,12 +16,13 @@ import { createLibp2p, type Libp2p } from 'libp2p'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Nat } from '../../src/node/nat.ts'
 import { type RowanPeer, rowanMuxer, startPeer } from '../../src/node/peer.ts'
-import { HOP_STREAMS_PER_PEER, RESERVATIONS_PER_HOST } from '../../src/node/relay-server.ts'
+import { HOP_STREAMS_PER_PEER, RESERVATIONS_PER_HOST, type RelaySettings } from '../../src/node/relay-server.ts'
 import { systemClock } from '../../src/node/system.ts'
 import { waitUntil } from '../tools/wait.ts'
 import { silentLog } from '../unit/swarm/support.ts'
 
-const ECHO = '/test/echo/1.0.0'
+const SINK = '/test/sink/1.0.0'
+const KIB = 1024
 const started: { stop(): unknown }[] = []
 
 afterEach(async () => {
@@ -28,12 +30,19 @@ afterEach(async () => {
 })
 
 /** A peer that offers to be a relay: a call came in from the only network that there is. */
-async function startRelay(maxReservations: number): Promise<{ relay: RowanPeer; nat: Nat; address: string }> {
+async function startRelay(
+  maxReservations: number,
+  blocks?: RelaySettings['blocks']
+): Promise<{ relay: RowanPeer; nat: Nat; address: string }> {
   const listen = ['/ip4/127.0.0.1/tcp/0']
   const situation = { policy: 'auto', listen, announce: [], bootstrap: [] } as const
   const nat = new Nat(
     { clock: systemClock, log: silentLog },
-    { situation: { ...situation, announce: [], bootstrap: [] }, useRelays: true, relay: { maxReservations } }
+    {
+      situation: { ...situation, announce: [], bootstrap: [] },
+      useRelays: true,
+      relay: { maxReservations, ...(blocks && { blocks }) }
+    }
   )
   const privateKey = await generateKeyPair('Ed25519')
   const relay = await startPeer({
@@ -113,26 +122,48 @@ test('a peer can have so many questions open, and a stranger still gets an answe
   expect(await count([startGuest(address)])).toBe(1)
 })
 
-test('a circuit carries what turning round needs, and breaks before it has carried blocks', async () => {
-  const { address } = await startRelay(10)
+/** A circuit from a caller to a guest that counts what it gets. */
+async function openCircuit(address: string) {
   const caller = await startCaller(address)
   const guest = await startGuest(address)
-  let received = 0
-  await guest.handle(
-    ECHO,
-    stream => {
-      stream.addEventListener('message', ({ data }) => {
-        received += data.byteLength
-      })
-    },
-    { runOnLimitedConnection: true }
-  )
+  const got = { bytes: 0 }
+  const count = (stream: Stream) =>
+    stream.addEventListener('message', ({ data }) => {
+      got.bytes += data.byteLength
+    })
+  await guest.handle(SINK, count, { runOnLimitedConnection: true })
   const circuit = await caller.dial(multiaddr(`${address}/p2p-circuit/p2p/${guest.peerId}`))
-  expect(circuit.limits?.bytes).toBeLessThanOrEqual(128n * 1024n)
-  const stream = await circuit.newStream(ECHO, { runOnLimitedConnection: true })
-  stream.send(new Uint8Array(32 * 1024))
-  await waitUntil('the first bytes', () => received === 32 * 1024, { timeoutMs: 10_000 })
-  stream.send(new Uint8Array(256 * 1024))
-  await waitUntil('the end of the circuit', () => circuit.status !== 'open', { timeoutMs: 10_000 })
-  expect(received).toBeLessThan(2 * 64 * 1024)
+  const stream = await circuit.newStream(SINK, { runOnLimitedConnection: true })
+  return { circuit, stream, got }
+}
+
+describe('a circuit', () => {
+  test('carries what turning round needs, and breaks before it has carried blocks', async () => {
+    const { address } = await startRelay(10)
+    const { circuit, stream, got } = await openCircuit(address)
+    expect(circuit.limits?.bytes).toBeLessThanOrEqual(128n * 1024n)
+    stream.send(new Uint8Array(32 * KIB))
+    await waitUntil('the first bytes', () => got.bytes === 32 * KIB, { timeoutMs: 10_000 })
+    stream.send(new Uint8Array(256 * KIB))
+    await waitUntil('the end of the circuit', () => circuit.status !== 'open', { timeoutMs: 10_000 })
+    expect(got.bytes).toBeLessThan(2 * 64 * KIB)
+  })
+
+  test('carries blocks where the relay lets it, no faster than it may, and no more', async () => {
+    const limits = { maxBytes: 3 * KIB * KIB, maxBytesPerSecond: KIB * KIB }
+    const { nat, address } = await startRelay(10, limits)
+    const { circuit, stream, got } = await openCircuit(address)
+    expect(circuit.limits?.bytes).toBeGreaterThan(2n * 1024n * 1024n)
+    const startMs = performance.now()
+    for (let i = 0; i < 32; i++) stream.send(new Uint8Array(64 * KIB))
+    await waitUntil('two megabytes', () => got.bytes === 2 * KIB * KIB, { timeoutMs: 30_000 })
+    // What a muxer's window lets through at once may be ahead of the rate; the next must wait for it.
+    stream.send(new Uint8Array(64 * KIB))
+    await waitUntil('a block more', () => got.bytes === (2 * KIB + 64) * KIB, { timeoutMs: 30_000 })
+    expect(performance.now() - startMs).toBeGreaterThan(1_500)
+    expect(nat.state().relayedBytes).toBeGreaterThan(2 * KIB * KIB)
+    stream.send(new Uint8Array(2 * KIB * KIB))
+    await waitUntil('the end of the circuit', () => circuit.status !== 'open', { timeoutMs: 30_000 })
+    expect(got.bytes).toBeLessThanOrEqual(3 * KIB * KIB)
+  })
 })

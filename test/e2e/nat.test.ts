@@ -9,7 +9,7 @@ import { afterEach, expect, test } from 'vitest'
 import { removeFolders, temporaryFolder } from '../tools/folders.ts'
 import { type InternetHost, TestInternet } from '../tools/internet.ts'
 import { needTools } from '../tools/need.ts'
-import { Peer } from '../tools/peers.ts'
+import { errorCode, Peer } from '../tools/peers.ts'
 import { endProcesses } from '../tools/processes.ts'
 import { waitUntil } from '../tools/wait.ts'
 
@@ -27,9 +27,9 @@ async function makeImage(bytes = 4 * MIB): Promise<string> {
   return image
 }
 
-/** A peer with a public address that it names. */
+/** A peer with a public address that it names, and keeps when it comes back. */
 const open = ({ through, address }: InternetHost, bootstrap: Peer[] = [], config = '') =>
-  Peer.start({ through, listen: `/ip4/${address}/tcp/0`, bootstrap, config })
+  Peer.start({ through, listen: `/ip4/${address}/tcp/4601`, bootstrap, config })
 
 /** A peer that listens as one does by default, wherever it is. */
 const ordinary = ({ through }: InternetHost, bootstrap: Peer[]) =>
@@ -98,6 +98,39 @@ needTools(['unshare', 'nsenter', 'ip', 'nft'])('behind a router', () => {
     })
     const { addresses } = await volunteer.json(['status'])
     expect(addresses.some(address => address.includes(victim!))).toBe(false)
+  })
+
+  test('two volunteers behind routers exchange blocks through a relay that carries them, and through no other', async () => {
+    const net = await TestInternet.create()
+    const config = '[relay]\nblocks = true\nmaxCircuit = "2MiB"\nmaxRate = "40Mbit"\n'
+    const [here, publisher] = [await net.host(), await open(await net.host())]
+    const relay = await open(here, [publisher])
+    await relay.joined()
+    await publisher.json(['publish', await makeImage(), 'grid@v1'])
+    const appliance = `${publisher.publisher}/grid`
+    const volunteer = await ordinary((await net.home()).host, [publisher, relay])
+    await volunteer.json(['replicate', `${appliance}@v1`, '--wait'])
+    await relaysOf(volunteer, 2)
+    await knownReplicas(relay, appliance, 2)
+    await publisher.kill()
+
+    const fetcher = await ordinary((await net.home()).host, [relay])
+    await fetcher.joined()
+    const refused = await fetcher.run(['replicate', `${appliance}@v1`, '--wait'])
+    expect(refused.stderr).toContain('through a relay, which carries no blocks')
+    expect(errorCode(refused)).toBe('NO_REPLICA')
+    expect((await fetcher.json(['status'])).pool.blocks).toBe(0)
+
+    await relay.stop()
+    await writeFile(join(relay.home, 'config.toml'), config, { mode: 0o600 })
+    await relay.up()
+    expect(await relaysOf(volunteer, 1)).toEqual([relay.id])
+    expect((await fetcher.json(['replicate', `${appliance}@v1`, '--wait'])).complete).toBe(true)
+    const { exchanging, pool } = await fetcher.json(['status'])
+    expect([exchanging[0]!.peer, pool.blocks]).toEqual([volunteer.id, 64])
+    const { relayedBytes } = (await relay.json(['status'])).reachability
+    expect(relayedBytes).toBeGreaterThan(4 * MIB)
+    expect(relayedBytes).toBeLessThan(6 * MIB)
   })
 
   test('one that shall not be called through others asks no relay', async () => {

@@ -385,7 +385,13 @@ test('status for a person shows peers, machines, what is wrong, and the pool', a
         peer: '12D3peer',
         publisher: '12D3pub',
         addresses: ['/ip4/1/p2p/12D3peer'],
-        reachability: { how: 'direct', relays: [], relayedPeers: 0, sentence: 'others can dial this peer' },
+        reachability: {
+          how: 'direct',
+          relays: [],
+          relayedPeers: 0,
+          relayedBytes: 0,
+          sentence: 'others can dial this peer'
+        },
         peers: 3,
         exchanging: [],
         machines: [

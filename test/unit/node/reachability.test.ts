@@ -50,7 +50,7 @@ test('public addresses come first, then relayed ones; the rest keeps its order',
 
 test('a person is told which way others come', () => {
   const tell = (how: 'direct' | 'relay' | 'none' | 'off', relays: string[] = [], relayedPeers = 0) =>
-    describeReachability({ how, relays, relayedPeers })
+    describeReachability({ how, relays, relayedPeers, relayedBytes: 0 })
   expect(tell('direct')).toBe('others can dial this peer')
   expect(tell('direct', [], 3)).toContain('3 that nobody can dial are called through it')
   expect(tell('relay', ['A', 'B'])).toContain('called through A and B, and calls back')

@@ -12,6 +12,7 @@ import { ManualClock } from '../release/support/clock.ts'
 const PEER = '12D3KooWSxi87aiqEM5hCxqK55utTw6HZUErvPcvnDLXAeJFEKRW'
 const RELAY = '12D3KooWPv9JYcRtUoZt8WoKauZw8GqQw3m8FVsMRe6qZJnAP2vi'
 const RELAYED = `/ip4/9.9.9.9/tcp/1/p2p/${RELAY}/p2p-circuit/p2p/${PEER}`
+const OTHER_RELAYED = RELAYED.replace('9.9.9.9', '8.8.8.8')
 const CONTROL: ConnectionLimits = { bytes: 128n * 1024n, seconds: 120 }
 const DATA: ConnectionLimits = { bytes: BigInt(MIN_RELAYED_BYTES), seconds: 120 }
 
@@ -38,20 +39,23 @@ class TestConnection {
   }
 }
 
-function setUp(limits: ConnectionLimits) {
+/** @param second - of a second relay */
+function setUp(limits: ConnectionLimits, second = CONTROL) {
+  const other = new TestConnection('other', second)
   const relayed = new TestConnection('relayed', limits)
   const connections: TestConnection[] = []
   const clock = new ManualClock()
   const network = {
     peerId: peerIdFromString(RELAY),
     getConnections: () => connections as unknown as Connection[],
-    async dial() {
-      connections.push(relayed)
-      return relayed as unknown as Connection
+    async dial(addresses) {
+      const called = addresses.some(address => address.toString() === RELAYED) ? relayed : other
+      connections.push(called)
+      return called as unknown as Connection
     }
   } satisfies DialNetwork
   const dialer = new Dialer({ network, mayDial: () => true, clock })
-  return { relayed, connections, clock, dialer }
+  return { relayed, other, connections, clock, dialer }
 }
 
 /** Lets time pass until the call has come to an end. */
@@ -86,4 +90,17 @@ test('and is through one that carries them', async () => {
   const { relayed, clock, dialer } = setUp(DATA)
   await settled(dialer.open(PEER, [RELAYED]), clock)
   expect(relayed.streams).toEqual([expect.objectContaining({ runOnLimitedConnection: true })])
+})
+
+test('one that announces two relays is asked over that which carries blocks', async () => {
+  const { relayed, other, clock, dialer } = setUp(CONTROL, DATA)
+  await settled(dialer.open(PEER, [RELAYED, OTHER_RELAYED]), clock)
+  expect([relayed.status, relayed.streams.length, other.streams.length]).toEqual(['closed', 0, 1])
+})
+
+test('and over none, if none does', async () => {
+  const { other, clock, dialer } = setUp(CONTROL, CONTROL)
+  const call = settled(dialer.open(PEER, [RELAYED, OTHER_RELAYED]), clock)
+  await expect(call).rejects.toMatchObject({ code: 'NO_REPLICA' })
+  expect([other.status, other.streams.length]).toEqual(['closed', 0])
 })
