@@ -24,7 +24,7 @@ import {
   IDLE_STREAM_MS,
   MAX_READS_AT_ONCE
 } from './limits.ts'
-import { busyFrame, type PeerHint } from './messages.ts'
+import { busyFrame, type PeerHint, type Rank } from './messages.ts'
 import { carriesBlocks } from './relayed.ts'
 import { itemOf } from './scheduler-types.ts'
 import { ServedRequester, type UploadJob } from './served-requester.ts'
@@ -257,19 +257,21 @@ export class BlockServer {
         return
       }
       const courtesyWaitMs = this.#courtesyBucket?.waitMs(nowMs) ?? 0
-      const next = this.#queue.next(requester => requester.writable && !(requester.isCourtesy && courtesyWaitMs > 0))
+      const next = this.#queue.next(
+        (requester, rank) => requester.canTake(rank) && !(requester.isCourtesy && courtesyWaitMs > 0)
+      )
       if (next === undefined) {
         if (courtesyWaitMs > 0) this.#workIn(courtesyWaitMs)
         return
       }
-      const { requester, key, job } = next
+      const { requester, key, rank, job } = next
       const use = this.#requesters.get(requester)
       if (use !== undefined) use.usedMs = nowMs
       if (itemOf(key).kind === 'node') {
         requester.answerNode(key)
         continue
       }
-      this.#serve(requester, key, job)
+      this.#serve(requester, key, rank, job)
     }
   }
 
@@ -280,14 +282,14 @@ export class BlockServer {
     })
   }
 
-  #serve(requester: ServedRequester, key: number, job: UploadJob): void {
+  #serve(requester: ServedRequester, key: number, rank: Rank, job: UploadJob): void {
     const item = itemOf(key)
     const image = requester.imageOf(key)
     if (item.kind !== 'block' || image === undefined || requester.ended) return
     try {
       const frame = this.#reader.frame(image, item.block, item.image, job.acceptZstd)
-      if (frame instanceof Promise) this.#serveLater(requester, key, image, frame)
-      else this.#answer(requester, key, image, frame)
+      if (frame instanceof Promise) this.#serveLater(requester, key, rank, image, frame)
+      else this.#answer(requester, key, rank, image, frame)
     } catch (cause) {
       this.#failed(requester, key, cause)
     }
@@ -296,13 +298,14 @@ export class BlockServer {
   #serveLater(
     requester: ServedRequester,
     key: number,
+    rank: Rank,
     image: LocalImage,
     pending: Promise<Uint8Array | undefined>
   ): void {
     this.#reads++
     requester.reading++
     pending
-      .then(frame => this.#answer(requester, key, image, frame))
+      .then(frame => this.#answer(requester, key, rank, image, frame))
       .catch(cause => this.#failed(requester, key, cause))
       .finally(() => {
         this.#reads--
@@ -311,7 +314,7 @@ export class BlockServer {
       })
   }
 
-  #answer(requester: ServedRequester, key: number, image: LocalImage, frame: Uint8Array | undefined): void {
+  #answer(requester: ServedRequester, key: number, rank: Rank, image: LocalImage, frame: Uint8Array | undefined): void {
     const item = itemOf(key)
     if (requester.ended || item.kind !== 'block') return
     if (frame === undefined) {
@@ -322,7 +325,7 @@ export class BlockServer {
     const nowMs = this.#components.clock.monotonicMs()
     this.#bucket?.take(frame.byteLength, nowMs)
     if (requester.isCourtesy) this.#courtesyBucket?.take(frame.byteLength, nowMs)
-    requester.answerBlock(key, frame)
+    requester.answerBlock(key, rank, frame)
   }
 
   #failed(requester: ServedRequester, key: number, cause: unknown): void {

@@ -28,7 +28,7 @@ import type { TrafficLimits } from './traffic-limits.ts'
 const LATE_MS = 100
 
 /** What the images and the search for replicas have to do about a connection. */
-export interface LinkEvents extends Omit<ReplicaEvents, 'progress' | 'greeted'> {
+export interface LinkEvents extends Omit<ReplicaEvents, 'progress' | 'greeted' | 'unwanted'> {
   greeted?(): void
 }
 
@@ -134,6 +134,7 @@ export class FetchEngine implements FetchDriver {
         this.event({ type: 'joined', peer, rttMs: clock.monotonicMs() - sentMs, lastResort })
       },
       progress: () => this.event({ type: 'progress', peer }),
+      unwanted: bytes => this.event({ type: 'unwanted', peer, bytes }),
       block: (image, block, body, compressed, wireBytes) => {
         const stored = events.block(image, block, body, compressed, wireBytes)
         return this.#paced(wireBytes, stored)
@@ -209,6 +210,9 @@ export class FetchEngine implements FetchDriver {
         break
       case 'call-off':
         link.client.callOff(action.keys)
+        break
+      case 'credit':
+        link.client.credit(action.bytes)
         break
       case 'redial':
         this.#components.redial(action.peer)

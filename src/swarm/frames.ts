@@ -7,7 +7,7 @@
  *     +------+------+---------+-------------+-------------+----------
  *
  * Big-endian. `handle` stands for an image (the requester chooses it in OPEN; 0 where no image is meant), `number` is the block
- * of a BLOCK frame and 0 elsewhere, `length` that of the body. A body is a protobuf message (./messages.ts), a signed record, or the
+ * of a BLOCK frame, the bytes of a CREDIT, and 0 elsewhere, `length` that of the body. A body is a protobuf message (./messages.ts), a signed record, or the
  * bytes of a block. Each type has its own greatest length, checked before anything is kept, and its own sender: the requester
  * (who opened the stream) or the server.
  */
@@ -33,7 +33,8 @@ export const FRAME = {
   release: 12,
   have: 13,
   busy: 14,
-  problem: 15
+  problem: 15,
+  credit: 16
 } as const
 export type FrameType = (typeof FRAME)[keyof typeof FRAME]
 
@@ -64,7 +65,8 @@ const RULES: Record<FrameType, FrameRule> = {
   [FRAME.release]: { name: 'RELEASE', maxBytes: 0, from: 'requester' },
   [FRAME.have]: { name: 'HAVE', maxBytes: 160 * KIB, from: 'server' },
   [FRAME.busy]: { name: 'BUSY', maxBytes: 64 * KIB, from: 'server' },
-  [FRAME.problem]: { name: 'PROBLEM', maxBytes: 4 * KIB, from: 'both' }
+  [FRAME.problem]: { name: 'PROBLEM', maxBytes: 4 * KIB, from: 'both' },
+  [FRAME.credit]: { name: 'CREDIT', maxBytes: 0, from: 'requester' }
 }
 
 export interface FrameHeader {
@@ -119,6 +121,11 @@ export function encodeFrame(type: FrameType, handle: number, body: Uint8Array): 
     )
   }
   return joinFrame(type, 0, handle, 0, body)
+}
+
+/** So many more bytes of BLOCK frames may be sent (credit.ts). */
+export function creditFrame(bytes: number): Uint8Array {
+  return header(Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES), FRAME.credit, 0, 0, bytes)
 }
 
 /** A BLOCK frame with room for a raw block, which is to be read straight into its body: a copy less. */

@@ -6,7 +6,7 @@
  *     deferred   its page is not here, and enough blocks were asked for early already: waits for the page
  *     wanted     the scheduler sees to it
  *     held       it came before its page: 64 KiB that nobody may have yet
- *     storing    its hash was right; it is on its way into the pool
+ *     storing    its hash was right; it is on its way into the pool, and a guest has it already
  *
  * Nobody gets a block whose hash was not compared with the index, and no node of the index is kept that its parent does not name
  * (LocalImage.addNode). Whoever sent something wrong is accused: the driver drops that peer for good.
@@ -57,6 +57,8 @@ interface PendingBlock {
   stage: 'deferred' | 'wanted' | 'held' | 'storing'
   rank: Rank
   waiters: Set<BlockWaiter>
+  /** Verified, while it is being stored; then the buffer is another's. */
+  bytes?: Uint8Array
 }
 
 const DEMAND: Rank = 0
@@ -152,6 +154,7 @@ export class ImageFetch {
     }
     const pending = this.#pendingFor(block, waiter.rank, slot === UNKNOWN)
     pending.waiters.add(waiter)
+    serveGuests(pending)
     return () => {
       pending.waiters.delete(waiter)
       if (this.#pending.get(block) === pending) this.#abandonIfUnwanted(block, pending)
@@ -264,7 +267,11 @@ export class ImageFetch {
     this.#line.markOnce('first block', { peer })
     if (pending?.rank === DEMAND) this.#line.markOnce('first block that the guest waited for', { peer })
     this.#driver.event({ type: 'done', key: blockKey(this.number, block) })
-    if (pending !== undefined) pending.stage = 'storing'
+    if (pending !== undefined) {
+      pending.stage = 'storing'
+      pending.bytes = bytes
+      serveGuests(pending)
+    }
     return this.#store.add({
       hash,
       block: bytes,
@@ -332,5 +339,16 @@ export class ImageFetch {
       const pending = this.#pending.get(block)
       if (pending !== undefined) this.#fail(block, pending, error)
     }
+  }
+}
+
+/** A guest need not wait until its block is stored, which takes as long as the host's disk is busy. */
+function serveGuests({ bytes, waiters }: PendingBlock): void {
+  if (bytes === undefined) return
+  for (const waiter of waiters) {
+    if (waiter.rank !== DEMAND) continue
+    waiters.delete(waiter)
+    // A copy: the buffer is used for another block once this one is stored.
+    waiter.resolve({ bytes: new Uint8Array(bytes) })
   }
 }

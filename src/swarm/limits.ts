@@ -32,6 +32,8 @@ export const MAX_UNSENT_BYTES = 256 * 1024
 export const MAX_UNSENT_CONTROL_BYTES = 4 * 1024 * 1024
 /** Blocks that are read and hashed at the same time, over all requesters. */
 export const MAX_READS_AT_ONCE = 4
+/** What a requester may grant and not have been sent: far more than a window. */
+export const MAX_CREDIT_BYTES = 4 * MAX_STREAM_WINDOW_BYTES
 export const COMPRESSED_CACHE_BYTES = 32 * 1024 * 1024
 /** News of a partial replica to one requester: not more often than this. */
 export const HAVE_INTERVAL_MS = 1000
@@ -42,6 +44,8 @@ export const MAX_HAVE_PAGES = 4096
 /** Blocks and nodes that are wanted and not here, over all images; demand may go beyond. */
 export const MAX_WANTED = 16 * 1024
 export const MAX_REQUESTS_PER_REPLICA = 512
+/** Of these, what only demand may use. */
+export const REQUESTS_FOR_DEMAND = 64
 export const MIN_WINDOW_BYTES = 2 * BLOCK_SIZE_BYTES
 export const INITIAL_WINDOW_BYTES = 8 * BLOCK_SIZE_BYTES
 export const MAX_WINDOW_BYTES = MAX_STREAM_WINDOW_BYTES

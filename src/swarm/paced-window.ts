@@ -4,7 +4,7 @@
  * On a home line a fill and a guest's read share one queue, in the router or wherever the line is narrowest. What is in the queue
  * when the read goes out comes before its answer. So the window follows the delay that it causes, in the manner of LEDBAT (RFC 6817),
  * with a correction of LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus): each round trip it grows by a block and a little while the
- * queueing delay is below 25 ms, and shrinks in proportion to what is above. All that share the line see the same delay, and so give way to
+ * queueing delay is below the target, and shrinks in proportion to what is above. All that share the line see the same delay, and so give way to
  * each other and to anything else. It starts by doubling each round trip, and stops that at three quarters of the target. The way up
  * of whoever serves is paced by the same means: its queue delays the answers too.
  *
@@ -19,8 +19,11 @@
 
 import { INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES } from './limits.ts'
 
-/** The queueing delay that may be caused (DESIGN section 5; a quarter of what RFC 6817 allows). */
-export const QUEUE_TARGET_MS = 25
+/**
+ * The queueing delay that is steered for. It is the least of a round that is compared with this; the mean is about 10 ms more, and so
+ * the 25 ms that may be caused.
+ */
+export const QUEUE_TARGET_MS = 15
 /** Slow start ends here: by the time that it shows, what was sent meanwhile adds to the queue. */
 const SLOW_START_SHARE = 0.75
 const SLOW_START_SAMPLES = 4
@@ -58,7 +61,7 @@ export class PacedWindow {
     return this.#bytes
   }
 
-  /** There was more to ask for than the window allowed. A window that is not used up does not grow. */
+  /** The window held something back (credit.ts). A window that is not used up does not grow. */
   noteFull(): void {
     this.#usedUp = true
   }

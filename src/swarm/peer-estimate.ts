@@ -7,7 +7,7 @@
  *   little was asked for says what was asked, not what the link can do: it is a guess until there is a better one.
  * - Base round trip: the least of the last ten minutes, in one-minute buckets (LEDBAT's base delay, RFC 6817 section 4.2).
  *
- * In flight is the bandwidth-delay product and what 25 ms of queue hold; an unknown peer starts with a few blocks and doubles each
+ * In flight is the bandwidth-delay product and what the aimed-at queue holds; an unknown peer starts with a few blocks and doubles each
  * round trip, because what it delivers is what was asked of it. That is for demand; what is below has a window of its own, which
  * follows the delay (paced-window.ts).
  */
@@ -142,15 +142,18 @@ export class PeerEstimate {
     }
   }
 
-  /** A request was answered with `bytes` on the wire. */
-  answered(mark: SentMark, bytes: number, nowMs: number): void {
-    this.addRoundTrip(nowMs - mark.sentMs, nowMs)
+  /**
+   * A request was answered with `bytes` on the wire.
+   *
+   * @param sentMs - from when on it could be answered: not before it had credit
+   */
+  answered(mark: SentMark, bytes: number, nowMs: number, sentMs = mark.sentMs): void {
+    this.addRoundTrip(nowMs - sentMs, nowMs)
     this.#blockBytes += SIZE_GAIN * (bytes - this.#blockBytes)
     this.#deliveredBytes += bytes
     const elapsedMs = Math.max(mark.sentMs - mark.firstSentMs, nowMs - mark.deliveredMs)
     this.#deliveredMs = nowMs
     this.#firstSentMs = mark.sentMs
-    const { sentMs } = mark
     const { baseRttMs, rateBytesPerSecond, blockBytes } = this
     this.paced.answered({ sentMs, bytes, baseRttMs, rateBytesPerSecond, blockBytes }, nowMs)
     // Shorter than any round trip is an artefact of answers that came in one heap.

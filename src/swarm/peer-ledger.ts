@@ -2,12 +2,14 @@
  * The scheduler's book about one connected peer: what it has, what it owes, and whether more may be asked of it.
  *
  * A peer owes one answer for each request. What it owes counts against its window until the answer comes, whether somebody still
- * wants it or not, because the bytes are on their way all the same.
+ * wants it or not, because the bytes are on their way all the same. Below demand, it is asked for more than that window: what it sends
+ * is bounded by credit (credit.ts), and requests that wait there are no bytes on the line.
  */
 
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import { Availability } from './availability.ts'
-import { MAX_REQUESTS_PER_REPLICA, MAX_WINDOW_BYTES } from './limits.ts'
+import { CreditGrants } from './credit.ts'
+import { MAX_REQUESTS_PER_REPLICA, REQUESTS_FOR_DEMAND } from './limits.ts'
 import type { HavePage, Rank } from './messages.ts'
 import { PeerEstimate, type SentMark } from './peer-estimate.ts'
 import { type ItemKey, itemOf } from './scheduler-types.ts'
@@ -30,6 +32,8 @@ const LATE_FLOOR_MS = 30
  * for each block that came.
  */
 const REFILL_SHARE = 1 / 8
+/** How far beyond the window blocks are asked for that no guest waits for, so that credit never lies idle. */
+const WINDOWS_AHEAD = 2
 /** What demand may have in flight beyond twice the window. */
 const DEMAND_EXTRA_BYTES = 16 * BLOCK_SIZE_BYTES
 
@@ -38,6 +42,8 @@ export interface Debt {
   bytes: number
   rank: Rank
   expectedMs: number
+  /** Since when a guest waits for it. */
+  demandMs: number | undefined
 }
 
 export class PeerLedger {
@@ -46,6 +52,7 @@ export class PeerLedger {
   readonly lastResort: boolean
   readonly estimate = new PeerEstimate()
   readonly owes = new Map<ItemKey, Debt>()
+  readonly credit = new CreditGrants()
   stalled = false
   /** Silent while a guest waits: others are asked what demand it owes, and it gets nothing new. */
   suspected = false
@@ -111,38 +118,66 @@ export class PeerLedger {
 
   /** Demand may go a window further than the rest, so that what is less urgent never keeps it from being asked for. */
   hasRoom(rank: Rank, nowMs: number): boolean {
-    if (this.stalled || this.suspected || this.holdUntilMs > nowMs || this.owes.size >= MAX_REQUESTS_PER_REPLICA)
-      return false
+    if (this.stalled || this.suspected || this.holdUntilMs > nowMs) return false
     const { windowBytes, paced, blockBytes } = this.estimate
+    const aheadBytes = this.#aheadBytes
     if (rank === DEMAND) {
-      const limit = windowBytes + Math.max(windowBytes, paced.bytes) + DEMAND_EXTRA_BYTES
-      return this.#owedBytes + blockBytes <= Math.min(MAX_WINDOW_BYTES, limit)
+      const limit = windowBytes + Math.max(windowBytes, aheadBytes) + DEMAND_EXTRA_BYTES
+      return this.owes.size < MAX_REQUESTS_PER_REPLICA && this.#owedBytes + blockBytes <= limit
     }
+    if (this.owes.size >= MAX_REQUESTS_PER_REPLICA - REQUESTS_FOR_DEMAND) return false
     const needed = rank === FILL && !this.#filling ? paced.bytes * REFILL_SHARE : 0
-    return this.#owedBytes + Math.max(blockBytes, needed) <= paced.bytes
+    return this.#owedBytes + Math.max(blockBytes, needed) <= aheadBytes
   }
 
-  arrivalMs(nowMs: number): number {
-    return this.estimate.arrivalMs(nowMs, this.#owedBytes)
+  /** When a block asked for now would be here. Demand overtakes what waits for credit. */
+  arrivalMs(rank: Rank, nowMs: number): number {
+    const { paced, blockBytes } = this.estimate
+    const sentBytes = paced.bytes + this.#owedDemand * blockBytes
+    return this.estimate.arrivalMs(nowMs, rank === DEMAND ? Math.min(sentBytes, this.#owedBytes) : this.#owedBytes)
+  }
+
+  /** What it may send beyond what it may already. One of last resort knows no credit. */
+  creditDue(): number {
+    return this.lastResort ? 0 : this.credit.due(this.estimate.paced.bytes)
   }
 
   ask(key: ItemKey, rank: Rank, nowMs: number): void {
     if (this.owes.size === 0) this.#heardMs = nowMs
     const bytes = this.estimate.blockBytes
-    const expectedMs = this.arrivalMs(nowMs)
-    this.owes.set(key, { mark: this.estimate.sent(nowMs, this.#owedBytes), bytes, rank, expectedMs })
+    const expectedMs = this.arrivalMs(rank, nowMs)
+    const demandMs = rank === DEMAND ? nowMs : undefined
+    this.owes.set(key, { mark: this.estimate.sent(nowMs, this.#owedBytes), bytes, rank, expectedMs, demandMs })
     this.#owedBytes += bytes
-    this.#filling = this.#owedBytes + bytes <= this.estimate.paced.bytes
-    if (!this.#filling) this.estimate.paced.noteFull()
+    this.#filling = this.#owedBytes + bytes <= this.#aheadBytes
+    if (this.lastResort && !this.#filling) this.estimate.paced.noteFull()
     if (rank === DEMAND) this.#owesMoreDemand(nowMs)
   }
 
   raise(debt: Debt, rank: Rank, nowMs: number): void {
-    if (rank === DEMAND && debt.rank !== DEMAND) this.#owesMoreDemand(nowMs)
+    if (rank === DEMAND && debt.rank !== DEMAND) {
+      debt.demandMs = nowMs
+      this.#owesMoreDemand(nowMs)
+    }
     debt.rank = rank
   }
 
-  /** The answer came; undefined if it owed none. */
+  /** An answer of `bytes` came. @returns whether it owed one */
+  answered(key: ItemKey, bytes: number, nowMs: number): boolean {
+    // Nodes of the index are few, and go without credit.
+    const grantedMs = itemOf(key).kind === 'block' ? this.credit.received(bytes) : undefined
+    const debt = this.settle(key)
+    if (debt === undefined) return false
+    // What waited for credit, and for no guest, was not on its way.
+    const { mark, demandMs = Number.POSITIVE_INFINITY } = debt
+    const sentMs = Math.max(mark.sentMs, Math.min(grantedMs ?? mark.sentMs, demandMs))
+    // Where requests are what there is too little of, a larger window would only show once the blocks are larger.
+    if (sentMs > mark.sentMs) this.estimate.paced.noteFull()
+    this.estimate.answered(mark, bytes, nowMs, sentMs)
+    return true
+  }
+
+  /** It owes this no more; undefined if it did not. */
   settle(key: ItemKey): Debt | undefined {
     const debt = this.owes.get(key)
     if (debt === undefined) return undefined
@@ -150,6 +185,10 @@ export class PeerLedger {
     this.#owedBytes -= debt.bytes
     if (debt.rank === DEMAND) this.#owedDemand--
     return debt
+  }
+
+  get #aheadBytes(): number {
+    return this.estimate.paced.bytes * (this.lastResort ? 1 : WINDOWS_AHEAD)
   }
 
   /** Something came from it. */

@@ -83,7 +83,7 @@ export class PeerLedgers {
     let bestMs = Number.POSITIVE_INFINITY
     for (const peer of peers) {
       if (item.askedOf.has(peer.id) || !peer.offers(item.key)) continue
-      const arrivalMs = peer.arrivalMs(nowMs)
+      const arrivalMs = peer.arrivalMs(item.rank, nowMs)
       if (arrivalMs >= bestMs) continue
       best = peer
       bestMs = arrivalMs
@@ -95,7 +95,7 @@ export class PeerLedgers {
   isServedWell(item: WantedItem, nowMs: number): boolean {
     for (const peer of this.#peers.values()) {
       if (peer.lastResort || peer.stalled || peer.suspected || !peer.offers(item.key)) continue
-      if (peer.arrivalMs(nowMs) - nowMs <= LAST_RESORT_PATIENCE_MS) return true
+      if (peer.arrivalMs(item.rank, nowMs) - nowMs <= LAST_RESORT_PATIENCE_MS) return true
     }
     return false
   }

@@ -10,7 +10,7 @@ import { RowanError } from '../errors.ts'
 import { fromHex } from '../image/hash.ts'
 import type { BlockBuffers } from './block-buffers.ts'
 import { type FrameCarrier, FrameStream } from './frame-stream.ts'
-import { encodeFrame, FLAG_ZSTD, FRAME, FRAME_HEADER_BYTES, type Frame, frameName } from './frames.ts'
+import { creditFrame, encodeFrame, FLAG_ZSTD, FRAME, FRAME_HEADER_BYTES, type Frame, frameName } from './frames.ts'
 import { Greeting, type RecordExchange } from './greeting.ts'
 import { MAX_BLOCKS_PER_MESSAGE, MAX_IMAGES_PER_STREAM, MAX_NODES_PER_MESSAGE } from './limits.ts'
 import {
@@ -44,6 +44,8 @@ export interface ReplicaEvents {
   nodes(image: number, parts: IndexPart[], missing: NodePlace[]): void | Promise<void>
   /** A block that was asked for; its bytes were not checked. */
   block(image: number, block: number, body: Uint8Array, compressed: boolean, wireBytes: number): void | Promise<void>
+  /** A block of an image that was given up. */
+  unwanted(wireBytes: number): void
   missing(image: number, blocks: number[], reason: MissingReason): void
   have(image: number, complete: boolean, pages: HavePage[]): void
   busy(others: PeerHint[], retryAfterMs: number): void
@@ -164,6 +166,10 @@ export class ReplicaClient implements ReplicaLink {
     })
   }
 
+  credit(bytes: number): void {
+    this.#frames.send(creditFrame(bytes))
+  }
+
   end(error?: RowanError): void {
     this.#frames.end(error)
   }
@@ -203,7 +209,10 @@ export class ReplicaClient implements ReplicaLink {
     if (frame.type !== FRAME.hello && !this.#greeting.received) {
       throw new RowanError('WIRE_INVALID', `${frameName(frame.type)} before HELLO`)
     }
-    if (this.#released.has(frame.handle)) return
+    if (this.#released.has(frame.handle)) {
+      if (frame.type === FRAME.block) this.#events.unwanted(FRAME_HEADER_BYTES + frame.body.byteLength)
+      return
+    }
     switch (frame.type) {
       case FRAME.hello:
         this.#greeting.hello(frame)

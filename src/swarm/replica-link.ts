@@ -27,5 +27,7 @@ export interface ReplicaLink {
   raise(keys: ItemKey[], rank: Rank): void
   /** Calls blocks off; the answer may be the block all the same. */
   callOff(keys: ItemKey[]): void
+  /** Lets it send so many more bytes that no guest waits for. */
+  credit(bytes: number): void
   end(error?: RowanError): void
 }

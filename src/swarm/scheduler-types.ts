@@ -48,6 +48,8 @@ export type SchedulerEvent =
   | { type: 'has'; peer: string; image: number; complete: boolean; pages: HavePage[] }
   /** A peer answered a request with the item: `bytes` on the wire. Comes before its hash is checked. */
   | { type: 'answered'; peer: string; key: ItemKey; bytes: number }
+  /** Such bytes came, and nobody wants them any more. */
+  | { type: 'unwanted'; peer: string; bytes: number }
   | { type: 'missing'; peer: string; key: ItemKey; reason: MissingReason }
   /** It gave wrong bytes: it is dropped, and never asked again. */
   | { type: 'lied'; peer: string }
@@ -62,6 +64,8 @@ export type SchedulerAction =
   | { type: 'send'; peer: string; rank: Rank; keys: ItemKey[] }
   | { type: 'raise'; peer: string; rank: Rank; keys: ItemKey[] }
   | { type: 'call-off'; peer: string; keys: ItemKey[] }
+  /** It may send so many more bytes that no guest waits for. */
+  | { type: 'credit'; peer: string; bytes: number }
   /** A guest waits, and this peer is silent: call it anew, beside the connection that there is. */
   | { type: 'redial'; peer: string }
   /** Close the stream to it. A stalled one may be called again later, a liar never. */

@@ -110,6 +110,9 @@ export class Scheduler {
       case 'answered':
         this.#answered(event.peer, event.key, event.bytes, nowMs)
         break
+      case 'unwanted':
+        this.#peers.get(event.peer)?.credit.received(event.bytes)
+        break
       case 'missing':
         this.#missing(event.peer, event.key, event.reason, nowMs)
         break
@@ -132,6 +135,7 @@ export class Scheduler {
     this.#findStalled(nowMs)
     this.#suspect(nowMs)
     this.#forgive(nowMs)
+    this.#grant(nowMs)
     for (const rank of this.#ranks) this.#ask(rank, nowMs)
     this.#hedge(nowMs)
     this.#remind(nowMs)
@@ -212,9 +216,7 @@ export class Scheduler {
   /** The caller checks the bytes, and says `done` or `lied` before the next `decide`; else it is asked for again. */
   #answered(id: string, key: ItemKey, bytes: number, nowMs: number): void {
     const peer = this.#peers.get(id)
-    const debt = peer?.settle(key)
-    if (peer === undefined || debt === undefined) return
-    peer.estimate.answered(debt.mark, bytes, nowMs)
+    if (!peer?.answered(key, bytes, nowMs)) return
     this.#answeredBytes += bytes
     this.#heard(peer, nowMs)
     this.#lose(key, id)
@@ -283,6 +285,16 @@ export class Scheduler {
       if (redialMs === undefined || nowMs < redialMs) continue
       peer.noteRedial(nowMs)
       this.#actions.push({ type: 'redial', peer: peer.id })
+    }
+  }
+
+  /** Before anything is asked for, so that a replica never has a request before the credit for it. */
+  #grant(nowMs: number): void {
+    for (const peer of this.#peers) {
+      const bytes = peer.creditDue()
+      if (bytes === 0) continue
+      peer.credit.granted(bytes, nowMs)
+      this.#actions.push({ type: 'credit', peer: peer.id, bytes })
     }
   }
 

@@ -12,6 +12,7 @@ import { RowanError } from '../errors.ts'
 import { nodeCount } from '../image/geometry.ts'
 import { toHex } from '../image/hash.ts'
 import type { LocalImage } from '../store/images.ts'
+import { Credit } from './credit.ts'
 import { type FrameCarrier, FrameStream } from './frame-stream.ts'
 import { FRAME, type Frame, frameName } from './frames.ts'
 import { Greeting, type RecordExchange } from './greeting.ts'
@@ -66,6 +67,7 @@ interface OpenImage {
 
 /** The index of an image that is small enough follows its root before anything but demand. */
 const EAGER_RANK: Rank = 1
+const DEMAND: Rank = 0
 const NOTHING = new Uint8Array(0)
 
 export class ServedRequester {
@@ -73,6 +75,7 @@ export class ServedRequester {
   readonly #components: RequesterComponents
   readonly #frames: FrameStream
   readonly #greeting: Greeting
+  readonly #credit = new Credit()
   readonly #images = new Map<number, OpenImage>()
   /** Handles of images that are not here: what is asked of them, maybe before the requester could know, is missing. */
   readonly #unknown = new Set<number>()
@@ -85,6 +88,8 @@ export class ServedRequester {
   servedBytes = 0
   /** Blocks being read for this requester. */
   reading = 0
+  /** Frames that were read, and wait for credit. */
+  readonly #held = new Map<number, Uint8Array>()
 
   constructor(who: { peer: string; isNear: boolean }, stream: FrameCarrier, components: RequesterComponents) {
     const { peer } = who
@@ -104,9 +109,9 @@ export class ServedRequester {
     })
   }
 
-  /** Whether another block may be read for it. */
-  get writable(): boolean {
-    return this.#frames.writable && this.reading < 2
+  /** Whether another block may be read for it: one that a guest waits for, or any. */
+  canTake(rank: Rank): boolean {
+    return this.#frames.writable && this.reading < 2 && (rank === DEMAND || this.#held.size === 0)
   }
 
   get unsentBytes(): number {
@@ -138,10 +143,16 @@ export class ServedRequester {
    *
    * @param key - has the handle in the place of the image's number, as all keys here
    */
-  answerBlock(key: number, frame: Uint8Array): void {
+  answerBlock(key: number, rank: Rank, frame: Uint8Array): void {
+    if (rank === DEMAND || this.#credit.covers(frame.byteLength)) this.#sendBlock(key, frame)
+    else this.#held.set(key, frame)
+  }
+
+  #sendBlock(key: number, frame: Uint8Array): void {
     if (!this.#images.has(itemOf(key).image)) return
     this.servedBlocks++
     this.servedBytes += frame.byteLength
+    this.#credit.sent(frame.byteLength)
     this.#frames.send(frame)
   }
 
@@ -213,6 +224,9 @@ export class ServedRequester {
         return
       case FRAME.want:
         this.#want(frame)
+        return
+      case FRAME.credit:
+        this.#grant(frame.number)
         return
       case FRAME.raise:
         this.#raise(frame)
@@ -296,11 +310,33 @@ export class ServedRequester {
     this.#components.work()
   }
 
+  #grant(bytes: number): void {
+    this.#credit.grant(bytes)
+    for (const [key, frame] of this.#held) {
+      if (!this.#credit.covers(frame.byteLength)) return
+      this.#held.delete(key)
+      this.#sendBlock(key, frame)
+    }
+    this.#components.work()
+  }
+
+  /** A guest has come to wait for what is held. */
+  #sendHeld(key: number): void {
+    const frame = this.#held.get(key)
+    if (frame === undefined) return
+    this.#held.delete(key)
+    this.#sendBlock(key, frame)
+  }
+
   #raise(frame: Frame): void {
     this.#opened(frame.handle)
     const { blocks, nodes, priority } = readRaise(frame)
     const { queue } = this.#components
-    for (const block of blocks) queue.raise(this, blockKey(frame.handle, block), priority)
+    for (const block of blocks) {
+      const key = blockKey(frame.handle, block)
+      queue.raise(this, key, priority)
+      if (priority === DEMAND) this.#sendHeld(key)
+    }
     for (const { level, position } of nodes) queue.raise(this, nodeKey(frame.handle, level, position), priority)
   }
 

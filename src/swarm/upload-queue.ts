@@ -71,17 +71,19 @@ export class UploadQueue<Requester, Job> {
   }
 
   /** Takes out what is to be served next among the requesters that can take something. */
-  next(canTake: (requester: Requester) => boolean): { requester: Requester; key: number; job: Job } | undefined {
-    for (const line of this.#lines) {
+  next(
+    canTake: (requester: Requester, rank: Rank) => boolean
+  ): { requester: Requester; key: number; rank: Rank; job: Job } | undefined {
+    for (const [rank, line] of this.#lines.entries()) {
       for (const [requester, keys] of line) {
-        if (!canTake(requester)) continue
+        if (!canTake(requester, rank as Rank)) continue
         const [key] = keys
         const job = key === undefined ? undefined : this.#requesters.get(requester)?.get(key)?.job
         if (key === undefined || job === undefined) continue
         this.cancel(requester, key)
         // To the end of the turns.
         if (line.delete(requester) && keys.size > 0) line.set(requester, keys)
-        return { requester, key, job }
+        return { requester, key, rank: rank as Rank, job }
       }
     }
     return undefined

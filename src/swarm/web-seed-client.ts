@@ -112,6 +112,9 @@ export class WebSeedClient implements ReplicaLink {
     }
   }
 
+  /** What is under way from a web seed is bounded by its requests. */
+  credit(): void {}
+
   end(error?: RowanError): void {
     if (this.ended) return
     this.#queue.clear()

@@ -54,13 +54,38 @@ describe('one replica', () => {
     const client = await peer()
     const local = await client.swarm.openImage(image.id, [server.hint()])
     expect(local.id).toBe(image.id)
-    const obtained = await client.swarm.want(image.id, 1201, 'demand')
+    const obtained = await client.swarm.want(image.id, 1201, 'read-ahead')
     expect(obtained).toHaveProperty('slot')
     expect(Buffer.compare(obtainedBytes(client, obtained), image.block(1201))).toBe(0)
     expect(local.locate(1201)).toBe((obtained as { slot: number }).slot)
     expect(client.swarm.transfers(image.id)).toMatchObject({ blocks: 1, bytes: 65_536 })
     // The rest of the index follows without being asked for.
     await until(() => local.indexComplete, 'the whole index')
+  })
+
+  test('a guest has its block before the disk of this host has taken it', async () => {
+    const image = makeImage(1, 50)
+    const server = await replica(image)
+    const client = await peer()
+    const local = await client.swarm.openImage(image.id, [server.hint()])
+    const disk = Promise.withResolvers<void>()
+    const putMany = client.pool.putMany.bind(client.pool)
+    client.pool.putMany = async (...args) => {
+      await disk.promise
+      return putMany(...args)
+    }
+    let isStored = false
+    const kept = client.swarm.want(image.id, 20, 'read-ahead').finally(() => {
+      isStored = true
+    })
+    for (let n = 0; n < 2; n++) {
+      const obtained = await client.swarm.want(image.id, 20, 'demand')
+      expect(Buffer.compare(obtainedBytes(client, obtained), image.block(20))).toBe(0)
+    }
+    expect([isStored, local.locate(20) >= 0]).toEqual([false, false])
+    disk.resolve()
+    expect(await kept).toEqual({ slot: local.locate(20) })
+    expect(client.swarm.transfers(image.id)).toMatchObject({ blocks: 1 })
   })
 
   test('fill completes an image, and tells how far it is', async () => {

@@ -5,7 +5,14 @@ import { zstdCompressSync } from 'node:zlib'
 import { afterEach, describe, expect, test } from 'vitest'
 import { PROTOCOL } from '../../src/cluster.ts'
 import { fromHex } from '../../src/image/hash.ts'
-import { encodeBlockFrame, encodeFrame, FRAME, FRAME_HEADER_BYTES, type Frame } from '../../src/swarm/frames.ts'
+import {
+  creditFrame,
+  encodeBlockFrame,
+  encodeFrame,
+  FRAME,
+  FRAME_HEADER_BYTES,
+  type Frame
+} from '../../src/swarm/frames.ts'
 import * as messages from '../../src/swarm/messages.ts'
 import {
   hintOf,
@@ -122,6 +129,28 @@ describe('a server', () => {
     guest.send(messages.wantFrame(HANDLE, [299], 0, false))
     await guest.next(FRAME.block)
     expect(filler.ofType(FRAME.block).length).toBeLessThan(150)
+  })
+
+  test('sends what no guest waits for as far as its requester lets it, and the rest at once', async () => {
+    const image = makeImage(13, 20, { isZero: () => false })
+    const server = await replica(image)
+    const end = await opened(server, image)
+    const numbers = () => end.ofType(FRAME.block).map(frame => frame.number)
+    const frameBytes = FRAME_HEADER_BYTES + image.block(0).byteLength
+    end.send(creditFrame(2 * frameBytes), messages.wantFrame(HANDLE, [0, 1, 2, 3], 3, false))
+    await end.next(FRAME.block, 2)
+    end.send(messages.wantFrame(HANDLE, [10], 0, false))
+    await end.next(FRAME.block, 3)
+    // One that waits for credit, whether it was read already or not, is sent when a guest begins to wait for it.
+    end.send(messages.raiseFrame(HANDLE, [2], [], 0), messages.wantFrame(HANDLE, [11], 0, false))
+    await end.next(FRAME.block, 5)
+    expect(numbers()).toEqual([0, 1, 10, 2, 11])
+    // Three were sent beyond what was granted.
+    end.send(creditFrame(4 * frameBytes - 1), messages.wantFrame(HANDLE, [12], 0, false))
+    await end.next(FRAME.block, 6)
+    end.send(creditFrame(frameBytes + 1))
+    await end.next(FRAME.block, 7)
+    expect(numbers()).toEqual([0, 1, 10, 2, 11, 12, 3])
   })
 
   test('of an image that is not here: says so, and that its blocks are missing', async () => {

@@ -68,7 +68,8 @@ describe('scheduler', () => {
     for (let block = 0; block < 100; block++) scheduler.apply(want(block, FILL), 0)
     const asked = sends(scheduler.decide(0))
     expect(asked.map(({ peer }) => peer).sort()).toEqual(['a', 'b'])
-    expect(asked.map(({ blocks }) => blocks.length)).toEqual([8, 8])
+    // Twice the window: what of it is sent is a matter of credit.
+    expect(asked.map(({ blocks }) => blocks.length)).toEqual([16, 16])
   })
 
   test('asks only who has the block', () => {
@@ -245,7 +246,8 @@ describe('scheduler', () => {
     expect(sends(scheduler.step({ type: 'time', lateMs: 0 }, lateMs))).toEqual([{ peer: 'b', blocks: [1] }])
     const key = blockKey(IMAGE, 1)
     scheduler.apply({ type: 'answered', peer: 'b', key, bytes: 65_536 }, lateMs + 10)
-    expect(scheduler.step({ type: 'done', key }, lateMs + 10)).toEqual([{ type: 'call-off', peer: 'a', keys: [key] }])
+    const actions = scheduler.step({ type: 'done', key }, lateMs + 10)
+    expect(actions.filter(({ type }) => type === 'call-off')).toEqual([{ type: 'call-off', peer: 'a', keys: [key] }])
   })
 
   test('the cost of duplicates is bounded', () => {
