@@ -25,7 +25,9 @@ export const CONTENDERS: Record<string, Contender> = {
   rowan: async (image, folder) => {
     await rm(`${image}.machine/layers`, { recursive: true, force: true })
     const socket = join(folder, 'rowan.sock')
-    return await started(start(process.execPath, [SERVE, socket, 'disk', image]), socket)
+    // As bin/rowan does.
+    const env = { ...process.env, UV_THREADPOOL_SIZE: '8' }
+    return await started(start(process.execPath, [SERVE, socket, 'disk', image], { env }), socket)
   },
   'qemu-nbd': async (image, folder) => {
     const overlay = join(folder, 'overlay.qcow2')

@@ -40,6 +40,13 @@ export interface SlotReader {
    * later. The slot may be another block's by then.
    */
   warm(slot: number, offsetInBlock: number, lengthBytes: number, done: () => void): void
+  /**
+   * Fills `target` off this thread, and calls `done` with whether that could be done. Only where a slot that was located in the
+   * same turn stays the block's until then.
+   */
+  readonly readAside?:
+    | ((slot: number, offsetInBlock: number, target: Uint8Array, done: (isRead: boolean) => void) => void)
+    | undefined
 }
 
 /** A block that came and was gone again this many times in a row is an I/O error: the store is failing or far too small. */
@@ -122,6 +129,22 @@ export class ImageReader {
     }
     for (let block = first; block < first + count; block++) this.#touches?.note(block)
     return bytes
+  }
+
+  /**
+   * Reads a part of one block that is here, off this thread, and calls `done` with whether it could be done; if not, `target`
+   * may hold anything.
+   */
+  readAside(offset: number, target: Uint8Array, done: (isRead: boolean) => void): void {
+    const block = Math.floor(offset / BLOCK_SIZE_BYTES)
+    const inBlock = offset - block * BLOCK_SIZE_BYTES
+    const slot = inBlock + target.length > BLOCK_SIZE_BYTES ? -1 : this.#image.locate(block)
+    if (slot < 0 || this.#pool.readAside === undefined) {
+      done(false)
+      return
+    }
+    this.#touches?.note(block)
+    this.#pool.readAside(slot, inBlock, target, done)
   }
 
   /** Reads under way reject with DISK_CLOSED, and so do later ones that miss a block. */

@@ -21,6 +21,7 @@ import { ZERO } from '../store/local-image.ts'
 import { allDone } from './all-done.ts'
 import type { BlockDevice, Extent, ZeroOptions } from './block-device.ts'
 import type { DiskName, Snapshot } from './chain.ts'
+import { ColdReads } from './cold-reads.ts'
 import { DiskChanges } from './disk-changes.ts'
 import { diskExtents } from './disk-extents.ts'
 import { EmptyImage } from './empty-image.ts'
@@ -39,7 +40,6 @@ import { readBelow } from './read-below.ts'
 import { SlowReads } from './slow-reads.ts'
 import { StackStates } from './stack-states.ts'
 import { type DiskTraffic, SyncPlace } from './sync-place.ts'
-import { WarmUp } from './warm-up.ts'
 
 export interface RowanDiskComponents {
   image: BaseImage
@@ -104,7 +104,7 @@ export class RowanDisk implements BlockDevice {
   /** Undefined where there are no layers to change. */
   readonly #changes: DiskChanges | undefined
   readonly #slow: SlowReads
-  readonly #warmUp: WarmUp
+  readonly #cold: ColdReads
   readonly #upkeep: LayerUpkeep | undefined
   readonly #traffic: DiskTraffic
   #writtenBytes = 0
@@ -130,7 +130,7 @@ export class RowanDisk implements BlockDevice {
     this.#states = this.#stack === undefined ? undefined : new StackStates(this.#stack)
     this.#base = new ImageReader(components)
     this.#slow = new SlowReads(() => components.clock.monotonicMs())
-    this.#warmUp = new WarmUp({ stack: this.#stack, image, pool: components.pool })
+    this.#cold = new ColdReads({ stack: this.#stack, base: this.#base, image, pool: components.pool })
     this.#ahead = new ReadAhead({ image, source, map: this.#states })
     const { clock, log, files, punch = files === undefined ? punchHoles : undefined } = components
     const stack = this.#stack
@@ -185,10 +185,10 @@ export class RowanDisk implements BlockDevice {
     if (target.length === 0) return
     if (this.#slow.isInPlace(target.length)) return this.#slow.time(target.length, () => this.#read(offset, target))
     return new Promise((resolve, reject) => {
-      this.#warmUp.run(offset, target.length, () => {
+      this.#cold.read(offset, target, isRead => {
         try {
           this.#checkOpen()
-          resolve(this.#read(offset, target))
+          resolve(isRead ? undefined : this.#read(offset, target))
         } catch (error) {
           reject(error)
         }

@@ -66,7 +66,7 @@ export class DiskWorker {
         return
       case 'retired':
         for (const segment of message.segments) this.#pool.close(segment)
-        this.#post({ type: 'letGo', epoch: message.epoch })
+        this.#pool.afterReads(() => this.#post({ type: 'letGo', epoch: message.epoch }))
         return
       case 'came':
         this.#link.came(message.want, message.obtained)

@@ -39,9 +39,23 @@ export function readSlotSync(fd: number, slot: number, offsetInBlock: number, ta
   }
 }
 
+/** As `readSlotSync`, on libuv's threads. Calls `done` with whether all of `target` was filled. */
+export function readSlot(
+  fd: number,
+  slot: number,
+  offsetInBlock: number,
+  target: Uint8Array,
+  done: (isRead: boolean) => void
+): void {
+  const lengthBytes = target.byteLength
+  // A callback, not a promise: this is done for every read of a cold disk, and a promise takes as long as the rest.
+  read(fd, target, 0, lengthBytes, positionOf(slot) + offsetInBlock, (error, count) => {
+    done(error === null && count === lengthBytes)
+  })
+}
+
 /** Brings a part of a block into the page cache, on libuv's threads, and calls `done`, whatever came of it. */
 export function warmSlot(fd: number, slot: number, offsetInBlock: number, lengthBytes: number, done: () => void): void {
-  // A callback, not a promise: this is done for every read of a cold disk, and a promise takes as long as the rest.
   read(fd, NOWHERE, 0, lengthBytes, positionOf(slot) + offsetInBlock, () => done())
 }
 

@@ -2,16 +2,18 @@
  * Reads blocks from the pool's files, in a thread that is not the pool's.
  *
  * Has descriptors of its own, opened when they are needed. The pool says when a segment is about to go: `close` it, then
- * let go of the epoch.
+ * let go of the epoch `afterReads`. So what is read aside was the block's all the time.
  */
 import { closeSync, openSync } from 'node:fs'
-import { readSlotSync, segmentFailed, segmentOf, segmentPath, warmSlot } from './segment-layout.ts'
+import { ReadsUnderWay } from './reads-under-way.ts'
+import { readSlot, readSlotSync, segmentFailed, segmentOf, segmentPath, warmSlot } from './segment-layout.ts'
 
 /** Files that one reader keeps open: 64 GiB of the pool. Beyond, the one opened first is closed. */
 export const MAX_OPEN_SEGMENTS = 256
 
 export class SegmentReader {
   readonly #directory: string
+  readonly #underWay = new ReadsUnderWay()
   /** In the order of opening. */
   readonly #open = new Map<number, number>()
 
@@ -34,6 +36,25 @@ export class SegmentReader {
     }
   }
 
+  /** See SlotReader. */
+  readAside(slot: number, offsetInBlock: number, target: Uint8Array, done: (isRead: boolean) => void): void {
+    const fd = this.#open.get(segmentOf(slot))
+    if (fd === undefined) {
+      done(false)
+      return
+    }
+    const batch = this.#underWay.begin()
+    readSlot(fd, slot, offsetInBlock, target, isRead => {
+      this.#underWay.end(batch)
+      done(isRead)
+    })
+  }
+
+  /** Calls `run` when all that is being read aside now was read. */
+  afterReads(run: () => void): void {
+    this.#underWay.after(run)
+  }
+
   /** See SlotReader. Of a segment that was read before; with others it is done at once. */
   warm(slot: number, offsetInBlock: number, lengthBytes: number, done: () => void): void {
     const fd = this.#open.get(segmentOf(slot))
@@ -41,11 +62,12 @@ export class SegmentReader {
     else warmSlot(fd, slot, offsetInBlock, lengthBytes, done)
   }
 
-  /** Nothing of this segment is read any more. */
+  /** Nothing of this segment is read any more, but for what is under way. */
   close(segment: number): void {
     const fd = this.#open.get(segment)
     this.#open.delete(segment)
-    if (fd !== undefined) closeSync(fd)
+    // Its number may be another file's as soon as it is closed.
+    if (fd !== undefined) this.#underWay.after(() => closeSync(fd))
   }
 
   closeAll(): void {

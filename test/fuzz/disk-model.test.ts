@@ -48,79 +48,84 @@ const history = fc.record({
   logAreaBytes: fc.constantFrom(700, 4000, 100_000),
   poolIsFull: fc.boolean(),
   storeIsSlow: fc.boolean(),
+  keepsSlots: fc.boolean(),
   commands: fc.array(command, { maxLength: 60, size: 'max' })
 })
 
 let folders = 0
 
 test('reads as what was written, in the order in which it was', async () => {
-  const property = fc.asyncProperty(history, async ({ sizeBytes, logAreaBytes, poolIsFull, storeIsSlow, commands }) => {
-    const image = new TestImage(sizeBytes)
-    for (const block of [0, 2, 3]) image.missing.add(block)
-    image.zeros.add(1)
-    image.held = true
-    image.poolIsFull = poolIsFull
-    const model = image.expected(0, new Uint8Array(sizeBytes))
-    const parts = components(image)
-    let ticks = 0
-    if (storeIsSlow) parts.clock.monotonicMs = () => ticks++
-    const disk = await RowanDisk.open(
-      { ...parts, files: new RecordingFiles() },
-      {
-        folder: `/model-${folders++}`,
-        machine: 'm',
-        readOnly: false,
-        create: true,
-        limits: { logAreaBytes, maxChangedPages: 100, maxLoggedBytes: 2048 }
-      }
-    )
-    let underWay: Promise<void>[] = []
-    const settle = async () => {
-      const all = { done: false }
-      const work = Promise.all(underWay).finally(() => {
-        all.done = true
-      })
-      work.catch(() => {})
-      while (!all.done) {
-        image.release()
-        await new Promise(resolve => setImmediate(resolve))
-      }
-      await work
-      underWay = []
-    }
-    const compare = async () => {
-      await settle()
-      const target = new Uint8Array(sizeBytes)
-      const read = disk.read(0, target)
-      if (read !== undefined) underWay.push(read)
-      await settle()
-      expect(Buffer.compare(target, model)).toBe(0)
-    }
-    let value = 0
-    for (const step of commands) {
-      if (step.do === 'come') image.release(step.which)
-      else if (step.do === 'go') image.missing.add(step.block)
-      else if (step.do === 'flush') underWay.push(disk.flush())
-      else if (step.do === 'settle') await compare()
-      else {
-        const at = Math.min(step.at, sizeBytes)
-        const count = Math.min(step.length, sizeBytes - at)
-        const options = { fua: step.fua }
-        const data = new Uint8Array(count).fill(++value)
-        if (count > 0 && !disk.mayBeZero(at, count)) {
-          expect(disk.extents(at, count, 999).filter(extent => extent.isZero)).toEqual([])
+  const property = fc.asyncProperty(
+    history,
+    async ({ sizeBytes, logAreaBytes, poolIsFull, storeIsSlow, keepsSlots, commands }) => {
+      const image = new TestImage(sizeBytes)
+      for (const block of [0, 2, 3]) image.missing.add(block)
+      image.zeros.add(1)
+      image.held = true
+      image.poolIsFull = poolIsFull
+      image.keepsSlots = keepsSlots
+      const model = image.expected(0, new Uint8Array(sizeBytes))
+      const parts = components(image)
+      let ticks = 0
+      if (storeIsSlow) parts.clock.monotonicMs = () => ticks++
+      const disk = await RowanDisk.open(
+        { ...parts, files: new RecordingFiles() },
+        {
+          folder: `/model-${folders++}`,
+          machine: 'm',
+          readOnly: false,
+          create: true,
+          limits: { logAreaBytes, maxChangedPages: 100, maxLoggedBytes: 2048 }
         }
-        let done: void | Promise<void>
-        if (step.do === 'read') done = disk.read(at, data)
-        else if (step.do === 'write') done = disk.write(at, data, options)
-        else if (step.do === 'trim') done = disk.trim(at, count, options)
-        else done = disk.writeZeroes(at, count, options)
-        if (step.do !== 'read') model.fill(step.do === 'write' ? value : 0, at, at + count)
-        if (done !== undefined) underWay.push(done)
+      )
+      let underWay: Promise<void>[] = []
+      const settle = async () => {
+        const all = { done: false }
+        const work = Promise.all(underWay).finally(() => {
+          all.done = true
+        })
+        work.catch(() => {})
+        while (!all.done) {
+          image.release()
+          await new Promise(resolve => setImmediate(resolve))
+        }
+        await work
+        underWay = []
       }
+      const compare = async () => {
+        await settle()
+        const target = new Uint8Array(sizeBytes)
+        const read = disk.read(0, target)
+        if (read !== undefined) underWay.push(read)
+        await settle()
+        expect(Buffer.compare(target, model)).toBe(0)
+      }
+      let value = 0
+      for (const step of commands) {
+        if (step.do === 'come') image.release(step.which)
+        else if (step.do === 'go') image.missing.add(step.block)
+        else if (step.do === 'flush') underWay.push(disk.flush())
+        else if (step.do === 'settle') await compare()
+        else {
+          const at = Math.min(step.at, sizeBytes)
+          const count = Math.min(step.length, sizeBytes - at)
+          const options = { fua: step.fua }
+          const data = new Uint8Array(count).fill(++value)
+          if (count > 0 && !disk.mayBeZero(at, count)) {
+            expect(disk.extents(at, count, 999).filter(extent => extent.isZero)).toEqual([])
+          }
+          let done: void | Promise<void>
+          if (step.do === 'read') done = disk.read(at, data)
+          else if (step.do === 'write') done = disk.write(at, data, options)
+          else if (step.do === 'trim') done = disk.trim(at, count, options)
+          else done = disk.writeZeroes(at, count, options)
+          if (step.do !== 'read') model.fill(step.do === 'write' ? value : 0, at, at + count)
+          if (done !== undefined) underWay.push(done)
+        }
+      }
+      await compare()
+      await disk.close()
     }
-    await compare()
-    await disk.close()
-  })
+  )
   await fc.assert(property, { seed: 31_415, numRuns: 300 })
 })

@@ -193,6 +193,37 @@ describe('RowanDisk: reads', () => {
     await closed
   })
 
+  test('on a slow store a part of one block is read aside once, unless the guest wrote there or the slot failed', async () => {
+    let ms = 0
+    parts.clock.monotonicMs = () => ms++
+    image.keepsSlots = true
+    const disk = await openDisk()
+    const target = new Uint8Array(4096)
+    for (let read = 0; read < 64; read++) await disk.read(0, target)
+    const { asides, poolReads } = image
+    // Not made in place: one in 16 is, to see whether the store is still slow.
+    const late = disk.read(4096, target)
+    expect(late).toBeInstanceOf(Promise)
+    await late
+    expect(target).toEqual(expected(4096, 4096))
+    expect([image.asides - asides, image.poolReads - poolReads]).toEqual([1, 1])
+
+    const overtaken = disk.read(8192, target)
+    disk.write(8192, new Uint8Array(512).fill(9))
+    await overtaken
+    const now = expected(8192, 4096)
+    now.fill(9, 0, 512)
+    expect(target).toEqual(now)
+
+    image.unreadable.add(2)
+    const failed = disk.read(2 * BLOCK_SIZE_BYTES, target)
+    await Promise.resolve()
+    setImmediate(() => image.unreadable.clear())
+    await failed
+    expect(target).toEqual(expected(2 * BLOCK_SIZE_BYTES, 4096))
+    await disk.close()
+  })
+
   test('time with a read pending on the network is counted', async () => {
     const disk = await openDisk()
     image.missing.add(0)

@@ -49,6 +49,48 @@ test('a segment that was closed is opened anew: its file may be another one', as
   expect(reader.openFiles).toBe(0)
 })
 
+test('what is read aside is the block that was there, though the segment is closed meanwhile', async () => {
+  const folder = await temporaryFolder()
+  for (const [segment, text] of ['a', 'b'].entries()) {
+    writeFileSync(segmentPath(folder, segment), Buffer.alloc(BLOCK_SIZE_BYTES, text))
+  }
+  const reader = new SegmentReader(folder)
+  const targets = Array.from({ length: 64 }, () => Buffer.alloc(512))
+  reader.readSync(0, 0, Buffer.alloc(1))
+  const happened: string[] = []
+  const reads = targets.map(
+    target =>
+      new Promise<boolean>(resolve => {
+        reader.readAside(0, 1000, target, isRead => {
+          happened.push('read')
+          resolve(isRead)
+        })
+      })
+  )
+  reader.close(0)
+  reader.afterReads(() => happened.push('let go'))
+  // Takes the number of the file that would have been closed.
+  reader.readSync(SLOTS_PER_SEGMENT, 0, Buffer.alloc(1))
+  expect(happened).toEqual([])
+  expect(await Promise.all(reads)).not.toContain(false)
+  expect(targets.every(target => target.equals(Buffer.alloc(512, 'a')))).toBe(true)
+  expect(happened.indexOf('let go')).toBe(63)
+  reader.closeAll()
+})
+
+test('a read aside says when it gave too little, and when the segment is not open', async () => {
+  const folder = await temporaryFolder()
+  writeFileSync(segmentPath(folder, 0), Buffer.alloc(100))
+  const reader = new SegmentReader(folder)
+  const isRead = (offset: number) =>
+    new Promise<boolean>(resolve => reader.readAside(0, offset, Buffer.alloc(10), resolve))
+  expect(await isRead(0)).toBe(false)
+  reader.readSync(0, 0, Buffer.alloc(1))
+  expect(await isRead(0)).toBe(true)
+  expect(await isRead(95)).toBe(false)
+  reader.closeAll()
+})
+
 test('so many files are kept open, and no more', async () => {
   const folder = await temporaryFolder()
   const reader = new SegmentReader(folder)

@@ -100,6 +100,25 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
     setImmediate(done)
   }
 
+  /** Set: reads aside give bytes, when the turn is over. */
+  keepsSlots = false
+
+  get readAside(): SlotReader['readAside'] {
+    if (!this.keepsSlots) return undefined
+    return (slot, offsetInBlock, target, done) => {
+      this.asides++
+      setImmediate(() => {
+        if (this.unreadable.has(slot)) {
+          target.fill(0xee)
+          done(false)
+          return
+        }
+        this.readSync(slot, offsetInBlock, target)
+        done(true)
+      })
+    }
+  }
+
   async want(
     _image: string,
     block: number,

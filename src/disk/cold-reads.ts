@@ -1,34 +1,63 @@
 /**
- * Brings what a read will need into the page cache, on libuv's threads.
+ * Reads of a disk whose store is slow (slow-reads.ts): they wait for the host's disk on libuv's threads, not on this one.
  *
- * What is read goes nowhere: the read is made in place afterwards, from whatever holds the sectors then. So it does not
- * matter that they may change, or move, meanwhile; nor that this reads rubbish, or fails.
+ * The common one, of a part of one block of the image, goes straight into the target: an image's block never changes, so it
+ * is right unless the guest wrote there meanwhile. All others are brought into the page cache, into nowhere, and then
+ * made in place, from whatever holds the sectors then; so it does not matter that they may change, or move, meanwhile,
+ * nor that rubbish was read.
  */
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
-import type { BaseImage, SlotReader } from './image-reader.ts'
+import type { BaseImage, ImageReader, SlotReader } from './image-reader.ts'
 import type { LayerFile } from './layer-files.ts'
-import { SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA } from './layer-map.ts'
+import { endSector, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, sectorOf } from './layer-map.ts'
 import type { LayerStack } from './layer-stack.ts'
 import { CODE_ABSENT, CODE_ZERO } from './owner-page.ts'
 
 /** Written to by many reads at a time, and never read. */
 const NOWHERE = Buffer.allocUnsafeSlow(BLOCK_SIZE_BYTES)
 
-export class WarmUp {
+export class ColdReads {
   readonly #stack: LayerStack | undefined
+  readonly #base: ImageReader
   readonly #image: BaseImage
   readonly #pool: SlotReader
 
-  constructor(components: { stack: LayerStack | undefined; image: BaseImage; pool: SlotReader }) {
+  constructor(components: { stack: LayerStack | undefined; base: ImageReader; image: BaseImage; pool: SlotReader }) {
     this.#stack = components.stack
+    this.#base = components.base
     this.#image = components.image
     this.#pool = components.pool
   }
 
-  /** Reads what is here of the range once, and calls `done`, at once or later. Never throws. */
-  run(offset: number, lengthBytes: number, done: () => void): void {
-    const end = offset + lengthBytes
-    const lastSector = Math.ceil(end / SECTOR_BYTES)
+  /**
+   * Calls `done`, at once or later, with whether `target` holds the disk's bytes from `offset` on; if not, they are in memory
+   * as far as they are here, and it is to be read again. Never throws.
+   */
+  read(offset: number, target: Uint8Array, done: (isRead: boolean) => void): void {
+    const end = offset + target.length
+    if (this.#pool.readAside === undefined || !this.#isImage(offset, end)) {
+      this.#warm(offset, end, () => done(false))
+      return
+    }
+    const stack = this.#stack
+    const { top, frozen } = stack ?? {}
+    this.#base.readAside(offset, target, isRead => {
+      // A snapshot moves what was written out of the top.
+      done(isRead && stack?.top === top && stack?.frozen === frozen && this.#isImage(offset, end))
+    })
+  }
+
+  /** Nobody wrote to the range. Where layers are frozen, they are not asked: what is below them is rarely all of a disk. */
+  #isImage(offset: number, end: number): boolean {
+    const stack = this.#stack
+    if (stack === undefined) return true
+    if (stack.frozen !== undefined) return false
+    return stack.top.map.allAre(SECTOR_ABSENT, sectorOf(offset), endSector(end))
+  }
+
+  /** Reads what is here of the range once. */
+  #warm(offset: number, end: number, done: () => void): void {
+    const lastSector = endSector(end)
     // This loop counts as a part: it does not end while it begins.
     let left = 1
     const partDone = () => {
@@ -40,8 +69,7 @@ export class WarmUp {
       return partDone
     }
     for (let at = offset; at < end; ) {
-      const sector = Math.floor(at / SECTOR_BYTES)
-      const { file, stop, isBelow } = this.#find(sector, lastSector)
+      const { file, stop, isBelow } = this.#find(sectorOf(at), lastSector)
       const runEnd = Math.min(end, stop * SECTOR_BYTES)
       if (file !== undefined) warmFile(file, at, runEnd, part)
       else if (isBelow) this.#warmImage(at, runEnd, part)
