@@ -195,6 +195,11 @@ export const ERRORS = {
     meaning: 'A web seed cannot be reached, or broke off.',
     advice: 'Nothing: others are asked, and it is tried again later.'
   },
+  GATEWAY_REFUSED: {
+    meaning: 'The router of this network does not give a port away, or answers what cannot be used.',
+    advice:
+      'Nothing: relays are used instead. Allow UPnP in the router, or forward a port and name it with `--announce`.'
+  },
   WEB_SEED_REFUSED: {
     meaning:
       'A web seed answered what cannot be used: a redirection elsewhere, another status, length, range or encoding.',

@@ -130,10 +130,11 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const hearsNeighbours = settings.network.lan === 'on' && hearsItsNetwork(listen)
   const onNeighbour = hearsNeighbours ? lan.found.bind(lan) : undefined
   const nat = new Nat(
-    { clock, log },
+    { clock, random, log },
     {
       situation,
       useRelays: settings.network.relays === 'on',
+      mapPort: settings.network.portMapping === 'on',
       relay: relaySettings(settings.relay)
     }
   )

@@ -4,6 +4,7 @@
  *     relay-client.ts   lets this peer be called through others, where nobody can dial it
  *     relay-server.ts   lets others be called through this peer, where it can be dialled
  *     autonat.ts        finds out which of its own addresses others reach
+ *     port-mapping.ts   has the router lead a port to it
  *     DCUtR (library)   makes a relayed connection a direct one: whoever was called dials back
  *
  * What DCUtR brings here is the *turning round*: V behind a router, called through a relay by F that can be dialled, dials F. Two peers
@@ -23,10 +24,11 @@ import { type Connection, type ConnectionGater, type Startable, start, stop } fr
 import type { AddressManager } from '@libp2p/interface-internal'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { hostOf, relayOf } from '../directory/addresses.ts'
-import type { Clock, Log, Timer } from '../environment.ts'
+import type { Clock, Log, Random, Timer } from '../environment.ts'
 import { AutoNat } from './autonat.ts'
 import { gated, overriding, StreamGate } from './library-parts.ts'
 import type { RowanPeer } from './peer.ts'
+import { PortMapping } from './port-mapping.ts'
 import { isNamedForInternet, isOfInternet, namedPublicHosts, type ServeSituation } from './reachability.ts'
 import { RelayClient } from './relay-client.ts'
 import { RelayServer, type RelaySettings } from './relay-server.ts'
@@ -35,6 +37,8 @@ export interface NatSettings {
   situation: ServeSituation
   /** Whether this peer lets itself be called through relays where nobody can dial it. */
   useRelays: boolean
+  /** Whether it asks its router for a port then. */
+  mapPort: boolean
   relay: RelaySettings
 }
 
@@ -63,20 +67,23 @@ type Components = Parameters<RelayServer['service']>[0] & DCUtRServiceComponents
 export class Nat {
   readonly #settings: NatSettings
   readonly #clock: Clock
+  readonly #random: Random
   readonly #log: Log
   readonly #client: RelayClient
   readonly #server: RelayServer
   readonly #autoNat = new AutoNat()
   #addressManager: AddressManager | undefined
   #peer: RowanPeer | undefined
+  #ports: PortMapping | undefined
   /** The last of these counts only while the Internet was not met. */
   readonly #proven = { forInternet: false, nearby: false }
   #hasMetInternet = false
   #patience: Timer | undefined
   #stopped = false
 
-  constructor(components: { clock: Clock; log: Log }, settings: NatSettings) {
+  constructor(components: { clock: Clock; random: Random; log: Log }, settings: NatSettings) {
     this.#settings = settings
+    this.#random = components.random
     this.#clock = components.clock
     this.#log = components.log
     this.#client = new RelayClient(components)
@@ -125,6 +132,7 @@ export class Nat {
     this.#stopped = true
     this.#patience?.cancel()
     this.#peer?.removeEventListener('connection:open', this.#onConnection)
+    await this.#ports?.stop()
     await this.#client.release()
     await this.#server.stop()
   }
@@ -169,9 +177,19 @@ export class Nat {
   }
 
   #getReached(): void {
-    if (this.#stopped || this.#isDialable() || !this.#settings.useRelays) return
-    this.#log.info('nobody has dialled this peer: it looks for relays to be called through')
+    if (this.#stopped || this.#isDialable()) return
+    const { useRelays, mapPort } = this.#settings
+    this.#log.info('nobody has dialled this peer: it is likely behind a router', { useRelays, mapPort })
+    if (mapPort) this.#mapPort()
+    if (!useRelays) return
     this.#client.seek().catch(error => this.#log.warn('cannot be called through relays', { error: String(error) }))
+  }
+
+  #mapPort(): void {
+    const components = { clock: this.#clock, random: this.#random, log: this.#log }
+    const promised = () => this.#autoNat.askAgain(this.#peer!.getConnections())
+    this.#ports = new PortMapping({ ...components, addresses: this.#addressManager!, promised })
+    this.#ports.start()
   }
 
   /** What its owner has named to listen on need not be found out; libp2p would not tell it before. */

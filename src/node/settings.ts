@@ -60,6 +60,13 @@ export const DEFAULTS = {
       default: 'on',
       meaning: 'Whether this peer lets itself be called through relays when nobody on the Internet can dial it.',
       caveat: 'Relays are other peers with a public address; they see who calls whom, and nothing of what is said.'
+    },
+    portMapping: {
+      kind: 'choice',
+      choices: ['on', 'off'],
+      default: 'on',
+      meaning: 'Whether this peer asks its router (UPnP) for a port when nobody on the Internet can dial it.',
+      caveat: 'Only where it listens on an address of the local network. The port is given back when it stops.'
     }
   },
   relay: {

@@ -17,7 +17,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { Nat } from '../../src/node/nat.ts'
 import { type RowanPeer, rowanMuxer, startPeer } from '../../src/node/peer.ts'
 import { HOP_STREAMS_PER_PEER, RESERVATIONS_PER_HOST, type RelaySettings } from '../../src/node/relay-server.ts'
-import { systemClock } from '../../src/node/system.ts'
+import { systemClock, systemRandom } from '../../src/node/system.ts'
 import { waitUntil } from '../tools/wait.ts'
 import { silentLog } from '../unit/swarm/support.ts'
 
@@ -37,10 +37,11 @@ async function startRelay(
   const listen = ['/ip4/127.0.0.1/tcp/0']
   const situation = { policy: 'auto', listen, announce: [], bootstrap: [] } as const
   const nat = new Nat(
-    { clock: systemClock, log: silentLog },
+    { clock: systemClock, random: systemRandom, log: silentLog },
     {
       situation: { ...situation, announce: [], bootstrap: [] },
       useRelays: true,
+      mapPort: false,
       relay: { maxReservations, ...(blocks && { blocks }) }
     }
   )

@@ -10,9 +10,10 @@ import { removeFolders, temporaryFolder } from '../tools/folders.ts'
 import { type InternetHost, TestInternet } from '../tools/internet.ts'
 import { needTools } from '../tools/need.ts'
 import { errorCode, Peer } from '../tools/peers.ts'
-import { endProcesses } from '../tools/processes.ts'
+import { endProcesses, start } from '../tools/processes.ts'
 import { waitUntil } from '../tools/wait.ts'
 
+const ROUTER = join(import.meta.dirname, '../tools/home-router.ts')
 const MIB = 1024 * 1024
 const TIMEOUT_MS = 60_000
 
@@ -131,6 +132,45 @@ needTools(['unshare', 'nsenter', 'ip', 'nft'])('behind a router', () => {
     const { relayedBytes } = (await relay.json(['status'])).reachability
     expect(relayedBytes).toBeGreaterThan(4 * MIB)
     expect(relayedBytes).toBeLessThan(6 * MIB)
+  })
+
+  test('a volunteer whose router gives ports away is dialled like any other, and gives the port back', async () => {
+    const net = await TestInternet.create()
+    const publisher = await open(await net.host())
+    const { host, router } = await net.home()
+    const [file, ...args] = [...router.through, 'node', ROUTER, router.inside, router.address]
+    const program = start(file!, args, { name: 'a home router' })
+    await program.waitForOutput(/^ready$/m, { timeoutMs: TIMEOUT_MS })
+    const volunteer = await ordinary(host, [publisher])
+    await waitUntil(
+      'somebody to dial the volunteer',
+      async () => (await volunteer.json(['status'])).reachability.how === 'direct',
+      { timeoutMs: TIMEOUT_MS, details: () => volunteer.process.tail(40) + program.tail() }
+    )
+    const [line] = program.stdout.match(/^\{.*AddPortMapping.*\}$/m)!
+    const { port, lease, ports } = JSON.parse(line)
+    expect(ports[port].split(':')[0]).toBe(host.address)
+    expect(Number(lease)).toBeGreaterThan(0)
+    const mapped = `/ip4/${router.address}/tcp/${port}/p2p/${volunteer.id}`
+    await waitUntil(
+      'the mapped address to be announced',
+      async () => (await volunteer.json(['status'])).addresses[0] === mapped,
+      {
+        timeoutMs: TIMEOUT_MS,
+        details: () => volunteer.process.tail(40)
+      }
+    )
+    const other = await Peer.start({
+      through: (await net.host()).through,
+      listen: false,
+      args: ['--bootstrap', mapped]
+    })
+    await other.joined()
+    await volunteer.stop()
+    expect(JSON.parse(program.stdout.trim().split('\n').at(-1)!)).toMatchObject({
+      action: 'DeletePortMapping',
+      ports: {}
+    })
   })
 
   test('one that shall not be called through others asks no relay', async () => {
