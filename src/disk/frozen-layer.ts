@@ -6,11 +6,10 @@
  * Owns: the two files.
  */
 import { join } from 'node:path'
-import { RowanError } from '../errors.ts'
-import { identityPosition } from './layer.ts'
 import type { LayerFile, LayerFiles } from './layer-files.ts'
-import { checkIdentity, checkSize, IDENTITY_BYTES, type LayerIdentity } from './layer-identity.ts'
+import type { LayerIdentity } from './layer-identity.ts'
 import { LayerMapFile } from './layer-map-file.ts'
+import { OpeningFiles } from './layer-opening.ts'
 
 export class FrozenLayer {
   readonly name: string
@@ -25,21 +24,12 @@ export class FrozenLayer {
 
   /** @throws RowanError LAYER_CORRUPT, naming the file, for files that are missing, cut short, damaged or another layer's */
   static open(files: LayerFiles, folder: string, identity: LayerIdentity): FrozenLayer {
-    const opened: LayerFile[] = []
-    const open = (name: string) => {
-      const path = join(folder, name)
-      if (!files.exists(path)) throw new RowanError('LAYER_CORRUPT', `${path} is missing`)
-      const file = files.open(path)
-      opened.push(file)
-      return file
-    }
+    const opening = new OpeningFiles(files, folder)
     try {
-      const data = open('data')
-      checkSize(data, identityPosition(identity.sizeBytes) + IDENTITY_BYTES)
-      checkIdentity(data, identityPosition(identity.sizeBytes), 'data', identity)
-      return new FrozenLayer(identity.layer, data, LayerMapFile.open(open('map'), identity))
+      const data = opening.openData(identity)
+      return new FrozenLayer(identity.layer, data, LayerMapFile.open(opening.open('map'), identity))
     } catch (error) {
-      for (const file of opened) file.close()
+      opening.closeAll()
       throw error
     }
   }

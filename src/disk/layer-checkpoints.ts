@@ -18,8 +18,11 @@ import type { FrozenPage, LayerMap } from './layer-map.ts'
 import type { LayerMapFile } from './layer-map-file.ts'
 import type { LayerSyncs } from './layer-syncs.ts'
 
-/** A request changes the map by at most three entries of the log, a partial sector at each end and what is between. */
-const REQUEST_LOG_BYTES = 64
+/**
+ * A request changes the map by a partial sector at each end and what is between: three entries of the log, or, since one reaches no
+ * farther than 2 TiB, seven for all of the largest disk.
+ */
+const REQUEST_LOG_BYTES = 128
 /** Of the log's area. The other one takes what comes while the checkpoint runs. */
 const LOG_SOFT_MARK = 0.75
 /** Of the changed pages, which have no other place to go. */

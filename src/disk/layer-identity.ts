@@ -96,3 +96,8 @@ export function checkSize(file: LayerFile, expectedBytes: number): void {
     `${file.path}: it is ${how}: ${file.sizeBytes} bytes instead of ${expectedBytes}`
   )
 }
+
+/** Where a data file has its identity: behind the last byte of the disk. */
+export function identityPosition(sizeBytes: number): number {
+  return Math.ceil(sizeBytes / 4096) * 4096
+}

@@ -48,6 +48,7 @@ export interface SectorRange {
   count: number
 }
 
+/** Sectors that one entry can speak of: 2 TiB. */
 const MAX_COUNT = 2 ** 32 - 1
 /** A million scattered writes, or 3,500 flushes of 4 KiB, before a checkpoint is due. */
 export const DEFAULT_LOG_AREA_BYTES = 16 * 1024 * 1024
@@ -181,13 +182,16 @@ export class LayerLog {
       pending.writeUInt32LE(this.#lastCount, this.#pendingBytes - ENTRY_BYTES + 8)
       return
     }
-    if (this.#pendingBytes + ENTRY_BYTES > PENDING_BYTES) this.settle()
+    const entriesBytes = Math.ceil(count / MAX_COUNT) * ENTRY_BYTES
+    if (this.#pendingBytes + entriesBytes > PENDING_BYTES) this.settle()
     // A full disk is noticed here, where the change can still be refused.
-    this.#areas.makeSpace(this.#areas.position + this.#pendingBytes + ENTRY_BYTES)
-    writeEntry(pending, this.#pendingBytes, state, start, count)
-    this.#pendingBytes += ENTRY_BYTES
+    this.#areas.makeSpace(this.#areas.position + this.#pendingBytes + entriesBytes)
+    for (let noted = 0; noted < count; noted += this.#lastCount) {
+      this.#lastCount = Math.min(count - noted, MAX_COUNT)
+      writeEntry(pending, this.#pendingBytes, state, start + noted, this.#lastCount)
+      this.#pendingBytes += ENTRY_BYTES
+    }
     this.#lastEnd = start + count
-    this.#lastCount = count
     this.#lastKind = state
   }
 

@@ -9,6 +9,11 @@
  * Pages that changed since the last freeze are remembered. `freeze` hands them out as they are at that moment; a later
  * change of a frozen page is made on a copy, until `thaw`.
  *
+ * **Memory is bounded.** A page that is neither changed nor frozen is *clean*: the map file says the same. Of those only so many
+ * stay in memory, and the one that has been here longest goes first; which was used last is not noted, since that would
+ * cost every read. A page that is away is read again when it is asked for (some 15 µs), and whoever asks hears of
+ * an error of that read; `bringIn` asks before something is changed. Changed pages are bounded by checkpoints.
+ *
  * Sector numbers reach 2^34 (8 TiB), so they are divided, never shifted.
  */
 
@@ -43,6 +48,17 @@ export interface FrozenPage {
 const PATTERNS = [0, 0x55555555, 0xaaaaaaaa | 0] as const
 /** Pages of one state; shared by all maps, so never written to. */
 const UNIFORM_PAGES = PATTERNS.map(pattern => new Int32Array(WORDS_PER_PAGE).fill(pattern))
+/** Stands for a page that is in the map file alone. */
+const AWAY = new Int32Array(0)
+
+/** Where pages are that were put out of memory: as they were when they were loaded, or last frozen. */
+export interface PageSource {
+  /** LAYER_CORRUPT, STORE_IO. */
+  readPage(page: number): Int32Array
+}
+
+/** 64 GiB of disk that are written in part: 32 MiB. */
+export const DEFAULT_MAX_CLEAN_PAGES = 8192
 
 export class LayerMap {
   readonly sectors: number
@@ -51,10 +67,20 @@ export class LayerMap {
   readonly #changed = new Set<number>()
   /** Pages whose words a frozen list still holds. */
   readonly #frozen = new Set<number>()
+  /** Pages of their own that are as the source has them, in the order in which they came. */
+  readonly #clean = new Set<number>()
+  readonly #source: PageSource | undefined
+  readonly #maxCleanPages: number
 
-  /** @param sectors - of the disk; all are absent at first */
-  constructor(sectors: number) {
+  /**
+   * @param sectors - of the disk; all are absent at first
+   * @param source - without it all pages stay in memory
+   * @param maxCleanPages - at least two, the first and the last page of a change
+   */
+  constructor(sectors: number, source?: PageSource, maxCleanPages = DEFAULT_MAX_CLEAN_PAGES) {
     this.sectors = sectors
+    this.#source = source
+    this.#maxCleanPages = source === undefined ? Number.POSITIVE_INFINITY : maxCleanPages
     this.pageCount = Math.ceil(sectors / SECTORS_PER_PAGE)
     this.#pages = new Array<Int32Array>(this.pageCount).fill(UNIFORM_PAGES[SECTOR_ABSENT]!)
   }
@@ -63,10 +89,15 @@ export class LayerMap {
     return this.#changed.size
   }
 
+  /** Pages that are in memory because the map file says the same. */
+  get cleanPages(): number {
+    return this.#clean.size
+  }
+
   stateAt(sector: number): SectorState {
     const page = (sector / SECTORS_PER_PAGE) | 0
     const inPage = sector - page * SECTORS_PER_PAGE
-    return ((this.#pages[page]![inPage >>> 4]! >>> ((inPage & 15) << 1)) & 3) as SectorState
+    return ((this.#words(page)[inPage >>> 4]! >>> ((inPage & 15) << 1)) & 3) as SectorState
   }
 
   /** Where the run of sectors that have the state of `sector` ends, at most `end`. Needs `sector < end`. */
@@ -79,7 +110,7 @@ export class LayerMap {
       const page = (at / SECTORS_PER_PAGE) | 0
       const pageStart = page * SECTORS_PER_PAGE
       const pageEnd = Math.min(pageStart + SECTORS_PER_PAGE, end)
-      const words = this.#pages[page]!
+      const words = this.#words(page)
       if (words !== uniform) {
         const inPage = at - pageStart
         const different = pageStart + firstDifference(words, pattern, inPage, pageEnd - pageStart)
@@ -95,6 +126,16 @@ export class LayerMap {
     return this.stateAt(start) === state && this.runEnd(start, end) === end
   }
 
+  /** Reads what `set` needs of pages that are away, so that it cannot fail. LAYER_CORRUPT, STORE_IO. */
+  bringIn(start: number, end: number): void {
+    const bringFirst = () => start % SECTORS_PER_PAGE !== 0 && this.#words((start / SECTORS_PER_PAGE) | 0)
+    bringFirst()
+    if (end % SECTORS_PER_PAGE === 0) return
+    this.#words(((end - 1) / SECTORS_PER_PAGE) | 0)
+    // It may have gone for the last one.
+    bringFirst()
+  }
+
   /** Gives a range of sectors a state, and marks its pages as changed. */
   set(start: number, end: number, state: SectorState): void {
     let at = start
@@ -104,6 +145,7 @@ export class LayerMap {
       const pageEnd = Math.min(pageStart + SECTORS_PER_PAGE, this.sectors)
       const upTo = Math.min(pageEnd, end)
       this.#changed.add(page)
+      this.#clean.delete(page)
       if (at === pageStart && upTo === pageEnd) {
         this.#frozen.delete(page)
         this.#pages[page] = UNIFORM_PAGES[state]!
@@ -119,36 +161,67 @@ export class LayerMap {
     this.#frozen.delete(page)
     this.#pages[page] = words
     this.#collapse(page)
+    if (!this.#changed.has(page)) this.#nowClean(page)
   }
 
   /** Marks the pages of a range as changed though they may not differ from what is on disk. */
   markChanged(start: number, end: number): void {
     const last = ((end - 1) / SECTORS_PER_PAGE) | 0
-    for (let page = (start / SECTORS_PER_PAGE) | 0; page <= last; page++) this.#changed.add(page)
+    for (let page = (start / SECTORS_PER_PAGE) | 0; page <= last; page++) {
+      this.#changed.add(page)
+      this.#clean.delete(page)
+    }
   }
 
-  /** The changed pages as they are now, by number; none counts as changed afterwards. Ends with `thaw`. */
-  freeze(): FrozenPage[] {
+  /**
+   * Changed pages as they are now, by number; they do not count as changed afterwards. Ends with `thaw`.
+   *
+   * @param maxPages - all of them, if absent
+   * @throws RowanError LAYER_CORRUPT, STORE_IO where one that was only marked as changed is away; nothing is frozen then
+   */
+  freeze(maxPages = Number.POSITIVE_INFINITY): FrozenPage[] {
     const frozen: FrozenPage[] = []
     for (const number of this.#changed) {
+      if (frozen.length >= maxPages) break
+      this.#words(number)
       this.#collapse(number)
-      const words = this.#pages[number]!
-      if (!isShared(words)) this.#frozen.add(number)
-      frozen.push({ number, words })
+      frozen.push({ number, words: this.#pages[number]! })
     }
-    this.#changed.clear()
+    for (const { number, words } of frozen) {
+      this.#changed.delete(number)
+      if (!isShared(words)) this.#frozen.add(number)
+    }
     return frozen.sort((a, b) => a.number - b.number)
   }
 
   /** The frozen pages are not needed any more; those that were not written (`unwritten`) count as changed again. */
   thaw(unwritten: FrozenPage[] = []): void {
+    for (const { number } of unwritten) this.#changed.add(number)
+    const frozen = [...this.#frozen]
     this.#frozen.clear()
-    for (const page of unwritten) this.#changed.add(page.number)
+    for (const number of frozen) if (!this.#changed.has(number)) this.#nowClean(number)
+  }
+
+  /** The words of a page, wherever they are. */
+  #words(page: number): Int32Array {
+    const words = this.#pages[page]!
+    if (words !== AWAY) return words
+    this.load(page, this.#source!.readPage(page))
+    return this.#pages[page]!
+  }
+
+  #nowClean(page: number): void {
+    if (isShared(this.#pages[page]!)) return
+    this.#clean.add(page)
+    if (this.#clean.size <= this.#maxCleanPages) return
+    const [longest = page] = this.#clean
+    this.#clean.delete(longest)
+    this.#pages[longest] = AWAY
   }
 
   /** The words of a page, private to this map, to be written to. */
   #ownPage(page: number): Int32Array {
-    const words = this.#pages[page]!
+    const words = this.#words(page)
     if (!isShared(words) && !this.#frozen.delete(page)) return words
     const own = words.slice()
     this.#pages[page] = own

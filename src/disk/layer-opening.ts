@@ -1,30 +1,74 @@
 /**
- * What is done to a layer's files before there is a Layer: making them, bringing a map up to date, taking over a log of the
- * first format.
+ * What is done to a layer's files before there is a Layer: making them, opening them, bringing a map up to date, taking over a
+ * log of the first format.
  */
 import { join } from 'node:path'
 import { RowanError } from '../errors.ts'
 import type { LayerFile, LayerFiles } from './layer-files.ts'
-import type { LayerIdentity } from './layer-identity.ts'
+import { checkIdentity, checkSize, IDENTITY_BYTES, identityPosition, type LayerIdentity } from './layer-identity.ts'
 import { LayerLog, type LogRecord } from './layer-log.ts'
 import { readFirstFormatLog } from './layer-log-v1.ts'
 import { type LayerMap, SECTOR_DATA, SECTOR_ZERO } from './layer-map.ts'
 import type { LayerMapFile } from './layer-map-file.ts'
 
+/** The files of a layer that is being opened: each is there, or all are closed again. */
+export class OpeningFiles {
+  readonly #files: LayerFiles
+  readonly #folder: string
+  readonly #opened = new Set<LayerFile>()
+
+  constructor(files: LayerFiles, folder: string) {
+    this.#files = files
+    this.#folder = folder
+  }
+
+  /** LAYER_CORRUPT where it is missing. */
+  open(name: 'data' | 'map' | 'log'): LayerFile {
+    const path = join(this.#folder, name)
+    if (!this.#files.exists(path)) throw new RowanError('LAYER_CORRUPT', `${path} is missing`)
+    const file = this.#files.open(path)
+    this.#opened.add(file)
+    return file
+  }
+
+  /** LAYER_CORRUPT where it is missing, cut short, or another layer's. */
+  openData(identity: LayerIdentity): LayerFile {
+    const data = this.open('data')
+    const position = identityPosition(identity.sizeBytes)
+    checkSize(data, position + IDENTITY_BYTES)
+    checkIdentity(data, position, 'data', identity)
+    return data
+  }
+
+  close(file: LayerFile): void {
+    this.#opened.delete(file)
+    file.close()
+  }
+
+  closeAll(): void {
+    for (const file of this.#opened) file.close()
+  }
+}
+
+/** Pages of the map that are in memory at once while it is written. */
+const PAGES_PER_SYNC = 8192
+
 /** The map as it is becomes what the map file says. Nobody else may be at work. */
 export async function makeDurable(data: LayerFile, map: LayerMap, mapFile: LayerMapFile): Promise<void> {
-  const pages = map.freeze()
-  try {
-    await data.sync()
-    await mapFile.writePresence(pages)
-    await mapFile.sync()
-    await mapFile.write(pages)
-    await mapFile.sync()
-    map.thaw()
-  } catch (error) {
-    map.thaw(pages)
-    throw error
-  }
+  await data.sync()
+  do {
+    const pages = map.freeze(PAGES_PER_SYNC)
+    try {
+      await mapFile.writePresence(pages)
+      await mapFile.sync()
+      await mapFile.write(pages)
+      await mapFile.sync()
+      map.thaw()
+    } catch (error) {
+      map.thaw(pages)
+      throw error
+    }
+  } while (map.changedPages > 0)
 }
 
 /** Brings a log of the first format into the map file, and puts an empty one of the present format in its place. */

@@ -36,18 +36,11 @@ import { RowanError } from '../errors.ts'
 import { DiskReserve } from './disk-reserve.ts'
 import { LayerCheckpoints } from './layer-checkpoints.ts'
 import { type LayerFile, type LayerFiles, systemFiles } from './layer-files.ts'
-import {
-  checkIdentity,
-  checkSize,
-  encodeIdentity,
-  IDENTITY_BYTES,
-  type LayerIdentity,
-  readIdentity
-} from './layer-identity.ts'
+import { encodeIdentity, IDENTITY_BYTES, identityPosition, type LayerIdentity, readIdentity } from './layer-identity.ts'
 import { DEFAULT_LOG_AREA_BYTES, LayerLog, type SectorRange } from './layer-log.ts'
 import { LayerMap, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, type SectorState } from './layer-map.ts'
 import { LayerMapFile } from './layer-map-file.ts'
-import { applyRecord, makeDurable, makeFile, replaceFirstFormatLog } from './layer-opening.ts'
+import { applyRecord, makeDurable, makeFile, OpeningFiles, replaceFirstFormatLog } from './layer-opening.ts'
 import { LayerSyncs, layerFailed } from './layer-syncs.ts'
 import { SharedRun } from './shared-run.ts'
 import type { SyncPlace } from './sync-place.ts'
@@ -69,13 +62,15 @@ export interface LayerLimits {
   logAreaBytes: number
   /** Changed pages at which writers wait: 64 GiB touched at random since the last checkpoint, 32 MiB of map. */
   maxChangedPages: number
+  /** Pages that stay in memory though the map file says the same; see LayerMap. */
+  maxCleanPages?: number
   /** Content of a flush that goes to the log; a larger one is a sync of the data file. */
   maxLoggedBytes: number
 }
 
 export const DEFAULT_LAYER_LIMITS: LayerLimits = {
   logAreaBytes: DEFAULT_LOG_AREA_BYTES,
-  maxChangedPages: 32_768,
+  maxChangedPages: 8192,
   maxLoggedBytes: 128 * 1024
 }
 
@@ -171,27 +166,17 @@ export class Layer {
     const place = resolve(folder)
     if (openFolders.has(place)) throw new RowanError('LAYER_IN_USE', `the layer ${folder} is open already`)
     openFolders.add(place)
-    const opened: { close(): void }[] = []
+    const opening = new OpeningFiles(files, folder)
     try {
-      const openFile = (name: string) => {
-        const path = join(folder, name)
-        if (!files.exists(path)) throw new RowanError('LAYER_CORRUPT', `${path} is missing`)
-        const file = files.open(path)
-        opened.push(file)
-        return file
-      }
-      const data = openFile('data')
-      checkSize(data, identityPosition(identity.sizeBytes) + IDENTITY_BYTES)
-      checkIdentity(data, identityPosition(identity.sizeBytes), 'data', identity)
-      const mapFile = LayerMapFile.open(openFile('map'), identity)
-      const map = new LayerMap(Math.ceil(identity.sizeBytes / SECTOR_BYTES))
+      const data = opening.openData(identity)
+      const mapFile = LayerMapFile.open(opening.open('map'), identity)
+      const map = new LayerMap(Math.ceil(identity.sizeBytes / SECTOR_BYTES), mapFile, limits.maxCleanPages)
       mapFile.load(map)
-      let log = openFile('log')
+      let log = opening.open('log')
       if (readIdentity(log, 0)?.format === 1) {
         await replaceFirstFormatLog(log, { data, map, mapFile }, components.bootId, { files, folder, identity, limits })
-        log.close()
-        opened.pop()
-        log = openFile('log')
+        opening.close(log)
+        log = opening.open('log')
       }
       const pending = LayerLog.open(log, identity, components.bootId, limits.logAreaBytes)
       const reserve = new DiskReserve(folder, files, components.quotaRoom)
@@ -199,7 +184,7 @@ export class Layer {
       await layer.#recover()
       return layer
     } catch (error) {
-      for (const file of opened) file.close()
+      opening.closeAll()
       openFolders.delete(place)
       throw error
     }
@@ -257,7 +242,10 @@ export class Layer {
     this.#checkWritable()
     const [start, end] = [position / SECTOR_BYTES, Math.ceil((position + data.length) / SECTOR_BYTES)]
     const isNew = !this.map.allAre(SECTOR_DATA, start, end)
-    if (isNew) this.#reserve.take(data.length)
+    if (isNew) {
+      this.map.bringIn(start, end)
+      this.#reserve.take(data.length)
+    }
     this.#unflushed.add(start, end)
     this.#data.writeSync(data, 0, data.length, position)
     if (isNew) this.#setState(start, end, SECTOR_DATA)
@@ -266,7 +254,9 @@ export class Layer {
   /** The sectors read as zeros from now on. Errors as `writeSync`. */
   zeroSync(start: number, end: number): void {
     this.#checkWritable()
-    if (!this.map.allAre(SECTOR_ZERO, start, end)) this.#setState(start, end, SECTOR_ZERO)
+    if (this.map.allAre(SECTOR_ZERO, start, end)) return
+    this.map.bringIn(start, end)
+    this.#setState(start, end, SECTOR_ZERO)
   }
 
   /** What was written or zeroed before the call may be acknowledged. If it throws, nothing may, and nothing is lost. */
@@ -405,9 +395,4 @@ export class Layer {
     }
     return runs
   }
-}
-
-/** Where a data file has its identity: behind the last byte of the disk. */
-export function identityPosition(sizeBytes: number): number {
-  return Math.ceil(sizeBytes / 4096) * 4096
 }

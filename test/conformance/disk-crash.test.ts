@@ -38,8 +38,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 const steps = fc.array(step, { minLength: 5, maxLength: 40, size: 'max' })
 const limits = fc.constantFrom(
   { logAreaBytes: 900, maxChangedPages: 100, maxLoggedBytes: 0 },
-  { logAreaBytes: 4000, maxChangedPages: 100, maxLoggedBytes: 1024 },
-  { logAreaBytes: 2500, maxChangedPages: 2, maxLoggedBytes: 4096 },
+  { logAreaBytes: 4000, maxChangedPages: 100, maxCleanPages: 2, maxLoggedBytes: 1024 },
+  { logAreaBytes: 2500, maxChangedPages: 2, maxCleanPages: 2, maxLoggedBytes: 4096 },
   { logAreaBytes: 100_000, maxChangedPages: 100, maxLoggedBytes: 8192 }
 )
 

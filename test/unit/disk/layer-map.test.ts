@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
+  type FrozenPage,
   LayerMap,
   SECTOR_ABSENT,
   SECTOR_DATA,
@@ -8,6 +9,7 @@ import {
   SECTORS_PER_PAGE,
   type SectorState
 } from '../../../src/disk/layer-map.ts'
+import { RowanError } from '../../../src/errors.ts'
 
 const TIB_SECTORS = 1024 ** 4 / 512
 
@@ -45,6 +47,68 @@ describe('LayerMap', () => {
       }
     )
     fc.assert(property, { seed: 4_242, numRuns: 200 })
+  })
+
+  test('says the same, in bounded memory, where pages that did not change are put out of it', () => {
+    const sectors = 9 * SECTORS_PER_PAGE
+    const change = fc.record({
+      page: fc.nat(8),
+      at: fc.nat(SECTORS_PER_PAGE - 1),
+      count: fc.integer({ min: 1, max: 2 * SECTORS_PER_PAGE }),
+      state: fc.constantFrom<SectorState>(0, 1, 2),
+      next: fc.constantFrom('go on', 'freeze', 'written', 'not written')
+    })
+    const property = fc.property(fc.array(change, { minLength: 10, maxLength: 60 }), changes => {
+      const saved = new Map<number, Int32Array>()
+      const readPage = (page: number) => saved.get(page)?.slice() ?? new Int32Array(1024)
+      const map = new LayerMap(sectors, { readPage }, 2)
+      const model = new Uint8Array(sectors)
+      let frozen: FrozenPage[] = []
+      for (const { page, at, count, state, next } of changes) {
+        const start = page * SECTORS_PER_PAGE + at
+        const end = Math.min(start + count, sectors)
+        map.set(start, end, state)
+        model.fill(state, start, end)
+        if (next === 'freeze' && frozen.length === 0) frozen = map.freeze(3)
+        if (next === 'not written') map.thaw(frozen)
+        if (next === 'written') {
+          for (const { number, words } of frozen) saved.set(number, words.slice())
+          map.thaw()
+        }
+        if (next !== 'go on' && next !== 'freeze') frozen = []
+        expect(map.cleanPages).toBeLessThanOrEqual(2)
+        for (const sector of [0, start, end - 1, (start * 7) % sectors]) {
+          expect(map.stateAt(sector)).toBe(model[sector])
+          let runEnd = sector
+          while (runEnd < sectors && model[runEnd] === model[sector]) runEnd++
+          expect(map.runEnd(sector, sectors)).toBe(runEnd)
+        }
+      }
+    })
+    fc.assert(property, { seed: 4_243, numRuns: 200 })
+  })
+
+  test('a page that cannot be read again makes a change fail before anything has changed', () => {
+    let broken = false
+    const readPage = () => {
+      if (broken) throw new RowanError('STORE_IO', 'no')
+      const words = new Int32Array(1024)
+      words[5] = 1
+      return words
+    }
+    const map = new LayerMap(9 * SECTORS_PER_PAGE, { readPage }, 2)
+    for (let page = 0; page < 9; page++) map.load(page, readPage())
+    broken = true
+    expect(() => map.stateAt(0)).toThrow('no')
+    expect(() => map.bringIn(10, 8 * SECTORS_PER_PAGE + 5)).toThrow('no')
+    // Both are here, or need not be.
+    map.bringIn(7 * SECTORS_PER_PAGE + 5, 9 * SECTORS_PER_PAGE - 5)
+    map.bringIn(0, 9 * SECTORS_PER_PAGE)
+    broken = false
+    map.bringIn(10, 8 * SECTORS_PER_PAGE + 5)
+    broken = true
+    map.set(10, 8 * SECTORS_PER_PAGE + 5, SECTOR_ZERO)
+    expect(map.runEnd(10, map.sectors)).toBe(8 * SECTORS_PER_PAGE + 5)
   })
 
   test('reaches the end of an 8-TiB disk, where sector numbers do not fit 32 bits', () => {
