@@ -155,6 +155,10 @@ export const ERRORS = {
     meaning: 'The appliance has no such version or channel.',
     advice: 'See `rowan releases APPLIANCE`.'
   },
+  NOT_REPLICATED: {
+    meaning: 'Nothing of this appliance is kept whole here by promise.',
+    advice: 'See `rowan status`; only what `rowan replicate` promised can be taken back.'
+  },
   LATEST_EXPIRED: {
     meaning: 'The newest signed record of the appliance has expired.',
     advice: 'Wait for the publisher, or accept it with --allow-expired.'

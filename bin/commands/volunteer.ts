@@ -1,7 +1,7 @@
 /**
  * rowan follow, rowan replicate.
  */
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { Session } from '../session.ts'
 import { shortAppliance } from '../text.ts'
 
@@ -30,14 +30,27 @@ export function addReplicate(program: Command, session: Session): void {
     .argument('<appliance>', 'PUBLISHER/NAME, a name of yours or an alias; @VERSION or :CHANNEL behind it')
     .option('--wait', 'return only when all of it is here')
     .option('--allow-expired', 'accept a record of the appliance that has expired')
+    .addOption(
+      new Option(
+        '--end',
+        'take it back: of the version named, or of all; the blocks make room when that is needed'
+      ).conflicts(['wait', 'allowExpired'])
+    )
     .addHelpText(
       'after',
       `
 Examples:
   rowan replicate grid
-  rowan replicate 12D3KooW…/grid@v2 --wait`
+  rowan replicate 12D3KooW…/grid@v2 --wait
+  rowan replicate grid@v1 --end`
     )
-    .action(async (appliance: string, options: { wait?: boolean; allowExpired?: boolean }) => {
+    .action(async (appliance: string, options: { wait?: boolean; allowExpired?: boolean; end?: boolean }) => {
+      if (options.end === true) {
+        const answer = await session.call('replicate-end', { appliance })
+        const versions = answer.ended.map(({ version }) => version).join(', ')
+        session.answer(answer, () => `${shortAppliance(answer.appliance)} is not kept whole here any more: ${versions}`)
+        return
+      }
       const answer = await session.call('replicate', {
         appliance,
         wait: options.wait === true,

@@ -90,6 +90,16 @@ export function commands(rooms: Rooms): Handlers {
       })
     },
 
+    async 'replicate-end'({ appliance: text }) {
+      const ref = parseApplianceRef(text)
+      if (ref.channel !== undefined)
+        throw new RowanError('USAGE', 'name a version, or none for all of them; a channel is not what was promised')
+      const appliance = appliances.resolveName(ref)
+      const ended = await replication.end(appliance, ref.version)
+      rooms.quota.reconsider()
+      return { appliance, ended: ended.map(({ version, image }) => ({ version, image })) }
+    },
+
     async attach({ machine, appliance, readOnly, allowExpired = false, dataDisk, tcp }, { signal }) {
       return machines.attach({
         name: machine,

@@ -30,6 +30,7 @@ export const PARAMS = {
     webSeeds: optional(texts)
   },
   replicate: { appliance: text, wait: optional(flag), allowExpired: optional(flag) },
+  'replicate-end': { appliance: text },
   attach: {
     machine: text,
     /** A reference like `grid@v2`; absent: the machine must exist. */
@@ -125,6 +126,12 @@ export interface ReplicateResult {
   version: string
   image: string
   complete: boolean
+}
+
+export interface ReplicateEndResult {
+  appliance: string
+  /** What was promised until now. */
+  ended: { version: string; image: string }[]
 }
 
 export interface AttachResult {
@@ -373,6 +380,7 @@ export interface KeyResult {
 export interface Results {
   publish: PublishResult
   replicate: ReplicateResult
+  'replicate-end': ReplicateEndResult
   attach: AttachResult
   detach: MachineResult
   remove: MachineResult

@@ -214,7 +214,9 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   )
   const publisherId = () => keys.publisher
   const appliances = await Appliances.open({ catalog, memory, directory, publisherId, peerId: self, clock, log })
-  const replication = await Replication.open({ catalog, swarm, pool, directory, clock, log })
+  const isServedAnyway = (image: string) =>
+    machines.images().has(image) || publisher.own().some(({ releases }) => releases.some(own => own.image === image))
+  const replication = await Replication.open({ catalog, swarm, pool, directory, isServedAnyway, clock, log })
   const { layerQuotaBytes } = settings.machine
   const startThread: StartThread = input => startDiskThread(input, home.compiled)
   const machines = new Machines(

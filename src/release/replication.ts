@@ -52,6 +52,8 @@ interface Components {
     announceReplica(image: string, appliance: string | undefined, complete: boolean): void
     withdrawReplica(image: string): void
   }
+  /** Whether the image is served from here for another reason too: a machine uses it, or it is a release of one's own. */
+  isServedAnyway(image: string): boolean
   clock: Clock
   log: Log
 }
@@ -155,13 +157,31 @@ export class Replication {
     return { ...what, complete: entry.state === 'complete' }
   }
 
-  /** Takes a promise back: the image is not announced any more, and its blocks may go. */
+  /**
+   * Takes back what was promised of an appliance: of one version, or of all. Returns what stood.
+   *
+   * @throws RowanError NOT_REPLICATED if nothing did; STORE_IO
+   */
+  async end(appliance: string, version?: string): Promise<ReplicatedImage[]> {
+    const ended = [...this.#entries.values()]
+      .map(({ what }) => what)
+      .filter(what => what.appliance === appliance && (version === undefined || what.version === version))
+    if (ended.length === 0) {
+      const what = version === undefined ? appliance : `${appliance}@${version}`
+      throw new RowanError('NOT_REPLICATED', `this peer has not promised to keep ${what}`)
+    }
+    for (const { image } of ended) await this.forget(image)
+    return ended
+  }
+
+  /** Takes a promise back: the image's blocks may go, and it is not announced for the promise's sake any more. */
   async forget(image: string): Promise<void> {
     const entry = this.#entries.get(image)
     if (entry === undefined) return
     this.#entries.delete(image)
     abandon(entry)
-    this.#components.directory.withdrawReplica(image)
+    const { directory, isServedAnyway } = this.#components
+    if (!isServedAnyway(image)) directory.withdrawReplica(image)
     await this.#table.delete(image, { sync: true })
   }
 

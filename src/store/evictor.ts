@@ -89,6 +89,7 @@ export class Evictor implements RoomMaker {
 
   /** Something may not be pinned any more. */
   reconsider(): void {
+    this.#pinned = undefined
     this.#policy.reconsider()
     this.slotsTaken()
   }

@@ -9,6 +9,7 @@ import { removeFolders, temporaryFolder } from '../tools/folders.ts'
 import { Peer } from '../tools/peers.ts'
 import { endProcesses } from '../tools/processes.ts'
 import { makeTinyAppliance } from '../tools/tiny-appliance.ts'
+import { waitUntil } from '../tools/wait.ts'
 
 const BLOCK_BYTES = 64 * 1024
 
@@ -93,3 +94,31 @@ describe.skipIf(!debianCanBeHad())('the upgrade of a Debian disk', () => {
 async function poolBytes(peer: Peer): Promise<number> {
   return (await peer.json(['status'])).pool.bytes
 }
+
+test('what is kept whole for others can be taken back: it may make room then, and is announced no more', async () => {
+  const folder = await temporaryFolder()
+  await makeTinyAppliance(join(folder, 'v1.raw'), { version: 'v1' })
+  const publisher = await Peer.start()
+  const volunteer = await Peer.start({ bootstrap: [publisher] })
+  const grid = `${publisher.publisher}/grid`
+  await publisher.json(['publish', join(folder, 'v1.raw'), 'grid@v1'])
+
+  expect((await volunteer.json(['replicate', grid, '--wait'])).complete).toBe(true)
+  const before = await volunteer.json(['status'])
+  expect(before.pool.pinnedBytes).toBe(before.pool.bytes)
+  await waitUntil('two replicas', async () => (await publisher.json(['releases', 'grid']))[0]!.replicas === 2, {
+    timeoutMs: 30_000
+  })
+
+  const wrong = await volunteer.run(['replicate', `${grid}@v2`, '--end'])
+  expect(wrong.stderr).toContain('[NOT_REPLICATED]')
+  expect(await volunteer.json(['replicate', grid, '--end'])).toMatchObject({
+    appliance: grid,
+    ended: [{ version: 'v1' }]
+  })
+  const after = await volunteer.json(['status'])
+  expect(after.pool).toMatchObject({ bytes: before.pool.bytes, pinnedBytes: 0 })
+  await waitUntil('one replica', async () => (await publisher.json(['releases', 'grid']))[0]!.replicas === 1, {
+    timeoutMs: 30_000
+  })
+})

@@ -144,6 +144,7 @@ describe('what the daemon is asked', () => {
       'replicate',
       { appliance: 'grid@v1', wait: true, allowExpired: false }
     ],
+    ['replicate end', ['replicate', 'grid@v1', '--end'], 'replicate-end', { appliance: 'grid@v1' }],
     [
       'attach',
       ['attach', 'grid:testing', '--as', 'm', '--allow-expired'],
@@ -158,7 +159,9 @@ describe('what the daemon is asked', () => {
     ['key import', ['key', 'import', '/k', '--replace'], 'key-import', { file: '/k', replace: true }],
     ['key rotate', ['key', 'rotate'], 'key-rotate', {}]
   ])('%s', async (_what, args, command, params) => {
-    const { rowan, double } = bound(await serve({ [command]: async () => (command === 'releases' ? [] : {}) }))
+    const { rowan, double } = bound(
+      await serve({ [command]: async () => (command === 'releases' ? [] : { ended: [] }) })
+    )
     const cwd = await temporaryFolder()
     const { status, stderr } = await rowan([...args, '--json'], { cwd })
     expect(status, stderr).toBe(0)

@@ -69,6 +69,7 @@ let clock: ManualClock
 let swarm: TestSwarm
 let announced: string[]
 let synced: number
+let servedAnyway: Set<string>
 let replication: Replication
 
 const what = (name: string): ReplicatedImage => ({ appliance: `p/${name}`, version: 'v1', image: name })
@@ -86,6 +87,7 @@ async function openReplication(): Promise<Replication> {
       announceReplica: (image, appliance, complete) => announced.push(`${image} ${appliance} ${complete}`),
       withdrawReplica: image => announced.push(`${image} withdrawn`)
     },
+    isServedAnyway: image => servedAnyway.has(image),
     clock,
     log: new MemoryLog()
   })
@@ -98,6 +100,7 @@ beforeEach(async () => {
   swarm = new TestSwarm()
   announced = []
   synced = 0
+  servedAnyway = new Set()
   replication = await openReplication()
   replication.start()
 })
@@ -224,6 +227,26 @@ test('a promise can be taken back', async () => {
   expect(announced.at(-1)).toBe('a withdrawn')
   expect((await openReplication()).list()).toEqual([])
   await replication.forget('a')
+})
+
+test('it is taken back for one version, or for all of an appliance; what was not promised is an error', async () => {
+  await replication.replicate(what('a'), [])
+  const later = { ...what('b'), appliance: 'p/a', version: 'v2' }
+  await replication.replicate(later, [])
+  await replication.replicate(what('c'), [])
+  await expect(replication.end('p/a', 'v9')).rejects.toMatchObject({ code: 'NOT_REPLICATED' })
+  await expect(replication.end('p/nobody')).rejects.toMatchObject({ code: 'NOT_REPLICATED' })
+  expect(await replication.end('p/a', 'v2')).toEqual([later])
+  expect(replication.list().map(({ image }) => image)).toEqual(['a', 'c'])
+  expect(await replication.end('p/a')).toEqual([what('a')])
+  expect((await openReplication()).list().map(({ image }) => image)).toEqual(['c'])
+})
+
+test('an image that is served for another reason stays announced when the promise ends', async () => {
+  await replication.replicate(what('a'), [])
+  servedAnyway.add('a')
+  await replication.forget('a')
+  expect(announced).not.toContain('a withdrawn')
 })
 
 test('there is a limit', async () => {
