@@ -8,12 +8,14 @@ import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { removeFolders, temporaryFolder } from '../tools/folders.ts'
 import { type InternetHost, TestInternet } from '../tools/internet.ts'
+import type { Through } from '../tools/lan.ts'
 import { needTools } from '../tools/need.ts'
 import { errorCode, Peer } from '../tools/peers.ts'
-import { endProcesses, start } from '../tools/processes.ts'
+import { endProcesses, type RunningProcess, start } from '../tools/processes.ts'
 import { waitUntil } from '../tools/wait.ts'
 
 const ROUTER = join(import.meta.dirname, '../tools/home-router.ts')
+const RUDE_CALLER = join(import.meta.dirname, '../tools/rude-caller.ts')
 const MIB = 1024 * 1024
 const TIMEOUT_MS = 60_000
 
@@ -54,6 +56,15 @@ async function knownReplicas(peer: Peer, appliance: string, count: number): Prom
     async () => (await peer.json(['releases', appliance]))[0]?.replicas === count,
     { timeoutMs: TIMEOUT_MS, details: () => peer.process.tail() }
   )
+}
+
+/** Says when somebody comes to port 7777 of a host, at any of its addresses. */
+async function door([file, ...args]: Through): Promise<RunningProcess> {
+  const script =
+    "require('net').createServer(s => { console.log('knock'); s.destroy() }).listen(7777, () => console.log('ready'))"
+  const process = start(file!, [...args, 'node', '-e', script], { name: 'a door' })
+  await process.waitForOutput(/^ready$/m, { timeoutMs: TIMEOUT_MS })
+  return process
 }
 
 needTools(['unshare', 'nsenter', 'ip', 'nft'])('behind a router', () => {
@@ -171,6 +182,26 @@ needTools(['unshare', 'nsenter', 'ip', 'nft'])('behind a router', () => {
       action: 'DeletePortMapping',
       ports: {}
     })
+  })
+
+  test('a caller who claims to be at a private door does not have the volunteer knock there', async () => {
+    const net = await TestInternet.create()
+    const relay = await open(await net.host())
+    const { host, router } = await net.home()
+    const volunteer = await ordinary(host, [relay])
+    await relaysOf(volunteer, 1)
+    const circuit = (await volunteer.json(['status'])).addresses.find(address => address.includes('/p2p-circuit'))!
+    const doors = await Promise.all([host.through, router.through].map(through => door(through)))
+    const [file, ...args] = [...(await net.host()).through, 'node', RUDE_CALLER, circuit]
+    const claims = ['/dns4/localhost', '/ip4/127.0.0.1', `/ip4/${router.inside}`].map(name => `${name}/tcp/7777`)
+    // The last is one that the volunteer does call: it shows that it has come to that.
+    const elsewhere = await net.host()
+    const bait = await door(elsewhere.through)
+    const caller = start(file!, [...args, ...claims, `/ip4/${elsewhere.address}/tcp/7777`], { name: 'a rude caller' })
+    await caller.waitForOutput(/^speaks .*\/libp2p\/dcutr/m, { timeoutMs: TIMEOUT_MS })
+    await bait.waitForOutput(/^knock$/m, { timeoutMs: TIMEOUT_MS })
+    await volunteer.stop()
+    expect(doors.map(({ stdout }) => stdout.includes('knock'))).toEqual([false, false])
   })
 
   test('one that shall not be called through others asks no relay', async () => {
