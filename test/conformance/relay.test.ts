@@ -109,12 +109,15 @@ describe('a flood of reservations', () => {
 test('a peer can have so many questions open, and a stranger still gets an answer', async () => {
   const { address } = await startRelay(10)
   const flooder = await startCaller(address)
-  const [connection] = flooder.getConnections()
+  // More connections give it no more.
+  await flooder.dial(multiaddr(address), { force: true })
   const streams = await Promise.all(
-    Array.from({ length: 2 * HOP_STREAMS_PER_PEER }, () =>
-      connection!.newStream(RELAY_V2_HOP_CODEC).catch(() => undefined)
-    )
+    flooder
+      .getConnections()
+      .flatMap(connection => Array.from({ length: HOP_STREAMS_PER_PEER }, () => connection))
+      .map(connection => connection.newStream(RELAY_V2_HOP_CODEC).catch(() => undefined))
   )
+  expect(streams).toHaveLength(2 * HOP_STREAMS_PER_PEER)
   await waitUntil(
     'streams beyond the limit to end',
     () => streams.filter(stream => stream?.status === 'open').length <= HOP_STREAMS_PER_PEER,
