@@ -35,8 +35,8 @@ const open = ({ through, address }: InternetHost, bootstrap: Peer[] = [], config
   Peer.start({ through, listen: `/ip4/${address}/tcp/4601`, bootstrap, config })
 
 /** A peer that listens as one does by default, wherever it is. */
-const ordinary = ({ through }: InternetHost, bootstrap: Peer[]) =>
-  Peer.start({ through, listen: '/ip4/0.0.0.0/tcp/0', bootstrap })
+const ordinary = ({ through }: InternetHost, bootstrap: Peer[], config = '') =>
+  Peer.start({ through, listen: '/ip4/0.0.0.0/tcp/0', bootstrap, config })
 
 /** Waits until others can call this peer through so many relays, and says which. */
 async function relaysOf(peer: Peer, count: number): Promise<string[]> {
@@ -85,7 +85,8 @@ needTools(['unshare', 'nsenter', 'ip', 'nft'])('behind a router', () => {
     await knownReplicas(relay, appliance, 2)
     await publisher.kill()
 
-    const fetcher = await ordinary(await net.host(), [relay])
+    // The DHT does not name it, so the volunteer hears of it by its call alone.
+    const fetcher = await ordinary(await net.host(), [relay], '[directory]\nserve = "never"\n')
     await fetcher.joined()
     expect((await fetcher.json(['replicate', `${appliance}@v1`, '--wait'])).complete).toBe(true)
     const { exchanging, addresses: own } = await fetcher.json(['status'])
