@@ -85,8 +85,9 @@ needTools(['unshare', 'nsenter', 'ip', 'nft'])('behind a router', () => {
     await knownReplicas(relay, appliance, 2)
     await publisher.kill()
 
-    // The DHT does not name it, so the volunteer hears of it by its call alone.
-    const fetcher = await ordinary(await net.host(), [relay], '[directory]\nserve = "never"\n')
+    // The DHT does not name it, and it is no relay, so the volunteer dials it for its call alone.
+    const config = '[directory]\nserve = "never"\n[relay]\nreservations = 0\n'
+    const fetcher = await ordinary(await net.host(), [relay], config)
     await fetcher.joined()
     expect((await fetcher.json(['replicate', `${appliance}@v1`, '--wait'])).complete).toBe(true)
     const { exchanging, addresses: own } = await fetcher.json(['status'])
