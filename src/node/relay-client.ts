@@ -35,7 +35,7 @@ const MAX_CANDIDATES = 16
 const MAX_REMEMBERED_REFUSALS = 256
 /** Calls that come in through relays: each makes this peer dial whoever calls. */
 const MAX_STOP_STREAMS = 16
-const CALLS_PER_MINUTE = 60
+export const CALLS_PER_MINUTE = 60
 
 /** The library's own, which its type does not show. */
 interface Reservations {

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
+import { CALLS_PER_MINUTE } from '../../src/node/relay-client.ts'
 import { removeFolders, temporaryFolder } from '../tools/folders.ts'
 import { type InternetHost, TestInternet } from '../tools/internet.ts'
 import type { Through } from '../tools/lan.ts'
@@ -194,7 +195,7 @@ needTools(['unshare', 'nsenter', 'ip', 'nft'])('behind a router', () => {
     await relaysOf(volunteer, 1)
     const circuit = (await volunteer.json(['status'])).addresses.find(address => address.includes('/p2p-circuit'))!
     const doors = await Promise.all([host.through, router.through].map(through => door(through)))
-    const [file, ...args] = [...(await net.host()).through, 'node', RUDE_CALLER, circuit]
+    const [file, ...args] = [...(await net.host()).through, 'node', RUDE_CALLER, circuit, '1']
     const claims = ['/dns4/localhost', '/ip4/127.0.0.1', `/ip4/${router.inside}`].map(name => `${name}/tcp/7777`)
     // The last is one that the volunteer does call: it shows that it has come to that.
     const elsewhere = await net.host()
@@ -204,6 +205,23 @@ needTools(['unshare', 'nsenter', 'ip', 'nft'])('behind a router', () => {
     await bait.waitForOutput(/^knock$/m, { timeoutMs: TIMEOUT_MS })
     await volunteer.stop()
     expect(doors.map(({ stdout }) => stdout.includes('knock'))).toEqual([false, false])
+  })
+
+  test('a volunteer is called through relays so many times a minute, whoever calls', async () => {
+    const net = await TestInternet.create()
+    const relay = await open(await net.host())
+    const volunteer = await ordinary((await net.home()).host, [relay])
+    await relaysOf(volunteer, 1)
+    const circuit = (await volunteer.json(['status'])).addresses.find(address => address.includes('/p2p-circuit'))!
+    const startMs = performance.now()
+    const calls = String(2 * CALLS_PER_MINUTE)
+    const [file, ...args] = [...(await net.host()).through, 'node', RUDE_CALLER, circuit, calls]
+    const caller = start(file!, args, { name: 'a rude caller' })
+    const [, answered] = await caller.waitForOutput(/^answered (\d+)$/m, { timeoutMs: 2 * TIMEOUT_MS })
+    const minutes = (performance.now() - startMs) / 60_000
+    expect(Number(answered)).toBeGreaterThan(CALLS_PER_MINUTE / 2)
+    expect(Number(answered)).toBeLessThanOrEqual(CALLS_PER_MINUTE * (1 + minutes))
+    expect((await relay.json(['status'])).reachability.relayedPeers).toBe(1)
   })
 
   test('one that shall not be called through others asks no relay', async () => {

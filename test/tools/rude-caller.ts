@@ -1,9 +1,10 @@
 /**
- * A libp2p peer that calls another through its relay, and says that it is reached where it is not: a program for a namespace.
+ * A libp2p peer that calls another through its relay, again and again, and says that it is reached where it is not: a program for a
+ * namespace.
  *
- *     node rude-caller.ts CIRCUIT-ADDRESS CLAIMED-ADDRESS…
+ *     node rude-caller.ts CIRCUIT-ADDRESS CALLS CLAIMED-ADDRESS…
  *
- * Prints `called` when it is connected, and `speaks PROTOCOLS` when the other end has said who it is.
+ * Prints `speaks PROTOCOLS` when the other end has said who it is, and `answered N` after the last call. It stays in the last.
  */
 import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
 import { dcutr } from '@libp2p/dcutr'
@@ -14,8 +15,8 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { rowanMuxer } from '../../src/node/peer.ts'
 
-const [circuit, ...claimed] = process.argv.slice(2)
-if (circuit === undefined) throw new Error('usage: rude-caller.ts CIRCUIT-ADDRESS CLAIMED-ADDRESS…')
+const [circuit, calls, ...claimed] = process.argv.slice(2)
+if (circuit === undefined) throw new Error('usage: rude-caller.ts CIRCUIT-ADDRESS CALLS CLAIMED-ADDRESS…')
 
 const caller = await createLibp2p({
   addresses: { listen: [], announce: claimed },
@@ -25,5 +26,14 @@ const caller = await createLibp2p({
   services: { identify: identify(), dcutr: dcutr() }
 })
 caller.addEventListener('peer:identify', ({ detail }) => console.log(`speaks ${detail.protocols.join(' ')}`))
-const connection = await caller.dial(multiaddr(circuit))
-console.log(`called ${connection.remotePeer}`)
+let answered = 0
+for (let call = 1; call <= Number(calls); call++) {
+  try {
+    const connection = await caller.dial(multiaddr(circuit))
+    answered++
+    if (call < Number(calls)) connection.abort(new Error('once more'))
+  } catch {
+    // It was not let through; how often is what is counted.
+  }
+}
+console.log(`answered ${answered}`)
