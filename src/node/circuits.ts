@@ -11,6 +11,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Stream } from '@libp2p/interface'
 import type { Clock, Timer } from '../environment.ts'
+import { RowanError } from '../errors.ts'
 import { TokenBucket } from '../swarm/token-bucket.ts'
 
 /** Of one direction of a circuit: taken from one side, and not yet by the other. */
@@ -21,7 +22,7 @@ const MIN_BURST_BYTES = 64 * 1024
 
 export type CircuitStream = Pick<
   Stream,
-  'addEventListener' | 'send' | 'pause' | 'resume' | 'status' | 'readStatus' | 'writeBufferLength'
+  'addEventListener' | 'send' | 'pause' | 'resume' | 'abort' | 'status' | 'readStatus' | 'writeBufferLength'
 >
 
 export class Circuits {
@@ -29,7 +30,7 @@ export class Circuits {
   readonly #bucket: TokenBucket
   readonly #first = new AsyncLocalStorage<CircuitStream>()
   /** One for each direction of each circuit that is open: it pauses its side, or lets it go on. */
-  readonly #directions = new Set<() => void>()
+  readonly #directions = new Map<CircuitStream, () => void>()
   #timer: Timer | undefined
   #bytes = 0
 
@@ -46,6 +47,13 @@ export class Circuits {
 
   stop(): void {
     this.#timer?.cancel()
+  }
+
+  /** Ends all circuits. */
+  cut(): void {
+    for (const stream of [...this.#directions.keys()]) {
+      stream.abort(new RowanError('LIMIT_EXCEEDED', 'this relay passes nothing on now'))
+    }
   }
 
   /** Answers whoever wants a circuit. */
@@ -87,14 +95,14 @@ export class Circuits {
       look()
     })
     to.addEventListener('drain', look)
-    this.#directions.add(look)
-    from.addEventListener('close', () => this.#directions.delete(look), { once: true })
+    this.#directions.set(from, look)
+    from.addEventListener('close', () => this.#directions.delete(from), { once: true })
   }
 
   #lookIn(waitMs: number): void {
     this.#timer ??= this.#clock.after(waitMs, () => {
       this.#timer = undefined
-      for (const look of this.#directions) look()
+      for (const look of this.#directions.values()) look()
     })
   }
 }

@@ -32,7 +32,7 @@ import { Pool } from '../store/pool.ts'
 import { Profiles } from '../store/profiles.ts'
 import { Sweeper } from '../store/sweeper.ts'
 import { KnownLiars } from '../swarm/known-liars.ts'
-import { isWebSeed, Swarm } from '../swarm/swarm.ts'
+import { isWebSeed, Swarm, type TrafficLimits } from '../swarm/swarm.ts'
 import { bootRecorder, type ImageUses, profileExchange } from './boot-profiles.ts'
 import { commands } from './commands.ts'
 import { ControlServer } from './control-server.ts'
@@ -197,7 +197,13 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
     { maxPeers: settings.swarm.maxPeers }
   )
   const minuteOfDay = () => localMinute(clock)
-  const traffic = await Traffic.open({ catalog, swarm, minuteOfDay, clock, log }, settings.swarm)
+  const limited = {
+    limit(limits: TrafficLimits) {
+      swarm.limit(limits)
+      nat.setQuiet(limits.quiet)
+    }
+  }
+  const traffic = await Traffic.open({ catalog, swarm: limited, minuteOfDay, clock, log }, settings.swarm)
   started.add('the limits of traffic', () => traffic.stop())
 
   const bootId = readBootId()

@@ -111,6 +111,7 @@ export class Nat {
   get gater(): ConnectionGater {
     return {
       denyInboundRelayReservation: source => this.#server.deniesReservation(source),
+      denyOutboundRelayedConnection: () => this.#server.isQuiet,
       denyInboundRelayedConnection: relay => this.#client.deniesCall(relay)
     }
   }
@@ -135,6 +136,11 @@ export class Nat {
     await this.#ports?.stop()
     await this.#client.release()
     await this.#server.stop()
+  }
+
+  /** Whether this peer is to leave its line alone: it is then no relay. */
+  setQuiet(isQuiet: boolean): void {
+    this.#server.isQuiet = isQuiet
   }
 
   state(): Reachability {

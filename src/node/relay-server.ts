@@ -61,6 +61,7 @@ export class RelayServer {
   #components: Components | undefined
   #relay: CircuitRelayService | undefined
   #isOffered = false
+  #isQuiet = false
 
   constructor(components: { clock: Clock; log: Log }, settings: RelaySettings) {
     this.#log = components.log
@@ -122,8 +123,19 @@ export class RelayServer {
     await stop(this.#relay)
   }
 
+  /** On a line that costs, and outside its owner's hours, this peer passes nothing on. */
+  set isQuiet(isQuiet: boolean) {
+    this.#isQuiet = isQuiet
+    if (isQuiet) this.#circuits?.cut()
+  }
+
+  get isQuiet(): boolean {
+    return this.#isQuiet
+  }
+
   /** Whether this peer's host has enough reservations. For libp2p's gater. */
   readonly deniesReservation = (source: PeerId): boolean => {
+    if (this.#isQuiet) return true
     const reserved = this.#relay?.reservations
     if (reserved === undefined || reserved.has(source)) return false
     const hosts = new Set(this.#connectionsOf(source).map(({ remoteAddr }) => hostOf(remoteAddr.toString())))

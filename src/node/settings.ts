@@ -84,7 +84,8 @@ export const DEFAULTS = {
       kind: 'flag',
       default: false,
       meaning: 'Whether blocks may pass through this relay, for two peers of which neither can be dialled.',
-      caveat: 'What passes crosses the line of this peer twice, and is not counted by `[swarm] maxUpload`.'
+      caveat:
+        'What passes crosses the line of this peer twice, and is not counted by `[swarm] maxUpload`. On a metered line, and outside the hours, this peer is no relay.'
     },
     maxCircuit: {
       kind: 'size',

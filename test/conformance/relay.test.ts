@@ -172,3 +172,17 @@ describe('a circuit', () => {
     expect(got.bytes).toBeLessThanOrEqual(3 * KIB * KIB)
   })
 })
+
+test('on a line that costs, a relay gives no places and passes nothing on, until it does again', async () => {
+  const { nat, address } = await startRelay(10, { maxBytes: 3 * KIB * KIB, maxBytesPerSecond: KIB * KIB })
+  const { circuit, stream, got } = await openCircuit(address)
+  stream.send(new Uint8Array(32 * KIB))
+  await waitUntil('the first bytes', () => got.bytes === 32 * KIB, { timeoutMs: 10_000 })
+  nat.setQuiet(true)
+  await waitUntil('the end of the circuit', () => circuit.status !== 'open', { timeoutMs: 10_000 })
+  const caller = await startCaller(address)
+  await expect(caller.dial(circuit.remoteAddr)).rejects.toThrow()
+  expect(await count([startGuest(address)])).toBe(0)
+  nat.setQuiet(false)
+  expect((await caller.dial(circuit.remoteAddr)).status).toBe('open')
+})

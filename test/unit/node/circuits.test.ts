@@ -33,6 +33,11 @@ class TestStream extends EventTarget {
   resume() {
     this.readStatus = 'readable'
   }
+
+  abort() {
+    this.status = 'aborted'
+    this.dispatchEvent(new Event('close'))
+  }
 }
 
 function setUp(maxBytesPerSecond: number) {
@@ -71,6 +76,12 @@ describe('a circuit', () => {
     clock.advance(200)
     expect([hop.readStatus, stop.readStatus]).toEqual(['readable', 'readable'])
     expect(circuits.bytes).toBe(264 * KIB)
+  })
+
+  test('is cut with all others', () => {
+    const { circuits, hop, stop } = setUp(100 * KIB)
+    circuits.cut()
+    expect([hop.status, stop.status]).toEqual(['aborted', 'aborted'])
   })
 
   test('that has ended is left alone', () => {
