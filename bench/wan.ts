@@ -17,12 +17,13 @@ import { removeFolders } from '../test/tools/folders.ts'
 import { endProcesses } from '../test/tools/processes.ts'
 import { describeMachine, saveResults, table } from './lib/report.ts'
 import { BOOT_ROWS } from './wan/boots.ts'
+import { HOME_ROWS } from './wan/homes.ts'
 import type { Figure, Row } from './wan/rows.ts'
 import { bootTrace, firstTouches } from './wan/trace.ts'
 import { TRANSFER_ROWS } from './wan/transfers.ts'
 import { World } from './wan/world.ts'
 
-const ROWS: Row[] = [...BOOT_ROWS, ...TRANSFER_ROWS]
+const ROWS: Row[] = [...BOOT_ROWS, ...HOME_ROWS, ...TRANSFER_ROWS]
 
 const { values: options } = parseArgs({
   options: {

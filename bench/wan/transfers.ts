@@ -11,17 +11,12 @@ import type { Peer } from '../../test/tools/peers.ts'
 import { runOk } from '../../test/tools/processes.ts'
 import { median } from '../lib/stats.ts'
 import { describe, HOME_LINE } from './boots.ts'
-import { replay } from './replay.ts'
-import type { Figure, Row } from './rows.ts'
+import type { Row } from './rows.ts'
 import { distinctBlocks } from './trace.ts'
 
 const FILL_TIMEOUT_MS = 300_000
 /** Long, so that round trips are what is measured, and no rate. */
 const ROUND_TRIP_LINE: LineKind = { rttMs: 300, downMbit: 0, upMbit: 0 }
-const CROWD = 8
-const CROWD_LINE: LineKind = { rttMs: 68, downMbit: 20, upMbit: 20 }
-/** Holders of records are called directly by the replica, and blocks would take that way past the line. */
-const CROWD_CONFIG = '[directory]\nserve = "never"\n'
 const PROBES = 40
 const PROBE_PAUSE_MS = 120
 
@@ -103,38 +98,6 @@ export const TRANSFER_ROWS: Row[] = [
         { name: 'bytes over the line', value: megabytes, atMost: 32, unit: 'MB' },
         { name: 'time', value: seconds, atMost: 6.9, unit: 's' }
       ]
-    }
-  },
-  {
-    name: 'crowd',
-    about: `${CROWD} volunteers replay the boot at once, one replica with ${CROWD_LINE.downMbit} Mbit/s up, LAN between them`,
-    async measure({ world, trace }) {
-      const other = world.replicas[1]!
-      await other.stop()
-      try {
-        const crowds: Figure[][] = []
-        for (const size of [1, CROWD]) {
-          await world.setLine(CROWD_LINE)
-          const volunteers = await Promise.all(
-            Array.from({ length: size }, () => world.volunteer({ listen: true, config: CROWD_CONFIG }))
-          )
-          const before = await world.line.count()
-          const waits = await Promise.all(volunteers.map(peer => replay(peer, `${world.appliance}@v1`, trace)))
-          const megabytes = ((await world.line.count()).downBytes - before.downBytes) / 1e6
-          await Promise.all(volunteers.map(peer => peer.stop()))
-          const slowest = Math.max(...waits)
-          crowds.push([
-            { name: `${size}: disk wait of the slowest`, value: slowest, unit: 's' },
-            { name: `${size}: over the line`, value: megabytes, unit: 'MB' }
-          ])
-        }
-        const [[alone], [all]] = crowds as [Figure[], Figure[]]
-        const ratio = { name: 'slowest ÷ alone', value: all!.value / alone!.value, atMost: 1.5, unit: '×' }
-        return [ratio, ...crowds.flat()]
-      } finally {
-        await other.up()
-        await other.joined()
-      }
     }
   },
   {

@@ -55,6 +55,11 @@ export class World {
     return world
   }
 
+  /** Arguments of `rowan publish` beside image and name. */
+  get publishArgs(): string[] {
+    return this.#options.publishArgs ?? []
+  }
+
   get hub(): Peer {
     return this.#far[0]!.peer
   }
@@ -79,7 +84,7 @@ export class World {
   /** Publishes a version at the first replica and completes it at the second. */
   async publish(image: string, version: string): Promise<void> {
     await this.setLine(PERFECT)
-    const args = this.#options.publishArgs ?? []
+    const args = this.publishArgs
     await this.publisher.json(['publish', image, `grid@${version}`, ...args], { timeoutMs: SETUP_TIMEOUT_MS })
     const reference = `${this.appliance}@${version}`
     await this.replicas[1]!.json(['replicate', reference, '--wait'], { timeoutMs: SETUP_TIMEOUT_MS })

@@ -22,9 +22,12 @@ import {
   GREETING_TIMEOUT_MS,
   HAVE_INTERVAL_MS,
   IDLE_STREAM_MS,
-  MAX_READS_AT_ONCE
+  MAX_READS_AT_ONCE,
+  NEAR_HAVE_INTERVAL_MS
 } from './limits.ts'
 import { busyFrame, type PeerHint, type Rank } from './messages.ts'
+import { NEAR_RTT_MS } from './neighbours.ts'
+import { type FetchedOnBehalf, OnBehalf } from './on-behalf.ts'
 import { carriesBlocks } from './relayed.ts'
 import { itemOf } from './scheduler-types.ts'
 import { ServedRequester, type UploadJob } from './served-requester.ts'
@@ -60,6 +63,12 @@ export interface BlockServerComponents {
   /** Other replicas of an image, for a requester that has to go elsewhere. */
   others(image: string, except: string): PeerHint[]
   isNear(address: Multiaddr): boolean
+  /** The shortest round trip to a peer that was measured, if any was. */
+  rttMs(peer: string): number | undefined
+  /** An image that this process has open. */
+  openedImage(id: string): LocalImage | undefined
+  /** Who fetches blocks of this image for neighbours, if anybody does now. */
+  helperOf(id: string): FetchedOnBehalf | undefined
   isDonated(image: string): boolean
   clock: Clock
   log: Log
@@ -85,6 +94,7 @@ export class BlockServer {
   readonly #components: BlockServerComponents
   readonly #settings: BlockServerSettings
   readonly #queue = new UploadQueue<ServedRequester, UploadJob>()
+  readonly #onBehalf: OnBehalf<ServedRequester, UploadJob>
   readonly #requesters = new Map<ServedRequester, { usedMs: number; greeting: Timer }>()
   readonly #reader: BlockReader
   #bucket: TokenBucket | undefined
@@ -93,6 +103,7 @@ export class BlockServer {
   #reads = 0
   #rateTimer: Timer | undefined
   #newsTimer: Timer | undefined
+  #nearNewsTimer: Timer | undefined
   #restTimer: Timer | undefined
   #stopped = false
 
@@ -101,6 +112,14 @@ export class BlockServer {
     this.#settings = settings
     const { pool, clock } = components
     this.#reader = new BlockReader({ pool, cache: new CompressedCache(COMPRESSED_CACHE_BYTES), clock })
+    this.#onBehalf = new OnBehalf({
+      arrived: (requester, key, rank, job) => {
+        if (this.#queue.add(requester, key, rank, job)) this.#work()
+        else requester.answerMissing(key, 'refused')
+      },
+      failed: (requester, key) => requester.answerMissing(key, 'refused'),
+      clock
+    })
   }
 
   /** From now on. Where it is quiet, requesters from beyond the local network are sent to others. */
@@ -134,12 +153,13 @@ export class BlockServer {
     this.#stopped = true
     this.#rateTimer?.cancel()
     this.#newsTimer?.cancel()
+    this.#nearNewsTimer?.cancel()
     this.#restTimer?.cancel()
     await this.#components.libp2p.unhandle(PROTOCOL.blocks)
     for (const requester of [...this.#requesters.keys()]) requester.end()
   }
 
-  /** A block of a partial image came: whoever has the image open will be told, at most once in HAVE_INTERVAL_MS. */
+  /** A block of a partial image came: whoever has the image open will be told, neighbours sooner than others. */
   noteStored(image: string, block: number): void {
     if (this.#requesters.size === 0) return
     for (const requester of this.#requesters.keys()) requester.noteStored(image, block)
@@ -151,6 +171,16 @@ export class BlockServer {
     if (this.#requesters.size === 0) return
     for (const requester of this.#requesters.keys()) requester.noteLost(image, pages)
     this.#tellSoon()
+  }
+
+  /** An image came here that was not, as far as its root: whoever asked for it before hears of it. */
+  noteOpened(image: LocalImage): void {
+    for (const requester of this.#requesters.keys()) requester.noteOpened(image)
+  }
+
+  /** A disk here began to use an image, or no longer does: neighbours hear whether they are helped. */
+  noteUse(): void {
+    for (const requester of this.#requesters.keys()) if (this.#isNeighbour(requester)) requester.tellNews()
   }
 
   /** Those who are served, and what they got. */
@@ -165,10 +195,19 @@ export class BlockServer {
   }
 
   #tellSoon(): void {
-    this.#newsTimer ??= this.#components.clock.after(HAVE_INTERVAL_MS, () => {
+    const { clock } = this.#components
+    this.#newsTimer ??= clock.after(HAVE_INTERVAL_MS, () => {
       this.#newsTimer = undefined
       for (const requester of this.#requesters.keys()) requester.tellNews()
     })
+    this.#nearNewsTimer ??= clock.after(NEAR_HAVE_INTERVAL_MS, () => {
+      this.#nearNewsTimer = undefined
+      for (const requester of this.#requesters.keys()) if (this.#isNeighbour(requester)) requester.tellNews()
+    })
+  }
+
+  #isNeighbour({ peer, isNear }: ServedRequester): boolean {
+    return isNear || (this.#components.rttMs(peer) ?? Number.POSITIVE_INFINITY) <= NEAR_RTT_MS
   }
 
   #accept(stream: Stream, connection: Connection): void {
@@ -190,10 +229,14 @@ export class BlockServer {
       records: this.#components.records,
       profileOf: image => this.#components.profileOf(image),
       log: this.#components.log,
+      openedImage: id => this.#components.openedImage(id),
+      helperOf: (who, id) => (this.#isNeighbour(who) ? this.#components.helperOf(id) : undefined),
+      onBehalf: this.#onBehalf,
       admit: (newcomer, image) => this.#admit(newcomer, image),
       work: () => this.#work(),
       ended: gone => {
         this.#queue.drop(gone)
+        this.#onBehalf.drop(gone)
         this.#requesters.get(gone)?.greeting.cancel()
         this.#requesters.delete(gone)
       }

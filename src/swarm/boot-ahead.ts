@@ -47,9 +47,12 @@ export class BootAhead {
   /** Too much is wanted at present: until the guest touches something else. */
   #isFull = false
 
-  constructor(fetch: AheadFetch, log: Log) {
+  readonly #ended: () => void
+
+  constructor(fetch: AheadFetch, log: Log, ended: () => void = () => undefined) {
     this.#fetch = fetch
     this.#log = log
+    this.#ended = ended
     const { blocks, zeroBlocks } = fetch.image.root
     this.#replay = new ProfileReplay({
       windowBlocks: PROFILE_WINDOW_BLOCKS,
@@ -90,6 +93,7 @@ export class BootAhead {
     this.#stop.abort()
     for (const giveUp of [...this.#underWay.values()]) giveUp()
     this.#underWay.clear()
+    this.#ended()
   }
 
   get #isOver(): boolean {

@@ -31,12 +31,15 @@ export interface DialNetwork {
 export interface DialerComponents {
   network: DialNetwork
   mayDial(address: Multiaddr): boolean
+  isNear(address: Multiaddr): boolean
   clock: Clock
 }
 
 export interface OpenStream {
   stream: Stream
   loopback: boolean
+  /** At an address of the local network. */
+  isNear: boolean
   /** Ends every other connection to this peer. */
   endOthers(): void
 }
@@ -55,7 +58,7 @@ export class Dialer {
    */
   async open(peer: string, addresses: string[], when: { freshWhile?: () => boolean } = {}): Promise<OpenStream> {
     const { freshWhile } = when
-    const { network, clock } = this.#components
+    const { network, isNear, clock } = this.#components
     const id = peerId(peer)
     const abort = new AbortController()
     const timer = clock.after(DIAL_TIMEOUT_MS, () =>
@@ -83,8 +86,9 @@ export class Dialer {
           if (other.id !== connection.id) other.abort(new RowanError('PEER_GONE', 'a newer connection took its place'))
         }
       }
-      const loopback = isLoopback(connection.remoteAddr) && connection.limits === undefined
-      return { stream, loopback, endOthers }
+      const isDirect = connection.limits === undefined
+      const loopback = isDirect && isLoopback(connection.remoteAddr)
+      return { stream, loopback, isNear: isDirect && isNear(connection.remoteAddr), endOthers }
     } catch (error) {
       if (abort.signal.aborted) throw abort.signal.reason
       throw asRowanError(error, 'NO_REPLICA', `cannot reach ${peer}`)

@@ -20,7 +20,7 @@ import type { PeerView } from './peer-ledgers.ts'
 import { ReplicaClient, type ReplicaEvents } from './replica-client.ts'
 import type { ReplicaLink } from './replica-link.ts'
 import { Scheduler } from './scheduler.ts'
-import type { SchedulerAction, SchedulerEvent } from './scheduler-types.ts'
+import type { PeerKind, SchedulerAction, SchedulerEvent } from './scheduler-types.ts'
 import { TokenBucket } from './token-bucket.ts'
 import type { TrafficLimits } from './traffic-limits.ts'
 
@@ -28,11 +28,13 @@ import type { TrafficLimits } from './traffic-limits.ts'
 const LATE_MS = 100
 
 /** What the images and the search for replicas have to do about a connection. */
-export interface LinkEvents extends Omit<ReplicaEvents, 'progress' | 'greeted' | 'unwanted'> {
+export interface LinkEvents extends Omit<ReplicaEvents, 'progress' | 'greeted' | 'unwanted' | 'asking'> {
   greeted?(): void
 }
 
 export interface FetchEngineComponents {
+  /** This peer's id. */
+  self: string
   clock: Clock
   log: Log
   records: RecordExchange | undefined
@@ -50,6 +52,7 @@ export interface FetchEngineComponents {
 interface Link {
   client: ReplicaLink
   loopback: boolean
+  onOwnNetwork: boolean
 }
 
 export class FetchEngine implements FetchDriver {
@@ -63,7 +66,7 @@ export class FetchEngine implements FetchDriver {
 
   constructor(components: FetchEngineComponents) {
     this.#components = components
-    this.#scheduler = new Scheduler(components.liars?.peers)
+    this.#scheduler = new Scheduler(components.liars?.peers, components.self)
   }
 
   limit({ maxDownloadBytesPerSecond: rate, quiet }: TrafficLimits): void {
@@ -88,6 +91,15 @@ export class FetchEngine implements FetchDriver {
     return this.#scheduler.isLiar(peer)
   }
 
+  isOnOwnNetwork(peer: string): boolean {
+    return this.#links.get(peer)?.onOwnNetwork ?? false
+  }
+
+  /** The shortest round trip to a peer that was measured; undefined where it is not connected. */
+  baseRttMs(peer: string): number | undefined {
+    return this.#scheduler.estimate(peer)?.baseRttMs
+  }
+
   isSuspected(peer: string): boolean {
     return this.#scheduler.isSuspected(peer)
   }
@@ -104,34 +116,42 @@ export class FetchEngine implements FetchDriver {
   link(
     peer: string,
     stream: FrameCarrier,
-    loopback: boolean,
+    { loopback, onOwnNetwork }: { loopback: boolean; onOwnNetwork: boolean },
     events: LinkEvents,
     images: readonly string[] = []
   ): ReplicaLink {
     const { log, records, buffers } = this.#components
     const make = (own: ReplicaEvents) => new ReplicaClient(peer, stream, { log, records, buffers, events: own }, images)
-    return this.#attach(peer, make, { loopback, lastResort: false }, events)
+    return this.#attach(peer, make, { loopback, kind: { onOwnNetwork } }, events)
   }
 
   /** As `link`, with a replica that is asked only for what no other gives in time. */
   linkLastResort(peer: string, make: (events: ReplicaEvents) => ReplicaLink, events: LinkEvents): ReplicaLink {
-    return this.#attach(peer, make, { loopback: false, lastResort: true }, events)
+    return this.#attach(peer, make, { loopback: false, kind: { lastResort: true } }, events)
   }
 
   #attach(
     peer: string,
     make: (events: ReplicaEvents) => ReplicaLink,
-    { loopback, lastResort }: { loopback: boolean; lastResort: boolean },
+    { loopback, kind }: { loopback: boolean; kind: PeerKind },
     events: LinkEvents
   ): ReplicaLink {
     const { clock } = this.#components
     this.#links.get(peer)?.client.end()
     const sentMs = clock.monotonicMs()
+    const askedMs = new Map<number, number>()
     const client: ReplicaLink = make({
       ...events,
       greeted: () => {
         events.greeted?.()
-        this.event({ type: 'joined', peer, rttMs: clock.monotonicMs() - sentMs, lastResort })
+        this.event({ type: 'joined', peer, rttMs: clock.monotonicMs() - sentMs, kind })
+      },
+      asking: image => void askedMs.set(image, clock.monotonicMs()),
+      image: (image, answer) => {
+        const ms = askedMs.get(image)
+        askedMs.delete(image)
+        if (ms !== undefined) this.event({ type: 'round-trip', peer, rttMs: clock.monotonicMs() - ms })
+        return events.image(image, answer)
       },
       progress: () => this.event({ type: 'progress', peer }),
       unwanted: bytes => this.event({ type: 'unwanted', peer, bytes }),
@@ -148,7 +168,7 @@ export class FetchEngine implements FetchDriver {
       }
     })
     if (client.ended) return client
-    this.#links.set(peer, { client, loopback })
+    this.#links.set(peer, { client, loopback, onOwnNetwork: kind.onOwnNetwork ?? false })
     clock.after(GREETING_TIMEOUT_MS, () => {
       if (!client.greeted) client.end(new RowanError('TIMEOUT_RESPONSE', 'no HELLO in time'))
     })
@@ -203,7 +223,7 @@ export class FetchEngine implements FetchDriver {
     if (link === undefined) return
     switch (action.type) {
       case 'send':
-        link.client.request(action.keys, action.rank, this.#acceptsZstd(action.peer, link))
+        link.client.request(action.keys, action.rank, this.#acceptsZstd(action.peer, link), action.onBehalf)
         break
       case 'raise':
         link.client.raise(action.keys, action.rank)

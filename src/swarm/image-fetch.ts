@@ -49,6 +49,8 @@ export interface ImageFetchComponents {
 
 export interface BlockWaiter {
   rank: Rank
+  /** A neighbour waits for it: it is not asked of neighbours that would have to fetch it. */
+  relied?: boolean
   resolve(block: ObtainedBlock): void
   reject(error: RowanError): void
 }
@@ -102,6 +104,12 @@ export class ImageFetch {
     return this.#pending.size > 0 || this.index.isBusy
   }
 
+  /** Whether somebody here waits for this block, and not only a neighbour. */
+  wants(block: number): boolean {
+    const pending = this.#pending.get(block)
+    return pending !== undefined && [...pending.waiters].some(({ relied }) => relied !== true)
+  }
+
   /** Blocks that are waited for, by rank. */
   get waiting(): number[] {
     const counts = [0, 0, 0, 0]
@@ -152,7 +160,7 @@ export class ImageFetch {
       waiter.reject(new RowanError('LIMIT_EXCEEDED', `more than ${MAX_WANTED} blocks would be wanted at a time`))
       return nothing
     }
-    const pending = this.#pendingFor(block, waiter.rank, slot === UNKNOWN)
+    const pending = this.#pendingFor(block, waiter, slot === UNKNOWN)
     pending.waiters.add(waiter)
     serveGuests(pending)
     return () => {
@@ -209,7 +217,7 @@ export class ImageFetch {
     for (const [block, pending] of [...this.#pending]) this.#fail(block, pending, error)
   }
 
-  #pendingFor(block: number, rank: Rank, isUnknown: boolean): PendingBlock {
+  #pendingFor(block: number, { rank, relied = false }: BlockWaiter, isUnknown: boolean): PendingBlock {
     let pending = this.#pending.get(block)
     const isNew = pending === undefined
     if (pending === undefined) {
@@ -229,7 +237,8 @@ export class ImageFetch {
       this.index.wantPage(page, rank)
     }
     this.#line.markOnce('first block wanted')
-    if (pending.stage === 'wanted') this.#driver.event({ type: 'want', key: blockKey(this.number, block), rank })
+    const key = blockKey(this.number, block)
+    if (pending.stage === 'wanted') this.#driver.event({ type: 'want', key, rank, relied })
     return pending
   }
 
@@ -304,7 +313,7 @@ export class ImageFetch {
     if (pending === undefined) return
     this.#remove(block, pending)
     for (const waiter of pending.waiters) {
-      if (waiter.rank === DEMAND) waiter.resolve({ bytes })
+      if (waiter.rank === DEMAND && !waiter.relied) waiter.resolve({ bytes })
       else waiter.reject(error)
     }
   }
@@ -346,7 +355,8 @@ export class ImageFetch {
 function serveGuests({ bytes, waiters }: PendingBlock): void {
   if (bytes === undefined) return
   for (const waiter of waiters) {
-    if (waiter.rank !== DEMAND) continue
+    // What a neighbour waits for is served from the pool.
+    if (waiter.rank !== DEMAND || waiter.relied) continue
     waiters.delete(waiter)
     // A copy: the buffer is used for another block once this one is stored.
     waiter.resolve({ bytes: new Uint8Array(bytes) })

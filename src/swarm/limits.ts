@@ -35,8 +35,15 @@ export const MAX_READS_AT_ONCE = 4
 /** What a requester may grant and not have been sent: far more than a window. */
 export const MAX_CREDIT_BYTES = 4 * MAX_STREAM_WINDOW_BYTES
 export const COMPRESSED_CACHE_BYTES = 32 * 1024 * 1024
-/** News of a partial replica to one requester: not more often than this. */
+/** News of a partial replica to one requester, and to a neighbour: not more often than this. */
 export const HAVE_INTERVAL_MS = 1000
+export const NEAR_HAVE_INTERVAL_MS = 100
+/** Blocks that are fetched on behalf of one neighbour at a time: a little more than one asks for. */
+export const MAX_ON_BEHALF_PER_REQUESTER = 192
+export const MAX_ON_BEHALF = 1024
+/** Blocks fetched for neighbours that nobody wanted here, for each use of an image: this share of its data, or 16 MiB if that is more. */
+export const MAX_ON_BEHALF_SHARE = 0.25
+export const MIN_ON_BEHALF_BLOCKS = 256
 /** Pages (of 1,024 blocks) of one image whose blocks a replica tells, and that a requester remembers of it: 256 GiB. */
 export const MAX_HAVE_PAGES = 4096
 
@@ -72,10 +79,14 @@ export const MAX_PROFILE_PAGES = 256
 export const MAX_PROFILE_WASTE = 0.25
 /** Blocks that read-ahead may fetch in vain before it has proved useful: 16 MiB. */
 export const MAX_UNEARNED_READ_AHEAD = 256
+/** Blocks that one neighbour is asked to fetch on this peer's behalf at a time. */
+export const MAX_ASKED_ON_BEHALF = 128
 /** Replicas of one image to be connected with, and remembered. */
 export const REPLICAS_PER_IMAGE = 8
 export const MAX_KNOWN_REPLICAS = 64
 export const MAX_REMEMBERED_LIARS = 4096
+/** Peers that were silent, and have given nothing since. */
+export const MAX_REMEMBERED_FAILURES = 256
 export const MAX_OPEN_IMAGES = 4096
 
 // Web seeds
@@ -100,5 +111,7 @@ export const GREETING_TIMEOUT_MS = 10_000
 /** From OPEN to IMAGE. */
 export const IMAGE_TIMEOUT_MS = 10_000
 export const OPEN_TIMEOUT_MS = 30_000
+/** A neighbour is told that a block does not come if it could not be fetched on its behalf in this time. */
+export const ON_BEHALF_TIMEOUT_MS = 10_000
 /** A requester that is silent and is owed nothing keeps its place for this long. */
 export const IDLE_STREAM_MS = 10 * 60_000

@@ -140,13 +140,21 @@ export function readNodes(frame: Frame): { parts: IndexPart[]; missing: NodePlac
   return { parts: parts.map(({ level, position, node }) => ({ level, position, bytes: node })), missing }
 }
 
-export function wantFrame(handle: number, blocks: number[], priority: Rank, acceptZstd: boolean): Uint8Array {
-  return encodeFrame(FRAME.want, handle, Want.encode({ blocks, priority, acceptZstd }))
+/** @param onBehalf - what is not there is to be fetched; a server that does not do that says that it is missing */
+export function wantFrame(
+  handle: number,
+  blocks: number[],
+  priority: Rank,
+  acceptZstd: boolean,
+  onBehalf = false
+): Uint8Array {
+  return encodeFrame(FRAME.want, handle, Want.encode({ blocks, priority, acceptZstd, onBehalf }))
 }
 
-export function readWant(frame: Frame): { blocks: number[]; priority: Rank; acceptZstd: boolean } {
+export function readWant(frame: Frame): { blocks: number[]; priority: Rank; acceptZstd: boolean; onBehalf: boolean } {
   const message = decode(frame, body => Want.decode(body, { limits: { blocks: MAX_BLOCKS_PER_MESSAGE } }))
-  return { blocks: message.blocks, priority: rank(frame, message.priority), acceptZstd: message.acceptZstd }
+  const { blocks, acceptZstd, onBehalf } = message
+  return { blocks, priority: rank(frame, message.priority), acceptZstd, onBehalf }
 }
 
 export function raiseFrame(handle: number, blocks: number[], nodes: NodePlace[], priority: Rank): Uint8Array {
@@ -179,17 +187,24 @@ export function readMissing(frame: Frame): { blocks: number[]; reason: MissingRe
   return { blocks: message.blocks, reason }
 }
 
-export function haveFrame(handle: number, complete: boolean, pages: HavePage[]): Uint8Array {
-  const encoded = pages.map(({ page, bitmap }) => ({ page, bitmap: plain(bitmap) }))
-  return encodeFrame(FRAME.have, handle, Have.encode({ complete, pages: encoded }))
+export interface HaveNews {
+  complete: boolean
+  pages: HavePage[]
+  /** It fetches blocks of this image on the requester's behalf. */
+  helps: boolean
 }
 
-export function readHave(frame: Frame): { complete: boolean; pages: HavePage[] } {
+export function haveFrame(handle: number, complete: boolean, pages: HavePage[], helps = false): Uint8Array {
+  const encoded = pages.map(({ page, bitmap }) => ({ page, bitmap: plain(bitmap) }))
+  return encodeFrame(FRAME.have, handle, Have.encode({ complete, pages: encoded, helps }))
+}
+
+export function readHave(frame: Frame): HaveNews {
   const message = decode(frame, body => Have.decode(body, { limits: { pages: MAX_HAVE_PAGES_PER_MESSAGE } }))
   for (const { bitmap } of message.pages) {
     if (bitmap.byteLength !== BITMAP_BYTES) throw invalid(frame, `a bitmap of ${bitmap.byteLength} bytes`)
   }
-  return { complete: message.complete, pages: message.pages }
+  return { complete: message.complete, pages: message.pages, helps: message.helps }
 }
 
 export function busyFrame(others: PeerHint[], retryAfterMs: number): Uint8Array {

@@ -50,11 +50,14 @@ export class PeerEstimate {
   #smoothedMs: number | undefined
   #deviationMs = 0
   readonly #baseBuckets: number[] = []
+  /** The least of them: asked for very often. */
+  #baseMs = UNKNOWN_RTT_MS
   #baseBucketMs = 0
   #rate = 0
   #previousRate = 0
   #rateBucketMs = 0
   #isMeasured = false
+  #answers = 0
   #deliveredBytes = 0
   #deliveredMs = 0
   #firstSentMs = 0
@@ -73,7 +76,17 @@ export class PeerEstimate {
   }
 
   get baseRttMs(): number {
-    return this.#baseBuckets.length === 0 ? UNKNOWN_RTT_MS : Math.min(...this.#baseBuckets)
+    return this.#baseMs
+  }
+
+  /** Requests that were answered with what was asked for. */
+  get answers(): number {
+    return this.#answers
+  }
+
+  /** Whether the rate is more than a first guess. */
+  get isMeasured(): boolean {
+    return this.#isMeasured
   }
 
   /** Undefined before the first block. */
@@ -125,6 +138,12 @@ export class PeerEstimate {
     }
     const last = this.#baseBuckets.length - 1
     this.#baseBuckets[last] = Math.min(this.#baseBuckets[last]!, sampleMs)
+    this.#baseMs = Math.min(...this.#baseBuckets)
+  }
+
+  /** A round trip that may have taken longer than the way: it counts if it is shorter than any before. */
+  notePossible(rttMs: number, nowMs: number): void {
+    if (rttMs < this.#baseMs) this.addRoundTrip(rttMs, nowMs)
   }
 
   /** A request goes out while `outstandingBytes` are under way. */
@@ -148,6 +167,7 @@ export class PeerEstimate {
    * @param sentMs - from when on it could be answered: not before it had credit
    */
   answered(mark: SentMark, bytes: number, nowMs: number, sentMs = mark.sentMs): void {
+    this.#answers++
     this.addRoundTrip(nowMs - sentMs, nowMs)
     this.#blockBytes += SIZE_GAIN * (bytes - this.#blockBytes)
     this.#deliveredBytes += bytes

@@ -9,10 +9,12 @@
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import { Availability } from './availability.ts'
 import { CreditGrants } from './credit.ts'
+import { type Due, HelperBook } from './helper-book.ts'
 import { MAX_REQUESTS_PER_REPLICA, REQUESTS_FOR_DEMAND } from './limits.ts'
 import type { HavePage, Rank } from './messages.ts'
 import { PeerEstimate, type SentMark } from './peer-estimate.ts'
-import { type ItemKey, itemOf } from './scheduler-types.ts'
+import { seedOf } from './peer-weight.ts'
+import { type ItemKey, itemOf, type PeerKind } from './scheduler-types.ts'
 
 export const DEMAND: Rank = 0
 const FILL: Rank = 3
@@ -38,19 +40,28 @@ const WINDOWS_AHEAD = 2
 const DEMAND_EXTRA_BYTES = 16 * BLOCK_SIZE_BYTES
 
 export interface Debt {
-  mark: SentMark
-  bytes: number
   rank: Rank
-  expectedMs: number
   /** Since when a guest waits for it. */
   demandMs: number | undefined
+  /** What it was asked for because it has it. */
+  direct: { mark: SentMark; bytes: number; expectedMs: number } | undefined
+  /** What it was asked to fetch. */
+  behalf: Due | undefined
+  /** It took too long: somebody else may be asked. */
+  overdue: boolean
+  /** It was told that nobody wants it any more. */
+  calledOff: boolean
 }
 
 export class PeerLedger {
   readonly id: string
-  /** Asked only for what no other peer gives in time. */
   readonly lastResort: boolean
+  readonly onOwnNetwork: boolean
+  /** Its number for weights (neighbours.ts). */
+  readonly seed: number
   readonly estimate = new PeerEstimate()
+  /** What it fetches on this peer's behalf. */
+  readonly helper: HelperBook
   readonly owes = new Map<ItemKey, Debt>()
   readonly credit = new CreditGrants()
   stalled = false
@@ -72,9 +83,13 @@ export class PeerLedger {
   #redialMs = 0
   #excused = false
 
-  constructor(id: string, rttMs: number, nowMs: number, lastResort = false) {
+  constructor(id: string, rttMs: number, nowMs: number, kind: PeerKind = {}) {
+    const { lastResort = false, onOwnNetwork = false, isDoubtful = false } = kind
     this.id = id
     this.lastResort = lastResort
+    this.onOwnNetwork = onOwnNetwork
+    this.seed = seedOf(id)
+    this.helper = new HelperBook(isDoubtful)
     this.estimate.addRoundTrip(rttMs, nowMs)
     this.#heardMs = nowMs
   }
@@ -84,7 +99,17 @@ export class PeerLedger {
   }
 
   get owesDemand(): boolean {
-    return this.#owedDemand > 0
+    return this.#owedDemand > 0 || this.helper.owesDemand
+  }
+
+  /** On their way, or asked for, because it has them. */
+  get owedBytes(): number {
+    return this.#owedBytes
+  }
+
+  /** Whether what it owes may be expected of it. */
+  isReliableFor(key: ItemKey, rank: Rank): boolean {
+    return !this.stalled && !(this.suspected && rank === DEMAND) && this.owes.get(key)?.overdue !== true
   }
 
   /** Whether it has the item, as far as it said. Whoever has an image has its index, until it says otherwise. */
@@ -142,22 +167,30 @@ export class PeerLedger {
     return this.lastResort ? 0 : this.credit.due(this.estimate.paced.bytes)
   }
 
+  /** Asks for what it has. */
   ask(key: ItemKey, rank: Rank, nowMs: number): void {
-    if (this.owes.size === 0) this.#heardMs = nowMs
+    if (this.#owesDirectly === 0) this.#heardMs = nowMs
     const bytes = this.estimate.blockBytes
     const expectedMs = this.arrivalMs(rank, nowMs)
-    const demandMs = rank === DEMAND ? nowMs : undefined
-    this.owes.set(key, { mark: this.estimate.sent(nowMs, this.#owedBytes), bytes, rank, expectedMs, demandMs })
+    const mark = this.estimate.sent(nowMs, this.#owedBytes)
+    this.owes.set(key, { ...newDebt(rank, nowMs), direct: { mark, bytes, expectedMs } })
     this.#owedBytes += bytes
     this.#filling = this.#owedBytes + bytes <= this.#aheadBytes
     if (this.lastResort && !this.#filling) this.estimate.paced.noteFull()
     if (rank === DEMAND) this.#owesMoreDemand(nowMs)
   }
 
+  /** Asks it to fetch what it does not have. */
+  askOnBehalf(key: ItemKey, rank: Rank, due: Due): void {
+    this.owes.set(key, { ...newDebt(rank, due.askedMs), behalf: due })
+    this.helper.ask(rank, due)
+  }
+
   raise(debt: Debt, rank: Rank, nowMs: number): void {
     if (rank === DEMAND && debt.rank !== DEMAND) {
       debt.demandMs = nowMs
-      this.#owesMoreDemand(nowMs)
+      if (debt.behalf === undefined) this.#owesMoreDemand(nowMs)
+      else this.helper.raised()
     }
     debt.rank = rank
   }
@@ -168,8 +201,11 @@ export class PeerLedger {
     const grantedMs = itemOf(key).kind === 'block' ? this.credit.received(bytes) : undefined
     const debt = this.settle(key)
     if (debt === undefined) return false
+    if (debt.behalf !== undefined) this.helper.gave(debt.rank, debt.behalf, nowMs)
+    if (debt.direct === undefined) return true
     // What waited for credit, and for no guest, was not on its way.
-    const { mark, demandMs = Number.POSITIVE_INFINITY } = debt
+    const { demandMs = Number.POSITIVE_INFINITY } = debt
+    const { mark } = debt.direct
     const sentMs = Math.max(mark.sentMs, Math.min(grantedMs ?? mark.sentMs, demandMs))
     // Where requests are what there is too little of, a larger window would only show once the blocks are larger.
     if (sentMs > mark.sentMs) this.estimate.paced.noteFull()
@@ -182,13 +218,20 @@ export class PeerLedger {
     const debt = this.owes.get(key)
     if (debt === undefined) return undefined
     this.owes.delete(key)
-    this.#owedBytes -= debt.bytes
+    if (debt.behalf !== undefined) this.helper.settle(debt.rank, debt.behalf)
+    if (debt.direct === undefined) return debt
+    this.#owedBytes -= debt.direct.bytes
     if (debt.rank === DEMAND) this.#owedDemand--
     return debt
   }
 
   get #aheadBytes(): number {
     return this.estimate.paced.bytes * (this.lastResort ? 1 : WINDOWS_AHEAD)
+  }
+
+  /** Whoever fetches on this peer's behalf may be silent meanwhile. */
+  get #owesDirectly(): number {
+    return this.owes.size - this.helper.asked
   }
 
   /** Something came from it. */
@@ -210,7 +253,7 @@ export class PeerLedger {
 
   /** When its silence becomes a stall, and a stall the end; undefined while it owes nothing. */
   stallAtMs(): number | undefined {
-    if (this.owes.size === 0) return undefined
+    if (this.#owesDirectly === 0) return undefined
     if (this.stalled) return this.#heardMs + STALL_DROP_MS
     return this.#heardMs + Math.max(STALL_FLOOR_MS, STALL_TIMEOUTS * this.estimate.timeoutMs)
   }
@@ -235,7 +278,13 @@ export class PeerLedger {
   }
 
   /** When a debt is later than could be expected of this peer. */
-  lateAtMs(debt: Debt): number {
-    return debt.expectedMs + Math.max(LATE_FLOOR_MS, 4 * this.estimate.deviationMs)
+  lateAtMs({ direct, behalf }: Debt): number {
+    if (direct === undefined) return behalf?.lateMs ?? Number.POSITIVE_INFINITY
+    return direct.expectedMs + Math.max(LATE_FLOOR_MS, 4 * this.estimate.deviationMs)
   }
+}
+
+function newDebt(rank: Rank, nowMs: number): Debt {
+  const demandMs = rank === DEMAND ? nowMs : undefined
+  return { rank, demandMs, direct: undefined, behalf: undefined, overdue: false, calledOff: false }
 }

@@ -16,7 +16,7 @@ import { MAX_BLOCKS_PER_MESSAGE, MAX_IMAGES_PER_STREAM, MAX_NODES_PER_MESSAGE } 
 import {
   cancelFrame,
   getNodesFrame,
-  type HavePage,
+  type HaveNews,
   type ImageAnswer,
   type IndexPart,
   type MissingReason,
@@ -40,6 +40,8 @@ import { blockKey, type ItemKey, itemOf, nodeKey } from './scheduler-types.ts'
 /** Images are named by their numbers here (see scheduler-types.ts). A promise holds back what comes behind. */
 export interface ReplicaEvents {
   greeted(): void
+  /** The image is being asked for; its answer is one round trip away. */
+  asking(image: number): void
   image(image: number, answer: ImageAnswer): void | Promise<void>
   nodes(image: number, parts: IndexPart[], missing: NodePlace[]): void | Promise<void>
   /** A block that was asked for; its bytes were not checked. */
@@ -47,7 +49,7 @@ export interface ReplicaEvents {
   /** A block of an image that was given up. */
   unwanted(wireBytes: number): void
   missing(image: number, blocks: number[], reason: MissingReason): void
-  have(image: number, complete: boolean, pages: HavePage[]): void
+  have(image: number, news: HaveNews): void
   busy(others: PeerHint[], retryAfterMs: number): void
   progress(): void
   ended(error: RowanError | undefined): void
@@ -55,7 +57,8 @@ export interface ReplicaEvents {
 
 interface OpenedImage {
   handle: number
-  answered: boolean
+  /** Undefined until it was; false where the image is not there (yet). */
+  answer: boolean | undefined
   /** Nodes that may still come: those asked for, and those announced to follow unasked. */
   nodesDue: number
 }
@@ -118,13 +121,20 @@ export class ReplicaClient implements ReplicaLink {
 
   /** Whether the answer to `open` has not come. */
   awaits(image: number): boolean {
-    return this.#images.get(image)?.answered === false
+    const opened = this.#images.get(image)
+    return opened !== undefined && opened.answer === undefined
+  }
+
+  /** Whether it said that it does not have the image, and will say so when it has. */
+  lacks(image: number): boolean {
+    return this.#images.get(image)?.answer === false
   }
 
   /** Asks for an image's root, with all of its index where `all` and the size allow. Once for each image. */
   open(image: number, id: string, all: boolean): void {
     const handle = this.#nextHandle++
-    this.#images.set(image, { handle, answered: false, nodesDue: 0 })
+    this.#images.set(image, { handle, answer: undefined, nodesDue: 0 })
+    this.#events.asking(image)
     this.#numbers.set(handle, image)
     this.#frames.send(openFrame(handle, fromHex(id), all ? OPEN_INDEX.all : OPEN_INDEX.top))
   }
@@ -140,8 +150,7 @@ export class ReplicaClient implements ReplicaLink {
     this.#frames.send(encodeFrame(FRAME.release, opened.handle, new Uint8Array(0)))
   }
 
-  /** Asks for blocks and nodes; each will have one answer. */
-  request(keys: ItemKey[], rank: Rank, acceptZstd: boolean): void {
+  request(keys: ItemKey[], rank: Rank, acceptZstd: boolean, onBehalf = false): void {
     for (const key of keys) {
       this.#owed.add(key)
       const item = itemOf(key)
@@ -150,7 +159,7 @@ export class ReplicaClient implements ReplicaLink {
     }
     this.#each(keys, (handle, blocks, nodes) => {
       if (nodes.length > 0) this.#frames.send(getNodesFrame(handle, nodes, rank))
-      if (blocks.length > 0) this.#frames.send(wantFrame(handle, blocks, rank, acceptZstd))
+      if (blocks.length > 0) this.#frames.send(wantFrame(handle, blocks, rank, acceptZstd, onBehalf))
     })
   }
 
@@ -235,8 +244,8 @@ export class ReplicaClient implements ReplicaLink {
         return
       }
       case FRAME.have: {
-        const { complete, pages } = readHave(frame)
-        this.#events.have(this.#numberOf(frame), complete, pages)
+        const news = readHave(frame)
+        this.#events.have(this.#numberOf(frame), news)
         return
       }
       default:
@@ -247,9 +256,11 @@ export class ReplicaClient implements ReplicaLink {
   #imageAnswer(frame: Frame): void | Promise<void> {
     const image = this.#numberOf(frame)
     const opened = this.#images.get(image)
-    if (opened === undefined || opened.answered) throw new RowanError('WIRE_INVALID', 'an IMAGE that was not asked for')
+    if (opened === undefined || opened.answer) throw new RowanError('WIRE_INVALID', 'an IMAGE that was not asked for')
     const answer = readImage(frame)
-    opened.answered = true
+    const isThere = answer.root.byteLength > 0
+    if (opened.answer === false && !isThere) throw new RowanError('WIRE_INVALID', 'an image that is missing twice')
+    opened.answer = isThere
     opened.nodesDue += Math.min(answer.follow, MAX_FOLLOWING_NODES)
     return this.#events.image(image, answer)
   }

@@ -18,12 +18,14 @@ export interface ReplicaLink {
   hasOpened(image: number): boolean
   /** Whether the answer to `open` has not come. */
   awaits(image: number): boolean
+  /** Whether it said that it does not have the image, and will say so when it has. */
+  lacks(image: number): boolean
   /** Asks for an image's root, with all of its index where `all` and the size allow. Once for each image. */
   open(image: number, id: string, all: boolean): void
   /** Gives an image up; what is still owed of it does not come. */
   release(image: number): void
-  /** Asks for blocks and nodes; each will have one answer. */
-  request(keys: ItemKey[], rank: Rank, acceptZstd: boolean): void
+  /** Asks for blocks and nodes, `onBehalf` for what it would have to fetch; each will have one answer. */
+  request(keys: ItemKey[], rank: Rank, acceptZstd: boolean, onBehalf?: boolean): void
   raise(keys: ItemKey[], rank: Rank): void
   /** Calls blocks off; the answer may be the block all the same. */
   callOff(keys: ItemKey[]): void

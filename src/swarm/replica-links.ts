@@ -105,7 +105,7 @@ export class ReplicaLinks {
   #use(image: SoughtImage, replica: KnownReplica): boolean {
     const client = this.#components.engine.client(replica.peer)
     if (client !== undefined) {
-      if (client.hasOpened(image.number)) return true
+      if (client.hasOpened(image.number)) return !client.lacks(image.number)
       if (!client.hasRoom) return false
       this.#open(client, image)
       return true
@@ -148,14 +148,14 @@ export class ReplicaLinks {
     this.#dialling.add(peer)
     try {
       const freshWhile = () => !this.#stop.signal.aborted && engine.client(peer) === before && engine.isSuspected(peer)
-      const { stream, loopback, endOthers } = await dialer.open(peer, known.addresses, { freshWhile })
+      const open = await dialer.open(peer, known.addresses, { freshWhile })
       if (!freshWhile()) {
-        stream.abort(new RowanError('ABORTED', 'the former connection will do'))
+        open.stream.abort(new RowanError('ABORTED', 'the former connection will do'))
         return
       }
       log.info('a replica was silent, and is spoken to over a new connection', { peer })
-      this.#link(peer, stream, loopback)
-      endOthers()
+      this.#link(peer, open)
+      open.endOthers()
     } catch (cause) {
       const { code, message } = asRowanError(cause, 'NO_REPLICA')
       log.debug('a silent replica cannot be reached anew', { peer, code, message })
@@ -170,10 +170,10 @@ export class ReplicaLinks {
     this.#dialling.add(peer)
     this.#mark(peer, 'dialling')
     try {
-      const { stream, loopback } = await dialer.open(peer, addresses)
+      const open = await dialer.open(peer, addresses)
       this.#mark(peer, 'connected')
-      if (this.#stop.signal.aborted) stream.abort(new RowanError('DISK_CLOSED', 'the swarm stops'))
-      else this.#link(peer, stream, loopback)
+      if (this.#stop.signal.aborted) open.stream.abort(new RowanError('DISK_CLOSED', 'the swarm stops'))
+      else this.#link(peer, open)
     } catch (cause) {
       const error = asRowanError(cause, 'NO_REPLICA')
       log.debug('a replica cannot be reached', { peer, code: error.code, message: error.message })
@@ -193,15 +193,16 @@ export class ReplicaLinks {
   }
 
   /** Links an open stream to the scheduler, and opens the images that its peer is known for. */
-  #link(peer: string, stream: OpenStream['stream'], loopback: boolean): void {
-    const { engine, events, clock } = this.#components
+  #link(peer: string, { stream, loopback, isNear }: OpenStream): void {
+    const { engine, events, neighbours, clock } = this.#components
+    const onOwnNetwork = isNear && neighbours().some(hint => hint.peer === peer)
     const own = events(peer)
     const startMs = clock.monotonicMs()
     const wanted = [...this.#images.values()].filter(({ known }) => known.get(peer) !== undefined).map(({ id }) => id)
     const client = engine.link(
       peer,
       stream,
-      loopback,
+      { loopback, onOwnNetwork },
       {
         ...own,
         greeted: () => this.#mark(peer, 'greeted', clock.monotonicMs() - startMs),

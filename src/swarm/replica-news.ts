@@ -45,7 +45,10 @@ export class ReplicaNews {
       block: (number, block, body, compressed, wireBytes) =>
         image(number).fetch?.blockCame(peer, block, body, compressed, wireBytes),
       missing: (number, blocks, reason) => image(number).fetch?.blocksMissing(peer, blocks, reason),
-      have: (number, complete, pages) => engine.event({ type: 'has', peer, image: number, complete, pages }),
+      have: (number, { complete, pages, helps }) => {
+        engine.event({ type: 'has', peer, image: number, complete, pages })
+        engine.event({ type: 'helps', peer, image: number, helps })
+      },
       busy: (others, retryAfterMs) => busy(peer, others, retryAfterMs),
       ended: () => {
         for (const each of all()) each.left(peer)
@@ -56,6 +59,8 @@ export class ReplicaNews {
   async #rootCame(image: SwarmImage, peer: string, answer: ImageAnswer): Promise<void> {
     const { images, engine, clock, log } = this.#components
     if (answer.root.byteLength === 0) {
+      // Whoever boots beside this peer may have it in a moment, and will say so.
+      if (engine.isOnOwnNetwork(peer)) return
       image.known.failed(peer, new RowanError('NO_REPLICA', 'it does not have the image'), clock.monotonicMs())
       engine.client(peer)?.release(image.number)
       return

@@ -34,18 +34,31 @@ export function itemOf(key: ItemKey): Item {
   return { image, kind: 'node', level: Math.floor(place / LEVEL_SPAN), position: place % LEVEL_SPAN }
 }
 
+/** What is known of a peer before anything was measured. */
+export interface PeerKind {
+  /** Asked only for what no other peer gives in time. */
+  lastResort?: boolean
+  /** It answered on this peer's own network, and is called there. */
+  onOwnNetwork?: boolean
+  /** It was silent the last time. */
+  isDoubtful?: boolean
+}
+
 export type SchedulerEvent =
-  /** Somebody needs this; for a known key, the higher priority counts. */
-  | { type: 'want'; key: ItemKey; rank: Rank }
+  /** Somebody needs this; for a known key, the higher priority counts. `relied`: a neighbour does, and is not asked for it. */
+  | { type: 'want'; key: ItemKey; rank: Rank; relied?: boolean }
   /** Nobody needs it any more. */
   | { type: 'cancel'; key: ItemKey }
   /** It is here, however it came; what is under way from others is called off. */
   | { type: 'done'; key: ItemKey }
-  /** One of last resort is asked only for what no other peer gives in time. */
-  | { type: 'joined'; peer: string; rttMs: number; lastResort?: boolean }
+  | { type: 'joined'; peer: string; rttMs: number; kind?: PeerKind }
   | { type: 'left'; peer: string }
+  /** It answered something small; a greeting may have taken long because a host was busy. */
+  | { type: 'round-trip'; peer: string; rttMs: number }
   /** What a peer has of an image; newer news add to older. */
   | { type: 'has'; peer: string; image: number; complete: boolean; pages: HavePage[] }
+  /** Whether it fetches blocks of this image on this peer's behalf. */
+  | { type: 'helps'; peer: string; image: number; helps: boolean }
   /** A peer answered a request with the item: `bytes` on the wire. Comes before its hash is checked. */
   | { type: 'answered'; peer: string; key: ItemKey; bytes: number }
   /** Such bytes came, and nobody wants them any more. */
@@ -61,7 +74,8 @@ export type SchedulerEvent =
   | { type: 'time'; lateMs: number }
 
 export type SchedulerAction =
-  | { type: 'send'; peer: string; rank: Rank; keys: ItemKey[] }
+  /** `onBehalf`: it is to fetch what it does not have. */
+  | { type: 'send'; peer: string; rank: Rank; keys: ItemKey[]; onBehalf?: true }
   | { type: 'raise'; peer: string; rank: Rank; keys: ItemKey[] }
   | { type: 'call-off'; peer: string; keys: ItemKey[] }
   /** It may send so many more bytes that no guest waits for. */

@@ -24,10 +24,12 @@
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import { MAX_REMEMBERED_LIARS } from './limits.ts'
 import type { MissingReason, Rank } from './messages.ts'
+import { Neighbours } from './neighbours.ts'
 import type { PeerEstimate } from './peer-estimate.ts'
 import { DEMAND, type Debt, type PeerLedger } from './peer-ledger.ts'
 import { PeerLedgers, type PeerView } from './peer-ledgers.ts'
-import type { ItemKey, SchedulerAction, SchedulerEvent } from './scheduler-types.ts'
+import type { ItemKey, PeerKind, SchedulerAction, SchedulerEvent } from './scheduler-types.ts'
+import { Silence } from './silence.ts'
 import { type WantedItem, WantedItems } from './wanted-items.ts'
 
 const RANKS: Rank[] = [0, 1, 2, 3]
@@ -45,6 +47,7 @@ const HEDGE_ALLOWANCE_BYTES = 16 * BLOCK_SIZE_BYTES
 export class Scheduler {
   readonly #items = new WantedItems()
   readonly #peers = new PeerLedgers()
+  readonly #silence = new Silence(this.#items, this.#peers)
   readonly #liars: Set<string>
   #ranks = RANKS
   #actions: SchedulerAction[] = []
@@ -53,9 +56,12 @@ export class Scheduler {
   #remindMs = 0
   #forgiveMs = 0
 
-  /** @param liars - known from before */
-  constructor(liars: Iterable<string> = []) {
+  readonly #neighbours: Neighbours
+
+  /** @param liars - known from before; `self`: this peer's id */
+  constructor(liars: Iterable<string> = [], self = '') {
     this.#liars = new Set(liars)
+    this.#neighbours = new Neighbours(self, this.#peers)
   }
 
   /** How many items are wanted and not here. */
@@ -91,21 +97,27 @@ export class Scheduler {
   apply(event: SchedulerEvent, nowMs: number): void {
     switch (event.type) {
       case 'want':
-        this.#want(event.key, event.rank, nowMs)
+        this.#want(event.key, event.rank, nowMs, event.relied)
         break
       case 'cancel':
       case 'done':
         this.#remove(event.key)
         break
       case 'joined':
-        this.#join(event.peer, event.rttMs, nowMs, event.lastResort)
+        this.#join(event.peer, event.rttMs, nowMs, event.kind)
         break
       case 'left':
         this.#leave(event.peer)
         break
+      case 'round-trip':
+        this.#peers.get(event.peer)?.estimate.notePossible(event.rttMs, nowMs)
+        break
       case 'has':
         this.#peers.get(event.peer)?.learn(event.image, event.complete, event.pages)
         this.#unpark(event.image)
+        break
+      case 'helps':
+        this.#peers.get(event.peer)?.helper.helps(event.image, event.helps)
         break
       case 'answered':
         this.#answered(event.peer, event.key, event.bytes, nowMs)
@@ -132,8 +144,10 @@ export class Scheduler {
 
   /** What to do about all that was applied. */
   decide(nowMs: number): SchedulerAction[] {
-    this.#findStalled(nowMs)
-    this.#suspect(nowMs)
+    for (const action of this.#silence.notice(nowMs)) {
+      if (action.type === 'drop') this.#leave(action.peer)
+      this.#actions.push(action)
+    }
     this.#forgive(nowMs)
     this.#grant(nowMs)
     for (const rank of this.#ranks) this.#ask(rank, nowMs)
@@ -150,8 +164,9 @@ export class Scheduler {
     for (const peer of this.#peers) {
       if (peer.holdUntilMs > nowMs) next = Math.min(next, peer.holdUntilMs)
       next = Math.min(next, peer.stallAtMs() ?? next, peer.suspectAtMs() ?? next, peer.redialAtMs() ?? next)
-      if (this.#peers.size < 2 || !peer.owesDemand) continue
+      if (this.#peers.size < 2 || !(peer.owesDemand || peer.helper.asked > 0)) continue
       for (const [key, debt] of peer.owes) {
+        if (debt.behalf !== undefined && !debt.overdue) next = Math.min(next, debt.behalf.overdueMs)
         const lateMs = peer.lateAtMs(debt)
         if (debt.rank !== DEMAND || lateMs <= nowMs || this.#items.get(key)?.askedOf.size !== 1) continue
         next = Math.min(next, lateMs)
@@ -160,9 +175,10 @@ export class Scheduler {
     return next === Number.POSITIVE_INFINITY ? undefined : Math.max(nowMs, next)
   }
 
-  #want(key: ItemKey, rank: Rank, nowMs: number): void {
+  #want(key: ItemKey, rank: Rank, nowMs: number, relied = false): void {
     const known = this.#items.get(key)
     const item = known ?? this.#items.add(key, rank)
+    if (relied) item.onlyDirect = true
     if (known !== undefined) {
       if (rank >= known.rank) return
       this.#items.raise(known, rank)
@@ -174,12 +190,15 @@ export class Scheduler {
       const debt = peer.owes.get(key)
       if (debt === undefined) continue
       item.askedOf.add(peer.id)
-      if (rank < debt.rank) this.#raiseDebt(peer, key, debt, rank, nowMs)
+      if (rank < debt.rank) this.#raiseDebt(peer, item, debt, rank, nowMs)
     }
   }
 
-  #raiseDebt(peer: PeerLedger, key: ItemKey, debt: Debt, rank: Rank, nowMs: number): void {
+  #raiseDebt(peer: PeerLedger, item: WantedItem, debt: Debt, rank: Rank, nowMs: number): void {
+    const { key } = item
     peer.raise(debt, rank, nowMs)
+    const far = debt.behalf === undefined ? undefined : this.#neighbours.farOf(item)
+    if (far !== undefined) debt.behalf = this.#neighbours.due(peer, far, rank, nowMs, debt.behalf)
     const last = this.#actions.at(-1)
     if (last?.type === 'raise' && last.peer === peer.id && last.rank === rank) last.keys.push(key)
     else this.#actions.push({ type: 'raise', peer: peer.id, rank, keys: [key] })
@@ -190,13 +209,17 @@ export class Scheduler {
     const item = this.#items.get(key)
     if (item === undefined) return
     this.#items.remove(item)
-    for (const peer of item.askedOf) this.#actions.push({ type: 'call-off', peer, keys: [key] })
+    for (const id of item.askedOf) {
+      const debt = this.#peers.get(id)?.owes.get(key)
+      if (debt !== undefined) debt.calledOff = true
+      this.#actions.push({ type: 'call-off', peer: id, keys: [key] })
+    }
   }
 
-  #join(id: string, rttMs: number, nowMs: number, lastResort?: boolean): void {
+  #join(id: string, rttMs: number, nowMs: number, kind?: PeerKind): void {
     if (this.#liars.has(id)) return
     this.#leave(id)
-    this.#peers.add(id, rttMs, nowMs, lastResort)
+    this.#peers.add(id, rttMs, nowMs, kind)
   }
 
   #leave(id: string): void {
@@ -217,6 +240,7 @@ export class Scheduler {
   #answered(id: string, key: ItemKey, bytes: number, nowMs: number): void {
     const peer = this.#peers.get(id)
     if (!peer?.answered(key, bytes, nowMs)) return
+    this.#peers.delivered(id)
     this.#answeredBytes += bytes
     this.#heard(peer, nowMs)
     this.#lose(key, id)
@@ -224,10 +248,16 @@ export class Scheduler {
 
   #missing(id: string, key: ItemKey, reason: MissingReason, nowMs: number): void {
     const peer = this.#peers.get(id)
-    if (peer?.settle(key) === undefined) return
+    const debt = peer?.settle(key)
+    if (peer === undefined || debt === undefined) return
     this.#heard(peer, nowMs)
-    if (reason === 'refused') peer.holdUntilMs = nowMs + REFUSED_HOLD_MS
-    if (reason === 'absent' || reason === 'zero') peer.lacks(key)
+    const wasRefused = reason === 'refused' || (reason === 'cancelled' && !debt.calledOff)
+    const item = this.#items.get(key)
+    if (debt.behalf !== undefined) {
+      if (wasRefused || reason === 'absent') peer.helper.disappointed(nowMs)
+      else if (reason === 'zero' && item !== undefined) item.onlyDirect = true
+    } else if (wasRefused) peer.holdUntilMs = nowMs + REFUSED_HOLD_MS
+    else if (reason !== 'cancelled') peer.lacks(key)
     this.#lose(key, id)
   }
 
@@ -242,50 +272,9 @@ export class Scheduler {
   }
 
   #heard(peer: PeerLedger | undefined, nowMs: number): void {
-    peer?.heard(nowMs)
-    if (peer === undefined || !(peer.stalled || peer.suspected)) return
-    peer.stalled = false
-    peer.suspected = false
-    // What it owes and nobody else was asked for meanwhile is under way again.
-    for (const key of peer.owes.keys()) {
-      const item = this.#items.get(key)
-      if (item !== undefined && item.place !== 'asked') this.#items.asked(item)
-    }
-  }
-
-  #findStalled(nowMs: number): void {
-    for (const peer of this.#peers) {
-      const atMs = peer.stallAtMs()
-      if (atMs === undefined || nowMs < atMs) continue
-      if (peer.stalled) {
-        this.#leave(peer.id)
-        this.#actions.push({ type: 'drop', peer: peer.id, why: 'stalled' })
-        continue
-      }
-      peer.stalled = true
-      for (const key of peer.owes.keys()) {
-        const item = this.#items.get(key)
-        if (item?.place === 'asked' && !this.#peers.isUnderWay(item)) this.#items.queue(item)
-      }
-    }
-  }
-
-  /** Peers whose silence keeps a guest waiting. */
-  #suspect(nowMs: number): void {
-    for (const peer of this.#peers) {
-      const atMs = peer.suspectAtMs()
-      if (atMs !== undefined && nowMs >= atMs) {
-        peer.suspected = true
-        for (const [key, debt] of peer.owes) {
-          const item = this.#items.get(key)
-          if (debt.rank === DEMAND && item?.place === 'asked' && !this.#peers.isUnderWay(item)) this.#items.queue(item)
-        }
-      }
-      const redialMs = peer.redialAtMs()
-      if (redialMs === undefined || nowMs < redialMs) continue
-      peer.noteRedial(nowMs)
-      this.#actions.push({ type: 'redial', peer: peer.id })
-    }
+    if (peer === undefined) return
+    peer.heard(nowMs)
+    this.#silence.isOver(peer)
   }
 
   /** Before anything is asked for, so that a replica never has a request before the credit for it. */
@@ -302,13 +291,25 @@ export class Scheduler {
     const line = this.#items.line(rank)
     if (line.size === 0) return
     const sends = new Map<PeerLedger, ItemKey[]>()
+    const behalf = new Map<PeerLedger, ItemKey[]>()
     const free = [...this.#peers].filter(peer => peer.hasRoom(rank, nowMs))
     const withRoom = new Set(free.filter(({ lastResort }) => !lastResort))
     const reserve = new Set(free.filter(({ lastResort }) => lastResort))
+    const anyNear = this.#neighbours.look(nowMs)
     for (const item of line.values()) {
       // Once every peer is full, the rest waits; but with no peers at all it is parked, so that somebody looks for some.
-      if (withRoom.size + reserve.size === 0 && this.#peers.size > 0) break
-      let best = this.#peers.earliest(item, withRoom, nowMs)
+      if (withRoom.size + reserve.size === 0 && this.#peers.size > 0 && !(anyNear && this.#peers.anyHelper)) break
+      const way = anyNear ? this.#neighbours.wayOf(item, withRoom, nowMs) : { of: withRoom }
+      if (way === 'later') continue
+      if ('home' in way) {
+        const { home, far } = way
+        home.askOnBehalf(item.key, rank, this.#neighbours.due(home, far, rank, nowMs))
+        item.askedOf.add(home.id)
+        this.#items.asked(item)
+        note(behalf, home, item.key)
+        continue
+      }
+      let best = this.#peers.earliest(item, way.of, nowMs)
       if (reserve.size > 0 && !this.#peers.isServedWell(item, nowMs)) {
         best = this.#peers.earliest(item, best === undefined ? reserve : [best, ...reserve], nowMs)
       }
@@ -321,11 +322,10 @@ export class Scheduler {
         withRoom.delete(best)
         reserve.delete(best)
       }
-      const keys = sends.get(best)
-      if (keys === undefined) sends.set(best, [item.key])
-      else keys.push(item.key)
+      note(sends, best, item.key)
     }
     for (const [peer, keys] of sends) this.#actions.push({ type: 'send', peer: peer.id, rank, keys })
+    for (const [peer, keys] of behalf) this.#actions.push({ type: 'send', peer: peer.id, rank, keys, onBehalf: true })
   }
 
   #give(peer: PeerLedger, item: WantedItem, nowMs: number): void {
@@ -372,4 +372,10 @@ export class Scheduler {
     this.#remindMs = nowMs + REMIND_MS
     for (const { image, rank } of this.#items.parkedImages()) this.#actions.push({ type: 'find-replicas', image, rank })
   }
+}
+
+function note(sends: Map<PeerLedger, ItemKey[]>, peer: PeerLedger, key: ItemKey): void {
+  const keys = sends.get(peer)
+  if (keys === undefined) sends.set(peer, [key])
+  else keys.push(key)
 }

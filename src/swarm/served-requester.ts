@@ -6,21 +6,17 @@
  * A request for what no honest requester can mean (a block outside the image, an unknown handle) ends the stream.
  */
 
-import { INDEX_FANOUT } from '../cluster.ts'
 import type { Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
-import { nodeCount } from '../image/geometry.ts'
 import { toHex } from '../image/hash.ts'
-import type { LocalImage } from '../store/images.ts'
+import { ABSENT, type LocalImage, UNKNOWN } from '../store/images.ts'
 import { Credit } from './credit.ts'
 import { type FrameCarrier, FrameStream } from './frame-stream.ts'
 import { FRAME, type Frame, frameName } from './frames.ts'
 import { Greeting, type RecordExchange } from './greeting.ts'
 import { eagerNodes, nodeIsInside } from './index-nodes.ts'
-import { MAX_HAVE_PAGES, MAX_HAVE_PAGES_PER_MESSAGE, MAX_IMAGES_PER_STREAM } from './limits.ts'
+import { MAX_IMAGES_PER_STREAM } from './limits.ts'
 import {
-  type HavePage,
-  haveFrame,
   imageFrame,
   type MissingReason,
   missingFrame,
@@ -35,7 +31,9 @@ import {
   readRaise,
   readWant
 } from './messages.ts'
+import type { FetchedOnBehalf, OnBehalf } from './on-behalf.ts'
 import { blockKey, itemOf, nodeKey } from './scheduler-types.ts'
+import { ToldImage } from './told-image.ts'
 import type { UploadQueue } from './upload-queue.ts'
 
 export interface UploadJob {
@@ -49,20 +47,16 @@ export interface RequesterComponents {
   /** The boot profile that a requester of this image is given. */
   profileOf(image: string): Uint8Array | undefined
   log: Log
+  /** An image that this process has open. */
+  openedImage(id: string): LocalImage | undefined
+  /** Who fetches blocks of this image for this requester, if anybody does. */
+  helperOf(requester: ServedRequester, image: string): FetchedOnBehalf | undefined
+  onBehalf: OnBehalf<ServedRequester, UploadJob>
   /** Asks for a place among those served, for a requester of this image; false when it was sent away. */
   admit(requester: ServedRequester, image: string): boolean
   /** Something was put into the queue, or the stream can take more. */
   work(): void
   ended(requester: ServedRequester): void
-}
-
-interface OpenImage {
-  image: LocalImage
-  toldComplete: boolean
-  /** Pages with blocks that came, or went, since the requester was told. */
-  news: Set<number>
-  /** It was told that all is here, and now some of it is not: everything is told again. */
-  tellAll: boolean
 }
 
 /** The index of an image that is small enough follows its root before anything but demand. */
@@ -76,9 +70,9 @@ export class ServedRequester {
   readonly #frames: FrameStream
   readonly #greeting: Greeting
   readonly #credit = new Credit()
-  readonly #images = new Map<number, OpenImage>()
-  /** Handles of images that are not here: what is asked of them, maybe before the requester could know, is missing. */
-  readonly #unknown = new Set<number>()
+  readonly #images = new Map<number, ToldImage>()
+  /** Images that are not here (yet), by handle: what is asked of them, maybe before the requester could know, is missing. */
+  readonly #unknown = new Map<number, { id: string; index: number }>()
   /** On the local network. */
   readonly isNear: boolean
   /** What it gets is limited as a courtesy is (see traffic-limits.ts); by the first image that it opens. */
@@ -174,32 +168,26 @@ export class ServedRequester {
 
   /** A block of this image came here: partial news for whoever has the image open. */
   noteStored(id: string, block: number): void {
-    for (const open of this.#images.values()) {
-      if (open.image.id !== id || open.toldComplete) continue
-      const page = Math.floor(block / INDEX_FANOUT)
-      if (open.news.size < MAX_HAVE_PAGES) open.news.add(page)
-    }
+    for (const told of this.#images.values()) if (told.image.id === id) told.stored(block)
   }
 
   /** Blocks of this image are not here any more. */
   noteLost(id: string, pages: readonly number[]): void {
-    for (const open of this.#images.values()) {
-      if (open.image.id !== id) continue
-      open.tellAll ||= open.toldComplete
-      open.toldComplete = false
-      for (const page of pages) if (open.news.size < MAX_HAVE_PAGES) open.news.add(page)
+    for (const told of this.#images.values()) if (told.image.id === id) told.lost(pages)
+  }
+
+  /** An image came here: whoever asked for it before, and did not give it up, gets its answer. */
+  noteOpened(image: LocalImage): void {
+    for (const [handle, { id, index }] of this.#unknown) {
+      if (id !== image.id) continue
+      this.#unknown.delete(handle)
+      this.#answerOpen(handle, image, index)
     }
   }
 
-  /** Tells what came, and what went, since the last time. */
+  /** Tells what came, and what went, since the last time, and whether it is helped. */
   tellNews(): void {
-    for (const [handle, open] of this.#images) {
-      if (open.toldComplete) continue
-      const pages = open.tellAll ? pagesHere(open.image) : [...open.news]
-      if (open.tellAll || pages.length > 0 || open.image.complete) this.#tellHave(handle, open, pages)
-      open.news.clear()
-      open.tellAll = false
-    }
+    for (const told of this.#images.values()) for (const frame of told.news()) this.#frames.send(frame)
   }
 
   #handle(frame: Frame): void | Promise<void> {
@@ -218,6 +206,7 @@ export class ServedRequester {
         return this.#open(frame)
       case FRAME.release:
         if (!this.#images.delete(frame.handle)) this.#unknown.delete(frame.handle)
+        this.#components.onBehalf.drop(this, key => itemOf(key).image === frame.handle)
         return
       case FRAME.getNodes:
         this.#getNodes(frame)
@@ -258,24 +247,34 @@ export class ServedRequester {
     const image = await this.#components.images.open(id)
     if (this.#frames.ended) return
     if (image === undefined) {
-      this.#unknown.add(handle)
+      // It may have come while it was looked for.
+      const here = this.#components.openedImage(id)
+      if (here !== undefined) {
+        this.#answerOpen(handle, here, index)
+        return
+      }
+      this.#unknown.set(handle, { id, index })
       this.#frames.send(imageFrame(handle, { root: NOTHING, top: NOTHING, complete: false, follow: 0 }))
       return
     }
-    const open: OpenImage = { image, toldComplete: image.complete, news: new Set(), tellAll: false }
-    this.#images.set(handle, open)
+    this.#answerOpen(handle, image, index)
+  }
+
+  #answerOpen(handle: number, image: LocalImage, index: number): void {
+    const told = new ToldImage(handle, image, () => this.#components.helperOf(this, image.id) !== undefined)
+    this.#images.set(handle, told)
     const nodes = index === OPEN_INDEX.all ? eagerNodes(image) : []
     const top = image.nodeBytes(image.root.height, 0) ?? NOTHING
     const { rootBytes: root } = image
-    const profile = this.#components.profileOf(id)
-    this.#frames.send(imageFrame(handle, { root, top, complete: open.toldComplete, follow: nodes.length, profile }))
-    if (!open.toldComplete) this.#tellHave(handle, open, pagesHere(image))
+    const profile = this.#components.profileOf(image.id)
+    this.#frames.send(imageFrame(handle, { root, top, complete: told.complete, follow: nodes.length, profile }))
+    if (!told.complete) for (const frame of told.all()) this.#frames.send(frame)
     for (const { level, position } of nodes) this.#queue(nodeKey(handle, level, position), EAGER_RANK, false)
     this.#components.work()
   }
 
   #want(frame: Frame): void {
-    const { blocks, priority, acceptZstd } = readWant(frame)
+    const { blocks, priority, acceptZstd, onBehalf } = readWant(frame)
     const image = this.#opened(frame.handle)?.image
     if (image === undefined) {
       this.#frames.send(missingFrame(frame.handle, blocks, 'absent'))
@@ -286,7 +285,12 @@ export class ServedRequester {
       if (block >= image.root.blocks) {
         throw new RowanError('WIRE_INVALID', `block ${block} of an image of ${image.root.blocks}`)
       }
-      if (!this.#queue(blockKey(frame.handle, block), priority, acceptZstd)) refused.push(block)
+      const key = blockKey(frame.handle, block)
+      const isTaken =
+        onBehalf && isNotHere(image, block)
+          ? this.#fetchOnBehalf(key, image, { block, rank: priority, job: { acceptZstd } })
+          : this.#queue(key, priority, acceptZstd)
+      if (!isTaken) refused.push(block)
     }
     if (refused.length > 0) this.#frames.send(missingFrame(frame.handle, refused, 'refused'))
     this.#components.work()
@@ -331,10 +335,11 @@ export class ServedRequester {
   #raise(frame: Frame): void {
     this.#opened(frame.handle)
     const { blocks, nodes, priority } = readRaise(frame)
-    const { queue } = this.#components
+    const { queue, onBehalf } = this.#components
     for (const block of blocks) {
       const key = blockKey(frame.handle, block)
       queue.raise(this, key, priority)
+      onBehalf.raise(this, key, priority)
       if (priority === DEMAND) this.#sendHeld(key)
     }
     for (const { level, position } of nodes) queue.raise(this, nodeKey(frame.handle, level, position), priority)
@@ -342,10 +347,17 @@ export class ServedRequester {
 
   #cancel(frame: Frame): void {
     this.#opened(frame.handle)
-    const cancelled = readCancel(frame).filter(block =>
-      this.#components.queue.cancel(this, blockKey(frame.handle, block))
-    )
+    const { queue, onBehalf } = this.#components
+    const cancelled = readCancel(frame).filter(block => {
+      const key = blockKey(frame.handle, block)
+      return queue.cancel(this, key) || onBehalf.cancel(this, key)
+    })
     if (cancelled.length > 0) this.#frames.send(missingFrame(frame.handle, cancelled, 'cancelled'))
+  }
+
+  #fetchOnBehalf(key: number, image: LocalImage, what: { block: number; rank: Rank; job: UploadJob }): boolean {
+    const helper = this.#components.helperOf(this, image.id)
+    return helper !== undefined && this.#components.onBehalf.take(this, key, helper, what)
   }
 
   #queue(key: number, rank: Rank, acceptZstd: boolean): boolean {
@@ -353,39 +365,16 @@ export class ServedRequester {
   }
 
   /** @returns undefined for an image that is not here */
-  #opened(handle: number): OpenImage | undefined {
+  #opened(handle: number): ToldImage | undefined {
     const open = this.#images.get(handle)
     if (open === undefined && !this.#unknown.has(handle)) {
       throw new RowanError('WIRE_INVALID', `handle ${handle} is not open`)
     }
     return open
   }
-
-  #tellHave(handle: number, open: OpenImage, pages: number[]): void {
-    const { image } = open
-    open.toldComplete = image.complete
-    const news: HavePage[] = open.toldComplete
-      ? []
-      : pages.map(page => ({ page, bitmap: wholeBitmap(image.haveBitmap(page)) }))
-    for (let i = 0; i === 0 || i < news.length; i += MAX_HAVE_PAGES_PER_MESSAGE) {
-      this.#frames.send(haveFrame(handle, open.toldComplete, news.slice(i, i + MAX_HAVE_PAGES_PER_MESSAGE)))
-    }
-  }
 }
 
-/** The pages whose index is here, up to what a requester will remember. */
-function pagesHere(image: LocalImage): number[] {
-  const pages: number[] = []
-  const count = nodeCount(0, image.root.blocks)
-  for (let page = 0; page < count && pages.length < MAX_HAVE_PAGES; page++) {
-    if (image.haveBitmap(page)?.some(bits => bits !== 0)) pages.push(page)
-  }
-  return pages
-}
-
-/** The bitmap of an image's last page is as short as the page; on the wire all are of one length. */
-function wholeBitmap(bits: Uint8Array | undefined): Uint8Array {
-  const whole = new Uint8Array(INDEX_FANOUT / 8)
-  whole.set(bits ?? [])
-  return whole
+function isNotHere(image: LocalImage, block: number): boolean {
+  const where = image.locate(block)
+  return where === ABSENT || where === UNKNOWN
 }

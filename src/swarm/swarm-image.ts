@@ -8,6 +8,8 @@ import type { LocalImage } from '../store/images.ts'
 import { Timeline } from '../timeline.ts'
 import { ImageFetch, type ImageFetchComponents } from './image-fetch.ts'
 import { KnownReplicas } from './known-replicas.ts'
+import { MAX_ON_BEHALF_SHARE, MIN_ON_BEHALF_BLOCKS } from './limits.ts'
+import type { FetchedOnBehalf } from './on-behalf.ts'
 import type { SoughtImage } from './replica-links.ts'
 
 export class SwarmImage implements SoughtImage {
@@ -20,6 +22,9 @@ export class SwarmImage implements SoughtImage {
   /** Who was asked to send the whole index unasked. */
   #indexFrom: string | undefined
   #openers = 0
+  #users = 0
+  /** Blocks that may yet be fetched for neighbours alone. */
+  #behalfLeft = 0
   #changed = Promise.withResolvers<void>()
   #failure: RowanError | undefined
 
@@ -49,6 +54,30 @@ export class SwarmImage implements SoughtImage {
     this.#failure = error
     this.#change()
     this.#failure = undefined
+  }
+
+  /** A disk here uses it, or a fill completes it; until the returned function is called. */
+  use(): () => void {
+    let isOver = false
+    if (this.#users++ === 0) {
+      const { blocks = 0, zeroBlocks = 0 } = this.#fetch?.image.root ?? {}
+      this.#behalfLeft = Math.max(MIN_ON_BEHALF_BLOCKS, Math.floor((blocks - zeroBlocks) * MAX_ON_BEHALF_SHARE))
+    }
+    return () => {
+      if (!isOver) this.#users--
+      isOver = true
+    }
+  }
+
+  /** For neighbours who want blocks fetched; undefined while nobody here uses the image. */
+  get onBehalf(): FetchedOnBehalf | undefined {
+    const fetch = this.#fetch
+    if (fetch === undefined || this.#users === 0) return undefined
+    return {
+      wants: block => fetch.wants(block),
+      request: (block, waiter) => fetch.request(block, waiter),
+      spend: () => this.#behalfLeft > 0 && this.#behalfLeft-- > 0
+    }
   }
 
   isNeeded(): boolean {

@@ -17,97 +17,37 @@
  * Owns: all connections of the protocol. Does not own: the libp2p peer, the pool, the images.
  */
 
-import type { Connection, PeerId } from '@libp2p/interface'
-import type { Multiaddr } from '@multiformats/multiaddr'
 import type { ReplicaRecord } from '../directory/replica-record.ts'
-import type { Clock, Log, Random } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import { type BlockSource, type ObtainedBlock, PRIORITIES, type Priority } from '../store/block-source.ts'
-import type { Images, LocalImage } from '../store/images.ts'
-import type { Pool } from '../store/pool.ts'
+import type { LocalImage } from '../store/images.ts'
 import type { Mark } from '../timeline.ts'
 import { BlockBuffers } from './block-buffers.ts'
-import { BlockServer, type BlockServerComponents, type ServedPeer } from './block-server.ts'
+import { BlockServer, type ServedPeer } from './block-server.ts'
 import { BlockStore } from './block-store.ts'
 import { BootAhead } from './boot-ahead.ts'
-import { Dialer, type DialNetwork } from './dialer.ts'
-import { FetchEngine, type FetchEngineComponents } from './fetch-engine.ts'
+import { Dialer } from './dialer.ts'
+import { FetchEngine } from './fetch-engine.ts'
 import { type FillOptions, fillImage } from './fill.ts'
-import type { RecordExchange } from './greeting.ts'
 import type { ReplicaHint } from './known-replicas.ts'
 import { MAX_OPEN_IMAGES, OPEN_TIMEOUT_MS } from './limits.ts'
 import type { Rank } from './messages.ts'
 import { ReplicaLinks } from './replica-links.ts'
 import { ReplicaNews } from './replica-news.ts'
+import type { SwarmComponents, SwarmPeer, SwarmSettings } from './swarm-components.ts'
 import { SwarmImage } from './swarm-image.ts'
 import { type TrafficLimits, UNLIMITED_TRAFFIC } from './traffic-limits.ts'
 import type { ImageTransfers } from './transfer-count.ts'
-import type { WebNetwork } from './web-network.ts'
 import { WebSeeds } from './web-seeds.ts'
 
 export type { ServedPeer } from './block-server.ts'
 export type { AheadView, BootAhead } from './boot-ahead.ts'
 export type { RecordExchange } from './greeting.ts'
 export type { ReplicaHint } from './known-replicas.ts'
+export type { ProfileExchange, SwarmComponents, SwarmPeer, SwarmSettings } from './swarm-components.ts'
 export type { TrafficLimits } from './traffic-limits.ts'
 export type { ImageTransfers, Transferred } from './transfer-count.ts'
 export { isWebSeed } from './web-seeds.ts'
-
-export interface SwarmComponents {
-  /** The libp2p peer. */
-  network: DialNetwork &
-    BlockServerComponents['libp2p'] & { peerId: PeerId; getConnections(peer?: PeerId): Connection[] }
-  images: Images
-  pool: Pool
-  findReplicas: (image: string, options: { signal?: AbortSignal }) => Promise<ReplicaHint[]>
-  /** Peers on this network, each of which may have any image; none if absent. */
-  neighbours?: () => ReplicaHint[]
-  /** Exchanges signed records in the greeting; none if absent. */
-  records?: RecordExchange
-  /** Boot profiles pass with the first answer about an image; none if absent. */
-  profiles?: ProfileExchange
-  /** Which announced addresses may be called; all of them if absent. */
-  mayDial?: (address: Multiaddr) => boolean
-  /** Whether an address is on the local network, where traffic costs nobody anything; none is if absent. */
-  isNear?: (address: Multiaddr) => boolean
-  /** Whether this peer has an image to give it to others (published, replicated); so are all if absent. */
-  isDonated?: (image: string) => boolean
-  /** Remembers peers that gave wrong bytes across restarts. */
-  liars?: FetchEngineComponents['liars']
-  /** Web seeds of an image, and the way to them; none if absent. */
-  web?: { network: WebNetwork; seedsOf: (image: string) => string[] } | undefined
-  clock: Clock
-  random: Random
-  log: Log
-}
-
-/** Boot profiles go out and come in with the first answer about an image. */
-export interface ProfileExchange {
-  /** The encoded profile that a requester of this image is given. */
-  toShare(image: string): Uint8Array | undefined
-  /** Judges and keeps what a peer sent. Rejects with a RowanError when it is refused. */
-  heard(image: string, peer: string, profile: Uint8Array, blocks: number): Promise<void>
-  /** This peer sent something wrong: what it has said counts no more. */
-  disown(peer: string): void
-}
-
-export interface SwarmSettings {
-  maxPeers: number
-  /** Unlimited where absent; see `limit`. */
-  limits?: Partial<TrafficLimits> | undefined
-}
-
-export interface SwarmPeer {
-  peer: string
-  /** Ids of the images that it serves to this peer. */
-  images: string[]
-  rttMs: number | undefined
-  rateBytesPerSecond: number | undefined
-  /** Requests that it has not answered. */
-  outstanding: number
-  /** What it was given by this peer. */
-  servedBytes: number
-}
 
 /** While an image cannot be opened, its replicas are looked for this often. */
 const OPENING_SEEK_MS = 500
@@ -125,6 +65,8 @@ export class Swarm implements BlockSource {
   readonly #web: WebSeeds | undefined
   readonly #server: BlockServer
   readonly #stopListening: () => void
+  /** Whether neighbours may have blocks fetched: not where every byte counts. */
+  #helps = true
   #stopped: RowanError | undefined
 
   constructor(components: SwarmComponents, settings: SwarmSettings) {
@@ -134,7 +76,7 @@ export class Swarm implements BlockSource {
     const buffers = new BlockBuffers()
     this.#store = new BlockStore({ pool, buffers, log, clock })
     this.#engine = new FetchEngine({
-      ...{ clock, log, records, buffers, liars: components.liars },
+      ...{ self: network.peerId.toString(), clock, log, records, buffers, liars: components.liars },
       findReplicas: image => this.#findReplicas(this.#numbers[image]!),
       accused: peer => components.profiles?.disown(peer),
       redial: peer => void this.#links.redial(peer)
@@ -151,7 +93,7 @@ export class Swarm implements BlockSource {
     })
     this.#links = new ReplicaLinks(
       {
-        dialer: new Dialer({ network, mayDial, clock }),
+        dialer: new Dialer({ network, mayDial, isNear, clock }),
         engine: this.#engine,
         findReplicas,
         neighbours,
@@ -175,6 +117,9 @@ export class Swarm implements BlockSource {
         records,
         profileOf: image => components.profiles?.toShare(image),
         others: (image, except) => this.#images.get(image)?.known.hints(except) ?? [],
+        rttMs: peer => this.#engine.baseRttMs(peer),
+        openedImage: id => this.#images.get(id)?.fetch?.image,
+        helperOf: id => (this.#helps ? this.#images.get(id)?.onBehalf : undefined),
         ...{ isNear, isDonated },
         clock,
         log
@@ -187,8 +132,10 @@ export class Swarm implements BlockSource {
 
   /** From now on; what is under way is finished. */
   limit(limits: TrafficLimits): void {
+    this.#helps = !limits.quiet && limits.maxDownloadBytesPerSecond === Number.POSITIVE_INFINITY
     this.#engine.limit(limits)
     this.#server.limit(limits)
+    this.#server.noteUse()
   }
 
   /** Serves from now on. Fetching works before, too. */
@@ -256,7 +203,12 @@ export class Swarm implements BlockSource {
   async fill(id: string, options: FillOptions = {}): Promise<void> {
     const { signal } = options
     await this.openImage(id, [], { timeoutMs: Number.POSITIVE_INFINITY, ...(signal && { signal }) })
-    await fillImage(this.#images.get(id)!.fetch!, options)
+    const done = this.#use(this.#images.get(id)!)
+    try {
+      await fillImage(this.#images.get(id)!.fetch!, options)
+    } finally {
+      done()
+    }
   }
 
   /**
@@ -266,7 +218,8 @@ export class Swarm implements BlockSource {
    */
   async ahead(id: string): Promise<BootAhead> {
     await this.openImage(id)
-    return new BootAhead(this.#images.get(id)!.fetch!, this.#components.log)
+    const image = this.#images.get(id)!
+    return new BootAhead(image.fetch!, this.#components.log, this.#use(image))
   }
 
   /** Replicas that somebody heard of. Called when they are needed. */
@@ -352,13 +305,26 @@ export class Swarm implements BlockSource {
     return image
   }
 
+  /** From now until the returned function is called, neighbours may have blocks of it fetched. */
+  #use(image: SwarmImage): () => void {
+    const done = image.use()
+    this.#server.noteUse()
+    return () => {
+      done()
+      this.#server.noteUse()
+    }
+  }
+
   #opened(image: SwarmImage, local: LocalImage): NonNullable<SwarmImage['fetch']> {
-    return image.open(local, {
+    const isNew = image.fetch === undefined
+    const fetch = image.open(local, {
       driver: this.#engine,
       store: this.#store,
       clock: this.#components.clock,
       onStored: block => this.#server.noteStored(image.id, block)
     })
+    if (isNew) this.#server.noteOpened(local)
+    return fetch
   }
 
   async #waitForRoot(image: SwarmImage, timeoutMs: number, signal: AbortSignal | undefined): Promise<LocalImage> {

@@ -14,6 +14,8 @@ export interface WantedItem {
   readonly image: number
   rank: Rank
   place: 'waiting' | 'asked' | 'parked'
+  /** Nobody is asked to fetch it on behalf: a neighbour relies on this peer for it, or a neighbour could not. */
+  onlyDirect: boolean
   /** Peers that owe it, stalled ones included. */
   readonly askedOf: Set<string>
 }
@@ -33,7 +35,14 @@ export class WantedItems {
 
   /** A new item, at the end of its line. */
   add(key: ItemKey, rank: Rank): WantedItem {
-    const item: WantedItem = { key, image: itemOf(key).image, rank, place: 'waiting', askedOf: new Set() }
+    const item: WantedItem = {
+      key,
+      image: itemOf(key).image,
+      rank,
+      place: 'waiting',
+      onlyDirect: false,
+      askedOf: new Set()
+    }
     this.#items.set(key, item)
     this.#waiting[rank]!.set(key, item)
     return item

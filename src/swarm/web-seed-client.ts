@@ -79,6 +79,11 @@ export class WebSeedClient implements ReplicaLink {
     return this.#images.get(image)?.answered === false
   }
 
+  /** It says so at once, and does not speak by itself. */
+  lacks(): boolean {
+    return false
+  }
+
   /** The index does not follow by itself: its nodes are files like others. */
   open(image: number, id: string): void {
     const opened: OpenedImage = { id, answered: false, blocks: 0 }

@@ -6,19 +6,34 @@
  */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { MAX_ASKED_ON_BEHALF } from '../../src/swarm/limits.ts'
 import type { MissingReason, Rank } from '../../src/swarm/messages.ts'
 import { Scheduler } from '../../src/swarm/scheduler.ts'
-import { blockKey, type ItemKey, nodeKey, type SchedulerAction } from '../../src/swarm/scheduler-types.ts'
+import {
+  blockKey,
+  type ItemKey,
+  nodeKey,
+  type PeerKind,
+  type SchedulerAction
+} from '../../src/swarm/scheduler-types.ts'
 
 const SEED = 20_261_121
 const RUNS = 400
-const PEERS = ['a', 'b', 'c']
+const PEERS = ['a', 'b', 'c', 'd']
+/** Two are far, one is on this peer's own network; the last one is near by its round trip alone. */
+const KINDS: Record<string, { rttMs: number; kind: PeerKind }> = {
+  a: { rttMs: 60, kind: {} },
+  b: { rttMs: 30, kind: { onOwnNetwork: true } },
+  c: { rttMs: 1, kind: { onOwnNetwork: true } },
+  d: { rttMs: 1, kind: {} }
+}
 const BLOCKS = 24
 
 type Step =
-  | { do: 'want'; block: number; rank: Rank }
+  | { do: 'want'; block: number; rank: Rank; relied?: boolean }
   | { do: 'cancel'; block: number }
   | { do: 'join'; peer: string; complete: boolean; bits: number }
+  | { do: 'help'; peer: string; helps: boolean }
   | { do: 'leave'; peer: string }
   | { do: 'lie'; peer: string }
   | { do: 'answer'; peer: string; which: number }
@@ -30,7 +45,12 @@ const peer = fc.constantFrom(...PEERS)
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 8,
-    arbitrary: fc.record({ do: fc.constant('want' as const), block, rank: fc.constantFrom<Rank[]>(0, 1, 2, 3) })
+    arbitrary: fc.record({
+      do: fc.constant('want' as const),
+      block,
+      rank: fc.constantFrom<Rank[]>(0, 1, 2, 3),
+      relied: fc.boolean()
+    })
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('cancel' as const), block }) },
   {
@@ -42,6 +62,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       bits: fc.nat({ max: 2 ** 24 - 1 })
     })
   },
+  { weight: 4, arbitrary: fc.record({ do: fc.constant('help' as const), peer, helps: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('leave' as const), peer }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('lie' as const), peer }) },
   { weight: 8, arbitrary: fc.record({ do: fc.constant('answer' as const), peer, which: fc.nat() }) },
@@ -65,6 +86,8 @@ class World {
   readonly wanted = new Map<ItemKey, Rank>()
   readonly owes = new Map<string, Set<ItemKey>>()
   readonly liars = new Set<string>()
+  readonly helpers = new Set<string>()
+  readonly relied = new Set<ItemKey>()
   readonly trace: SchedulerAction[] = []
   nowMs = 0
 
@@ -74,15 +97,18 @@ class World {
       case 'want': {
         const key = keyOf(next.block)
         this.wanted.set(key, Math.min(next.rank, this.wanted.get(key) ?? 3) as Rank)
-        scheduler.apply({ type: 'want', key, rank: next.rank }, this.nowMs)
+        if (next.relied) this.relied.add(key)
+        scheduler.apply({ type: 'want', key, rank: next.rank, relied: next.relied ?? false }, this.nowMs)
         break
       }
       case 'cancel':
         this.wanted.delete(keyOf(next.block))
+        this.relied.delete(keyOf(next.block))
         scheduler.apply({ type: 'cancel', key: keyOf(next.block) }, this.nowMs)
         break
       case 'join': {
-        scheduler.apply({ type: 'joined', peer: next.peer, rttMs: 20 }, this.nowMs)
+        scheduler.apply({ type: 'joined', peer: next.peer, ...KINDS[next.peer]! }, this.nowMs)
+        this.helpers.delete(next.peer)
         const bitmap = new Uint8Array(128)
         new DataView(bitmap.buffer).setUint32(0, next.bits)
         const { complete } = next
@@ -91,6 +117,11 @@ class World {
         if (!this.liars.has(next.peer)) this.owes.set(next.peer, new Set())
         break
       }
+      case 'help':
+        scheduler.apply({ type: 'helps', peer: next.peer, image: 0, helps: next.helps }, this.nowMs)
+        if (next.helps) this.helpers.add(next.peer)
+        else this.helpers.delete(next.peer)
+        break
       case 'leave':
         scheduler.apply({ type: 'left', peer: next.peer }, this.nowMs)
         this.owes.delete(next.peer)
@@ -106,6 +137,7 @@ class World {
         scheduler.apply({ type: 'answered', peer: next.peer, key, bytes: 65_536 }, this.nowMs)
         scheduler.apply({ type: 'done', key }, this.nowMs)
         this.wanted.delete(key)
+        this.relied.delete(key)
         break
       }
       case 'miss': {
@@ -145,6 +177,13 @@ class World {
         // Never two requests for one item to one peer at a time.
         expect(owed!.has(key)).toBe(false)
         owed!.add(key)
+      }
+      if (action.onBehalf) {
+        // Only who offered it, is near, and within its limit is asked to fetch; and nothing that a neighbour relies on this peer for.
+        expect(this.helpers.has(action.peer)).toBe(true)
+        expect(KINDS[action.peer]!.rttMs).toBe(1)
+        expect(owed!.size).toBeLessThanOrEqual(MAX_ASKED_ON_BEHALF)
+        for (const key of action.keys) expect(this.relied.has(key)).toBe(false)
       }
       // Hedges of demand come last; otherwise ranks go out in order.
       if (action.rank !== 0) expect(action.rank).toBeGreaterThanOrEqual(sentRank.get(action.peer) ?? 0)

@@ -81,10 +81,11 @@ function enter({ child }: RunningProcess): Through {
   return ['nsenter', '--preserve-credentials', '--user', '--net', '--target', String(child.pid)]
 }
 
-export async function shell([file, ...args]: Through, script: string): Promise<void> {
-  const { status, stderr } = await run(file!, [...args, 'sh', '-c', script], {
+export async function shell([file, ...args]: Through, script: string): Promise<string> {
+  const { status, stdout, stderr } = await run(file!, [...args, 'sh', '-c', script], {
     name: script,
     timeoutMs: READY_TIMEOUT_MS
   })
   if (status !== 0) throw new Error(`${script}: ${stderr}`)
+  return stdout
 }

@@ -35,6 +35,15 @@ export interface Pair {
   toPort: number
 }
 
+/** Addresses that a line lies between, and what its process is run through. */
+export interface Between {
+  through: string[]
+  listen: string
+  to: string
+}
+
+const LOOPBACK: Between = { through: [], listen: '127.0.0.1', to: '127.0.0.1' }
+
 export class Line {
   readonly kind: LineKind
   readonly #process: RunningProcess
@@ -44,15 +53,17 @@ export class Line {
     this.#process = process
   }
 
-  static async open(kind: LineKind, pairs: Pair[]): Promise<Line> {
+  /** On this host, unless `between` names another one, and what it lies between. */
+  static async open(kind: LineKind, pairs: Pair[], between: Between = LOOPBACK): Promise<Line> {
     const ends = pairs.flatMap(({ listenPort, toPort }) => [
-      ...['--listen', `127.0.0.1:${listenPort}`],
-      ...['--to', `127.0.0.1:${toPort}`]
+      ...['--listen', `${between.listen}:${listenPort}`],
+      ...['--to', `${between.to}:${toPort}`]
     ])
     const { rttMs, downMbit, upMbit, dropAfterBytes = 0, stallAfterBytes = 0 } = kind
     const rates = ['--rtt', rttMs, '--down', downMbit, '--up', upMbit].map(String)
     const faults = ['--drop-after', dropAfterBytes, '--stall-after', stallAfterBytes].map(String)
-    const process = start('node', [WANLINK, ...ends, ...rates, ...faults], { name: 'wanlink' })
+    const [file, ...args] = [...between.through, 'node', WANLINK, ...ends, ...rates, ...faults]
+    const process = start(file!, args, { name: 'wanlink' })
     await process.waitForOutput(/^wanlink ready/m, { timeoutMs: 10_000 })
     return new Line(kind, process)
   }

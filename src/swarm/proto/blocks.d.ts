@@ -173,6 +173,7 @@ export interface Want {
     blocks: number[];
     priority: number;
     acceptZstd: boolean;
+    onBehalf: boolean;
 }
 export declare namespace Want {
     const codec: () => Codec<Want>;
@@ -189,9 +190,13 @@ export declare namespace Want {
         field: '$.acceptZstd';
         value: boolean;
     }
+    interface WantOnBehalfFieldEvent {
+        field: '$.onBehalf';
+        value: boolean;
+    }
     function encode(obj: Partial<Want>): Uint8Array<ArrayBuffer>;
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Want>): Want;
-    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Want>): Generator<WantBlocksFieldEvent | WantPriorityFieldEvent | WantAcceptZstdFieldEvent>;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Want>): Generator<WantBlocksFieldEvent | WantPriorityFieldEvent | WantAcceptZstdFieldEvent | WantOnBehalfFieldEvent>;
 }
 export interface Raise {
     blocks: number[];
@@ -277,6 +282,7 @@ export declare namespace HavePage {
 export interface Have {
     complete: boolean;
     pages: HavePage[];
+    helps: boolean;
 }
 export declare namespace Have {
     const codec: () => Codec<Have>;
@@ -294,9 +300,13 @@ export declare namespace Have {
         value: Uint8Array<ArrayBuffer>;
         index: number;
     }
+    interface HaveHelpsFieldEvent {
+        field: '$.helps';
+        value: boolean;
+    }
     function encode(obj: Partial<Have>): Uint8Array<ArrayBuffer>;
     function decode(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Have>): Have;
-    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Have>): Generator<HaveCompleteFieldEvent | HavePagesPageFieldEvent | HavePagesBitmapFieldEvent>;
+    function stream(buf: Uint8Array | Uint8ArrayList, opts?: DecodeOptions<Have>): Generator<HaveCompleteFieldEvent | HavePagesPageFieldEvent | HavePagesBitmapFieldEvent | HaveHelpsFieldEvent>;
 }
 export interface PeerHint {
     peer: string;

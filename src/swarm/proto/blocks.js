@@ -741,6 +741,10 @@ export var Want;
                     w.uint32(24);
                     w.bool(obj.acceptZstd);
                 }
+                if ((obj.onBehalf != null && obj.onBehalf !== false)) {
+                    w.uint32(32);
+                    w.bool(obj.onBehalf);
+                }
                 if (opts.lengthDelimited !== false) {
                     w.ldelim();
                 }
@@ -748,7 +752,8 @@ export var Want;
                 const obj = {
                     blocks: [],
                     priority: 0,
-                    acceptZstd: false
+                    acceptZstd: false,
+                    onBehalf: false
                 };
                 const end = length == null ? reader.len : reader.pos + length;
                 while (reader.pos < end) {
@@ -767,6 +772,10 @@ export var Want;
                         }
                         case 3: {
                             obj.acceptZstd = reader.bool();
+                            break;
+                        }
+                        case 4: {
+                            obj.onBehalf = reader.bool();
                             break;
                         }
                         default: {
@@ -806,6 +815,13 @@ export var Want;
                         case 3: {
                             yield {
                                 field: `${prefix}.acceptZstd`,
+                                value: reader.bool()
+                            };
+                            break;
+                        }
+                        case 4: {
+                            yield {
+                                field: `${prefix}.onBehalf`,
                                 value: reader.bool()
                             };
                             break;
@@ -1251,13 +1267,18 @@ export var Have;
                         HavePage.codec().encode(value, w);
                     }
                 }
+                if ((obj.helps != null && obj.helps !== false)) {
+                    w.uint32(24);
+                    w.bool(obj.helps);
+                }
                 if (opts.lengthDelimited !== false) {
                     w.ldelim();
                 }
             }, (reader, length, opts = {}) => {
                 const obj = {
                     complete: false,
-                    pages: []
+                    pages: [],
+                    helps: false
                 };
                 const end = length == null ? reader.len : reader.pos + length;
                 while (reader.pos < end) {
@@ -1274,6 +1295,10 @@ export var Have;
                             obj.pages.push(HavePage.codec().decode(reader, reader.uint32(), {
                                 limits: opts.limits?.pages$
                             }));
+                            break;
+                        }
+                        case 3: {
+                            obj.helps = reader.bool();
                             break;
                         }
                         default: {
@@ -1311,6 +1336,13 @@ export var Have;
                                 };
                             }
                             obj.pages++;
+                            break;
+                        }
+                        case 3: {
+                            yield {
+                                field: `${prefix}.helps`,
+                                value: reader.bool()
+                            };
                             break;
                         }
                         default: {

@@ -54,7 +54,7 @@ function setUp(limits: ConnectionLimits, second = CONTROL) {
       return called as unknown as Connection
     }
   } satisfies DialNetwork
-  const dialer = new Dialer({ network, mayDial: () => true, clock })
+  const dialer = new Dialer({ network, mayDial: () => true, isNear: () => false, clock })
   return { relayed, other, connections, clock, dialer }
 }
 

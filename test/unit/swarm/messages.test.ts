@@ -41,6 +41,7 @@ describe('control messages', () => {
     expect(nodes.missing).toEqual(refs)
     expect(messages.readWant(parse(messages.wantFrame(4, [1, 2], 3, true), 'requester'))).toEqual({
       blocks: [1, 2],
+      onBehalf: false,
       priority: 3,
       acceptZstd: true
     })

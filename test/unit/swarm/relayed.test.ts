@@ -33,7 +33,15 @@ test('whoever asks for blocks through a relay that does not carry them gets none
       },
       images: { open: async () => undefined },
       ...{ pool: undefined as never, records: undefined, clock: systemClock, log: silentLog },
-      ...{ profileOf: () => undefined, others: () => [], isNear: () => false, isDonated: () => false }
+      ...{
+        profileOf: () => undefined,
+        others: () => [],
+        isNear: () => false,
+        rttMs: () => undefined,
+        openedImage: () => undefined,
+        helperOf: () => undefined,
+        isDonated: () => false
+      }
     },
     { maxPeers: 4 }
   )

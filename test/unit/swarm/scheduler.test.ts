@@ -41,7 +41,7 @@ describe('scheduler', () => {
 
   test('asks one of last resort only where no other has the block', () => {
     const scheduler = withPeers({ slow: 900 })
-    scheduler.apply({ type: 'joined', peer: 'last', rttMs: 1, lastResort: true }, 0)
+    scheduler.apply({ type: 'joined', peer: 'last', rttMs: 1, kind: { lastResort: true } }, 0)
     scheduler.apply({ type: 'has', peer: 'last', image: IMAGE, complete: true, pages: [] }, 0)
     scheduler.apply({ type: 'has', peer: 'last', image: 7, complete: true, pages: [] }, 0)
     expect(sends(scheduler.step(want(1, DEMAND), 0))).toEqual([{ peer: 'slow', blocks: [1] }])
@@ -55,7 +55,7 @@ describe('scheduler', () => {
 
   test('asks one of last resort when the others fall silent, or leave', () => {
     const scheduler = withPeers({ slow: 100 })
-    scheduler.apply({ type: 'joined', peer: 'last', rttMs: 100, lastResort: true }, 0)
+    scheduler.apply({ type: 'joined', peer: 'last', rttMs: 100, kind: { lastResort: true } }, 0)
     scheduler.apply({ type: 'has', peer: 'last', image: IMAGE, complete: true, pages: [] }, 0)
     expect(sends(scheduler.step(want(1, DEMAND), 0))).toEqual([{ peer: 'slow', blocks: [1] }])
     expect(sends(scheduler.step({ type: 'time', lateMs: 0 }, 800))).toEqual([{ peer: 'last', blocks: [1] }])
