@@ -35,10 +35,11 @@ export class DiskWorker {
     this.#post = message => port.postMessage(message)
     this.#clock = components.clock
     this.#notes = new DiskNotes(this.#post, components)
-    // What was touched goes in front of what is wanted: it tells the read-ahead what to ask for next.
+    // What was touched tells the read-ahead what to ask for next, which must not be asked for before what this read waits for: all its
+    // blocks are wanted in one turn.
     this.#link = new BlockLink(message => {
-      this.#notes.sendTouches()
       this.#post(message)
+      queueMicrotask(() => this.#notes.sendTouches())
     })
     this.#image = new SlotView(input.image, block => this.#post({ type: 'suspect', block }))
     this.#pool = new SegmentReader(input.poolFolder)

@@ -74,6 +74,11 @@ export class SharedLine {
     this.#tell(() => this.scheduler.apply({ type: 'want', key, rank }, this.nowMs))
   }
 
+  /** Somebody needs a block that is wanted already, and maybe sooner. */
+  raise(block: number, rank: Rank): void {
+    this.#tell(() => this.scheduler.apply({ type: 'want', key: blockKey(IMAGE, block), rank }, this.nowMs))
+  }
+
   run(forMs: number): void {
     this.#agenda.advance(this.nowMs + forMs, happen => happen())
   }
