@@ -89,6 +89,7 @@ export class BootWatch implements TouchSink {
     this.#stopListening = profiles.onChange(() => this.#follow())
     this.#follow()
     for (const block of this.#early.splice(0)) this.#ahead.touched(block)
+    this.#ahead.begin()
   }
 
   /** How far the boot is along its profile, and whose that is; what was read ahead beside it. */

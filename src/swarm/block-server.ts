@@ -111,7 +111,7 @@ export class BlockServer {
     this.#components = components
     this.#settings = settings
     const { pool, clock } = components
-    this.#reader = new BlockReader({ pool, cache: new CompressedCache(COMPRESSED_CACHE_BYTES), clock })
+    this.#reader = new BlockReader({ pool, cache: new CompressedCache(COMPRESSED_CACHE_BYTES, clock), clock })
     this.#onBehalf = new OnBehalf({
       arrived: (requester, key, rank, job) => {
         if (this.#queue.add(requester, key, rank, job)) this.#work()

@@ -33,6 +33,8 @@ export interface AheadView {
 
 const READ_AHEAD: Rank = 1
 const PROFILE: Rank = 2
+/** Where every boot begins: the first 512 KiB, which the group around a first read would be. */
+const FRONT_BLOCKS = 8
 
 export class BootAhead {
   readonly #fetch: AheadFetch
@@ -74,6 +76,16 @@ export class BootAhead {
       if (this.#fetch.image.locate(page * INDEX_FANOUT) === UNKNOWN) this.#awaitPage(page)
     }
     this.#advance()
+  }
+
+  /** Fetches what every boot needs first, while the guest starts, if nothing more is known of this one. */
+  begin(): void {
+    if (this.#isOver || this.#replay.hasProfile) return
+    if (this.#fetch.image.locate(0) === UNKNOWN) {
+      this.#awaitPage(0, () => this.begin())
+      return
+    }
+    for (let block = 0; block < Math.min(FRONT_BLOCKS, this.#fetch.image.root.blocks); block++) this.#guess(block)
   }
 
   /** The guest touched a block for the first time. */
@@ -130,10 +142,14 @@ export class BootAhead {
     const { blocks } = this.#fetch.image.root
     for (const other of this.#readAhead.touched(block, isMissing)) {
       if (other < 0 || other >= blocks || this.#underWay.size >= PROFILE_WINDOW_BLOCKS) continue
-      if (this.#replay.names(other) || !this.#isAskable(other)) continue
-      this.#readAhead.asked(other)
-      this.#ask(other, READ_AHEAD, { came: () => undefined, failed: () => undefined })
+      if (!this.#replay.names(other)) this.#guess(other)
     }
+  }
+
+  #guess(block: number): void {
+    if (!this.#isAskable(block)) return
+    this.#readAhead.asked(block)
+    this.#ask(block, READ_AHEAD, { came: () => undefined, failed: () => undefined })
   }
 
   #isAskable(block: number): boolean {
@@ -167,13 +183,13 @@ export class BootAhead {
     this.#log.info('nothing is fetched ahead of the guest any more', { image: this.#fetch.image.id, code, message })
   }
 
-  #awaitPage(page: number): void {
+  #awaitPage(page: number, came = () => this.#advance()): void {
     if (this.#pages.has(page)) return
     this.#pages.add(page)
     this.#fetch.index.page(page, PROFILE, this.#stop.signal).then(
       () => {
         this.#pages.delete(page)
-        this.#advance()
+        came()
       },
       (error: RowanError) => this.#fail(error)
     )

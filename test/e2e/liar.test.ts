@@ -30,7 +30,7 @@ test('wrong bytes are refused, their sender is dropped, and the boot goes on wit
   const volunteer = await Peer.start({ bootstrap: [liar] })
   const { uri } = await volunteer.json(['attach', grid, '--as', 'm'])
 
-  // Only the liar is left: the guest waits, and is given nothing.
+  // Only the liar is left: the guest waits, and is given nothing but what the publisher gave before, the front of the disk at most.
   await publisher.kill()
   const guest = boot({ disk: uri })
   await waitUntil('the lie to be noticed', () => volunteer.log.includes('BLOCK_INVALID'), {
@@ -38,7 +38,7 @@ test('wrong bytes are refused, their sender is dropped, and the boot goes on wit
     details: () => volunteer.process.tail()
   })
   expect(volunteer.log).toContain(liar.id)
-  expect((await volunteer.json(['status'])).machines[0]!.fetched.blocks).toBe(0)
+  expect((await volunteer.json(['status'])).machines[0]!.fetched.blocks).toBeLessThanOrEqual(8)
   expect(guest.console).not.toContain('APPLIANCE')
 
   await publisher.up()

@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { zstdCompressSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
@@ -56,7 +58,7 @@ describe('blocks on the wire', () => {
 
 describe('compressed cache', () => {
   test('compresses a block once, and stays within its limit', () => {
-    const cache = new CompressedCache(2000)
+    const cache = new CompressedCache(2000, { monotonicMs: () => 0 })
     const blocks = Array.from({ length: 50 }, (_, n) => blockBytes(2, n, true))
     const first = cache.compressed(sha256(blocks[0]!), blocks[0]!)
     expect(cache.compressed(sha256(blocks[0]!), blocks[0]!)).toBe(first)
@@ -66,10 +68,36 @@ describe('compressed cache', () => {
   })
 
   test('remembers that a block does not shrink', () => {
-    const cache = new CompressedCache(100_000)
+    const cache = new CompressedCache(100_000, { monotonicMs: () => 0 })
     const block = blockBytes(1, 1)
     expect(cache.compressed(sha256(block), block)).toBeUndefined()
     expect(cache.compressed(sha256(block), new Uint8Array(0))).toBeUndefined()
     expect(cache.bytes).toBeGreaterThan(0)
+  })
+
+  test('compresses thoroughly as long as that takes a small share of the time', () => {
+    const folder = join(import.meta.dirname, '../../../src/swarm')
+    const texts = Buffer.concat(
+      readdirSync(folder, { withFileTypes: true }).flatMap(entry =>
+        entry.isFile() ? [readFileSync(join(folder, entry.name))] : []
+      )
+    )
+    const text = (n: number) => {
+      const block = Buffer.from(texts.subarray(0, BLOCK_SIZE_BYTES))
+      block.writeUInt32BE(n)
+      return block
+    }
+    let nowMs = 0
+    // Each look at the clock is 10 ms later: so long does a block take.
+    const cache = new CompressedCache(10_000_000, { monotonicMs: () => (nowMs += 10) })
+    const sizes = Array.from({ length: 60 }, (_, n) => cache.compressed(sha256(text(n)), text(n))!.byteLength)
+    const quick = compressBlock(text(0))!.byteLength
+    const isThorough = sizes.map(bytes => bytes < 0.995 * quick)
+    expect(isThorough.slice(0, 20)).toEqual(Array(20).fill(true))
+    const later = isThorough.slice(30).filter(Boolean).length
+    expect(later).toBeGreaterThan(1)
+    expect(later).toBeLessThan(8)
+    nowMs += 60_000
+    expect(cache.compressed(sha256(text(99)), text(99))!.byteLength).toBeLessThan(0.995 * quick)
   })
 })
