@@ -27,7 +27,7 @@ export const RELAYS_WANTED = 2
 /** A relay that had no place, or did not answer, is not asked again for so long, and each time twice as long. */
 const FIRST_PAUSE_MS = 5_000
 const LONGEST_PAUSE_MS = 10 * 60_000
-const LOOK_MS = 10_000
+const LOOK_MS = 15_000
 /** Asking the DHT for more peers, where there are too few relays. */
 const SEARCH_MS = 5 * 60_000
 const DIAL_TIMEOUT_MS = 5_000
@@ -94,7 +94,9 @@ export class RelayClient {
     this.#peer = peer
     this.#findPeers = findPeers
     this.#reservations!.addEventListener('relay:removed', () => void this.#look())
-    peer.addEventListener('peer:identify', () => void this.#look())
+    peer.addEventListener('peer:identify', ({ detail }) => {
+      if (detail.protocols.includes(RELAY_V2_HOP_CODEC)) void this.#look()
+    })
   }
 
   /** From now on relays are sought, and kept. */
