@@ -11,9 +11,8 @@
  */
 import { type AutoNATv2Components, autoNATv2 } from '@libp2p/autonat-v2'
 import { type Connection, type Startable, start, stop, type Topology } from '@libp2p/interface'
-import type { NodeAddress } from '@libp2p/interface-internal'
 import { relayOf } from '../directory/addresses.ts'
-import { gated, overriding, StreamGate } from './library-parts.ts'
+import { type AddressManager, gated, overriding, StreamGate } from './library-parts.ts'
 
 const REQUEST_TIMEOUT_MS = 15_000
 /** Requests of others that are being answered, and dials back that come in. */
@@ -52,6 +51,6 @@ export class AutoNat {
   }
 }
 
-function isWorthAsking({ multiaddr, type }: NodeAddress): boolean {
+function isWorthAsking({ multiaddr, type }: ReturnType<AddressManager['getAddressesWithMetadata']>[number]): boolean {
   return type !== 'observed' && relayOf(multiaddr.toString()) === undefined
 }

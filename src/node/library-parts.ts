@@ -4,9 +4,14 @@
  * A service gets the collaborators that it asks for; so it can be given one that is as the real one but for what must be different here
  * (`overriding`), and a registrar through which only so many streams reach it at a time (`gated`).
  */
+import type { AutoNATv2Components } from '@libp2p/autonat-v2'
 import type { Connection, Stream } from '@libp2p/interface'
-import type { Registrar } from '@libp2p/interface-internal'
 import { RowanError } from '../errors.ts'
+
+/** Where services say which protocols they speak; libp2p's own name for it is in a package that is none of ours. */
+export type Registrar = AutoNATv2Components['registrar']
+/** What this peer's addresses are, likewise. */
+export type AddressManager = AutoNATv2Components['addressManager']
 
 /** The same object, with some of its members replaced. */
 export function overriding<T extends object>(target: T, changes: Partial<T>): T {

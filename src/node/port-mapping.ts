@@ -9,12 +9,12 @@
  * Owns: the leases. Does not own: the search (gateway-search.ts), the router's language (gateway.ts).
  */
 import { isIPv4 } from 'node:net'
-import type { AddressManager } from '@libp2p/interface-internal'
 import { REACH, reachOf } from '../directory/addresses.ts'
 import type { Clock, Log, Random, Timer } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
 import { Gateway } from './gateway.ts'
 import { findGateways } from './gateway-search.ts'
+import type { AddressManager } from './library-parts.ts'
 
 const LEASE_SECONDS = 3600
 const RENEW_MS = 25 * 60_000

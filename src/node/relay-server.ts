@@ -17,11 +17,10 @@ import {
   circuitRelayServer
 } from '@libp2p/circuit-relay-v2'
 import { type Connection, type Libp2pEvents, type PeerId, start, stop, type TypedEventTarget } from '@libp2p/interface'
-import type { Registrar } from '@libp2p/interface-internal'
 import { hostOf } from '../directory/addresses.ts'
 import type { Clock, Log } from '../environment.ts'
 import { Circuits } from './circuits.ts'
-import { gated, overriding, StreamGate } from './library-parts.ts'
+import { gated, overriding, type Registrar, StreamGate } from './library-parts.ts'
 
 export interface RelaySettings {
   /** Peers that may be reachable through this one at a time. */

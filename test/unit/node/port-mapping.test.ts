@@ -3,9 +3,9 @@
  */
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { NodeAddress } from '@libp2p/interface-internal'
 import { multiaddr } from '@multiformats/multiaddr'
 import { afterEach, expect, test } from 'vitest'
+import type { AddressManager } from '../../../src/node/library-parts.ts'
 import { PortMapping } from '../../../src/node/port-mapping.ts'
 import { waitUntil } from '../../tools/wait.ts'
 import { ManualClock } from '../release/support/clock.ts'
@@ -77,7 +77,7 @@ async function setUp(prepare: (router: TestRouter) => void = () => undefined) {
   const { log, lines } = recordingLog()
   const mapped: string[] = []
   const searched: string[] = []
-  const address = (text: string): NodeAddress => ({
+  const address = (text: string): ReturnType<AddressManager['getAddressesWithMetadata']>[number] => ({
     ...{ multiaddr: multiaddr(text), verified: true, expires: 0, type: 'transport' }
   })
   const addresses = {
