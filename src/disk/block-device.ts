@@ -27,7 +27,7 @@ export interface BlockDevice {
   readonly readOnly: boolean
   /** Fills `target` with the bytes at `offset`; the caller must not touch `target` until it is done. */
   read(offset: number, target: Uint8Array): void | Promise<void>
-  /** Takes `data` at `offset`; with `fua` the write is durable when it is done. `data` may be reused afterwards. */
+  /** Takes `data` at `offset`; with `fua` this very range is durable when it is done. `data` may be reused afterwards. */
   write(offset: number, data: Uint8Array, options?: { fua?: boolean }): void | Promise<void>
   /**
    * What was answered at once since the last call survives the death of this process. To be called before a client hears

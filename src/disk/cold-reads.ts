@@ -7,14 +7,12 @@
  * nor that rubbish was read.
  */
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
+import { NOWHERE } from '../store/segment-layout.ts'
 import type { BaseImage, ImageReader, SlotReader } from './image-reader.ts'
 import type { LayerFile } from './layer-files.ts'
 import { endSector, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, sectorOf } from './layer-map.ts'
 import type { LayerStack } from './layer-stack.ts'
 import { CODE_ABSENT, CODE_ZERO } from './owner-page.ts'
-
-/** Written to by many reads at a time, and never read. */
-const NOWHERE = Buffer.allocUnsafeSlow(BLOCK_SIZE_BYTES)
 
 export class ColdReads {
   readonly #stack: LayerStack | undefined
@@ -31,7 +29,7 @@ export class ColdReads {
 
   /**
    * Calls `done`, at once or later, with whether `target` holds the disk's bytes from `offset` on; if not, they are in memory
-   * as far as they are here, and it is to be read again. Never throws.
+   * as far as they are here, and it is to be read again. Throws what the layers' maps throw, before anything is under way.
    */
   read(offset: number, target: Uint8Array, done: (isRead: boolean) => void): void {
     const end = offset + target.length
@@ -43,8 +41,17 @@ export class ColdReads {
     const { top, frozen } = stack ?? {}
     this.#base.readAside(offset, target, isRead => {
       // A snapshot moves what was written out of the top.
-      done(isRead && stack?.top === top && stack?.frozen === frozen && this.#isImage(offset, end))
+      done(isRead && stack?.top === top && stack?.frozen === frozen && this.#isStillImage(offset, end))
     })
+  }
+
+  /** Whoever called `read` is gone by now: the read in place that follows says what is wrong with the map. */
+  #isStillImage(offset: number, end: number): boolean {
+    try {
+      return this.#isImage(offset, end)
+    } catch {
+      return false
+    }
   }
 
   /** Nobody wrote to the range. Where layers are frozen, they are not asked: what is below them is rarely all of a disk. */

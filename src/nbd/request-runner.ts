@@ -217,12 +217,14 @@ export class RequestRunner {
     const fua = (flags & COMMAND_FLAG.FUA) !== 0
     const noHole = (flags & COMMAND_FLAG.NO_HOLE) !== 0
     const fast = (flags & COMMAND_FLAG.FAST_ZERO) !== 0
-    const part = (at: number, bytes: number, isLast: boolean) =>
+    const change = (at: number, bytes: number, options: { fua: boolean }) =>
       command === COMMAND.TRIM
-        ? this.#device.trim(at, bytes, { fua: fua && isLast })
-        : this.#device.writeZeroes(at, bytes, { fua: fua && isLast, noHole, fast })
-    if (length <= MAX_EFFECT_BYTES) return part(offset, length, true)
-    return inParts(offset, length, part)
+        ? this.#device.trim(at, bytes, options)
+        : this.#device.writeZeroes(at, bytes, { ...options, noHole, fast })
+    if (length <= MAX_EFFECT_BYTES) return change(offset, length, { fua })
+    // FUA is for the range of its call alone; one flush at the end is for all parts.
+    const parts = inParts(offset, length, (at, bytes) => change(at, bytes, { fua: false }))
+    return fua ? parts.then(() => this.#device.flush()) : parts
   }
 
   /** What the disk says at once, or a promise to wait for, which never rejects. */
@@ -277,12 +279,12 @@ export class RequestRunner {
 async function inParts(
   offset: number,
   lengthBytes: number,
-  part: (at: number, bytes: number, isLast: boolean) => void | Promise<void>
+  part: (at: number, bytes: number) => void | Promise<void>
 ): Promise<void> {
   const end = offset + lengthBytes
   for (let at = offset; at < end; at += MAX_EFFECT_BYTES) {
     const bytes = Math.min(MAX_EFFECT_BYTES, end - at)
-    await part(at, bytes, at + bytes === end)
+    await part(at, bytes)
     await new Promise(resolve => setImmediate(resolve))
   }
 }

@@ -7,7 +7,7 @@ import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 
 /** Read into by many at a time, and never looked at. */
-const NOWHERE = Buffer.allocUnsafeSlow(BLOCK_SIZE_BYTES)
+export const NOWHERE = Buffer.allocUnsafeSlow(BLOCK_SIZE_BYTES)
 
 export const SLOTS_PER_SEGMENT = 4096
 

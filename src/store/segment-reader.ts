@@ -11,11 +11,19 @@ import { readSlot, readSlotSync, segmentFailed, segmentOf, segmentPath, warmSlot
 /** Files that one reader keeps open: 64 GiB of the pool. Beyond, the one opened first is closed. */
 export const MAX_OPEN_SEGMENTS = 256
 
+interface OpenSegment {
+  fd: number
+  /** Reads aside that use it. */
+  reads: number
+  /** It is closed as soon as none does: its number may be another file's then. */
+  isGoing: boolean
+}
+
 export class SegmentReader {
   readonly #directory: string
   readonly #underWay = new ReadsUnderWay()
   /** In the order of opening. */
-  readonly #open = new Map<number, number>()
+  readonly #open = new Map<number, OpenSegment>()
 
   constructor(directory: string) {
     this.#directory = directory
@@ -30,7 +38,7 @@ export class SegmentReader {
   readSync(slot: number, offsetInBlock: number, target: Uint8Array): void {
     const segment = segmentOf(slot)
     try {
-      readSlotSync(this.#open.get(segment) ?? this.#openSegment(segment), slot, offsetInBlock, target)
+      readSlotSync((this.#open.get(segment) ?? this.#openSegment(segment)).fd, slot, offsetInBlock, target)
     } catch (error) {
       throw segmentFailed(this.#directory, segment, 'read', error)
     }
@@ -38,13 +46,16 @@ export class SegmentReader {
 
   /** See SlotReader. */
   readAside(slot: number, offsetInBlock: number, target: Uint8Array, done: (isRead: boolean) => void): void {
-    const fd = this.#open.get(segmentOf(slot))
-    if (fd === undefined) {
+    const open = this.#open.get(segmentOf(slot))
+    if (open === undefined) {
       done(false)
       return
     }
     const batch = this.#underWay.begin()
-    readSlot(fd, slot, offsetInBlock, target, isRead => {
+    open.reads += 1
+    readSlot(open.fd, slot, offsetInBlock, target, isRead => {
+      open.reads -= 1
+      if (open.isGoing) closeUnused(open)
       this.#underWay.end(batch)
       done(isRead)
     })
@@ -57,25 +68,26 @@ export class SegmentReader {
 
   /** See SlotReader. Of a segment that was read before; with others it is done at once. */
   warm(slot: number, offsetInBlock: number, lengthBytes: number, done: () => void): void {
-    const fd = this.#open.get(segmentOf(slot))
-    if (fd === undefined) done()
-    else warmSlot(fd, slot, offsetInBlock, lengthBytes, done)
+    const open = this.#open.get(segmentOf(slot))
+    if (open === undefined) done()
+    else warmSlot(open.fd, slot, offsetInBlock, lengthBytes, done)
   }
 
   /** Nothing of this segment is read any more, but for what is under way. */
   close(segment: number): void {
-    const fd = this.#open.get(segment)
+    const open = this.#open.get(segment)
+    if (open === undefined) return
     this.#open.delete(segment)
-    // Its number may be another file's as soon as it is closed.
-    if (fd !== undefined) this.#underWay.after(() => closeSync(fd))
+    open.isGoing = true
+    closeUnused(open)
   }
 
   closeAll(): void {
     for (const segment of [...this.#open.keys()]) this.close(segment)
   }
 
-  #openSegment(segment: number): number {
-    if (this.#open.size >= MAX_OPEN_SEGMENTS) this.#closeFirst()
+  #openSegment(segment: number): OpenSegment {
+    if (this.#open.size >= MAX_OPEN_SEGMENTS) this.#closeOne()
     const path = segmentPath(this.#directory, segment)
     let fd: number
     try {
@@ -83,15 +95,22 @@ export class SegmentReader {
     } catch (error) {
       // The process has no more descriptors: one of this reader's makes room, as long as it has any.
       if ((error as NodeJS.ErrnoException).code !== 'EMFILE' || this.#open.size === 0) throw error
-      this.#closeFirst()
+      this.#closeOne()
       fd = openSync(path, 'r')
     }
-    this.#open.set(segment, fd)
-    return fd
+    const open = { fd, reads: 0, isGoing: false }
+    this.#open.set(segment, open)
+    return open
   }
 
-  #closeFirst(): void {
-    const [first] = this.#open.keys()
-    if (first !== undefined) this.close(first)
+  /** The one opened first of those that can be closed at once, if there is any. */
+  #closeOne(): void {
+    const segments = [...this.#open.keys()]
+    const unused = segments.find(segment => this.#open.get(segment)!.reads === 0)
+    this.close(unused ?? segments[0]!)
   }
+}
+
+function closeUnused({ fd, reads }: OpenSegment): void {
+  if (reads === 0) closeSync(fd)
 }

@@ -1,4 +1,4 @@
-import { closeSync, ftruncateSync, openSync, unlinkSync, writeFileSync } from 'node:fs'
+import { closeSync, ftruncateSync, openSync, readdirSync, unlinkSync, writeFileSync } from 'node:fs'
 import { afterEach, expect, test } from 'vitest'
 import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
 import { SLOTS_PER_SEGMENT, segmentPath } from '../../../src/store/segment-layout.ts'
@@ -89,6 +89,27 @@ test('a read aside says when it gave too little, and when the segment is not ope
   expect(await isRead(0)).toBe(true)
   expect(await isRead(95)).toBe(false)
   reader.closeAll()
+})
+
+test('where one file must be closed, it is one that is not being read', async () => {
+  const folder = await temporaryFolder()
+  const reader = new SegmentReader(folder)
+  for (let segment = 0; segment <= MAX_OPEN_SEGMENTS; segment++) {
+    const file = openSync(segmentPath(folder, segment), 'w')
+    ftruncateSync(file, BLOCK_SIZE_BYTES)
+    closeSync(file)
+  }
+  const files = () => readdirSync('/proc/self/fd').length
+  for (let segment = 0; segment < MAX_OPEN_SEGMENTS; segment++) {
+    reader.readSync(segment * SLOTS_PER_SEGMENT, 0, Buffer.alloc(1))
+  }
+  const open = files()
+  const read = new Promise<boolean>(resolve => reader.readAside(0, 0, Buffer.alloc(10), resolve))
+  reader.readSync(MAX_OPEN_SEGMENTS * SLOTS_PER_SEGMENT, 0, Buffer.alloc(1))
+  expect(files()).toBe(open)
+  expect(await read).toBe(true)
+  reader.closeAll()
+  expect(files()).toBe(open - MAX_OPEN_SEGMENTS)
 })
 
 test('so many files are kept open, and no more', async () => {
