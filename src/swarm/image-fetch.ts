@@ -6,7 +6,7 @@
  *     deferred   its page is not here, and enough blocks were asked for early already: waits for the page
  *     wanted     the scheduler sees to it
  *     held       it came before its page: 64 KiB that nobody may have yet
- *     storing    its hash was right; it is on its way into the pool, and a guest has it already
+ *     storing    its hash was right; it is on its way into the pool, wanted or not, and a guest has it already
  *
  * Nobody gets a block whose hash was not compared with the index, and no node of the index is kept that its parent does not name
  * (LocalImage.addNode). Whoever sent something wrong is accused: the driver drops that peer for good.
@@ -64,6 +64,7 @@ interface PendingBlock {
 }
 
 const DEMAND: Rank = 0
+const LAST: Rank = 3
 const ZERO_BLOCK = new Uint8Array(BLOCK_SIZE_BYTES)
 
 export class ImageFetch {
@@ -113,7 +114,7 @@ export class ImageFetch {
   /** Blocks that are waited for, by rank. */
   get waiting(): number[] {
     const counts = [0, 0, 0, 0]
-    for (const { rank } of this.#pending.values()) counts[rank]!++
+    for (const { rank, waiters } of this.#pending.values()) if (waiters.size > 0) counts[rank]!++
     return counts
   }
 
@@ -276,11 +277,7 @@ export class ImageFetch {
     this.#line.markOnce('first block', { peer })
     if (pending?.rank === DEMAND) this.#line.markOnce('first block that the guest waited for', { peer })
     this.#driver.event({ type: 'done', key: blockKey(this.number, block) })
-    if (pending !== undefined) {
-      pending.stage = 'storing'
-      pending.bytes = bytes
-      serveGuests(pending)
-    }
+    this.#storing(block, bytes, pending)
     return this.#store.add({
       hash,
       block: bytes,
@@ -292,6 +289,15 @@ export class ImageFetch {
       },
       failed: error => this.#notKept(block, bytes, error)
     })
+  }
+
+  /** Also what was called off: whoever wants it before it is stored must find it here, and not ask the scheduler for it. */
+  #storing(block: number, bytes: Uint8Array, known: PendingBlock | undefined): void {
+    const pending: PendingBlock = known ?? { stage: 'storing', rank: LAST, waiters: new Set() }
+    if (known === undefined) this.#pending.set(block, pending)
+    pending.stage = 'storing'
+    pending.bytes = bytes
+    serveGuests(pending)
   }
 
   #finish(block: number, obtained: ObtainedBlock): void {
