@@ -6,6 +6,9 @@
  * passt (package passt) speaks for the guest without any privilege; `--no-map-gw` keeps it from standing in for the
  * host at the gateway's address, and the filter (frame-filter.ts) drops what names the host otherwise. Both sockets lie
  * in a private folder; passt, which leaves root for `nobody`, gets one of its own in it. All of it ends with `stop`.
+ *
+ * passt ends with us, too, when we are killed: by itself once a guest was connected (`--one-off`), before that by a shell that
+ * watches over it. It cannot ask for a signal at our death, because the kernel forgets that when a process changes its user.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -16,8 +19,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock, Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import { type Forbidden, FrameFilter, forbiddenAddresses } from './frame-filter.ts'
+import { endingWithParent, findProgram } from './parent-death.ts'
 
 const PASST = 'passt'
+/** Becomes `sh -c WATCH passt ARGS`. */
+const WATCH = '"$0" "$@" & trap "kill $!" TERM; wait $!'
 const READY_TIMEOUT_MS = 5000
 const POLL_MS = 20
 /** The host's addresses are read anew this often. */
@@ -82,7 +88,11 @@ async function startPasst(socketPath: string): Promise<ChildProcess> {
     chmodSync(join(folder, '..'), 0o711)
     args.push('--runas', `${uid}:${gid}`)
   }
-  const passt = spawn(PASST, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  if (findProgram(PASST, process.env.PATH ?? '') === undefined) {
+    throw new RowanError('NETWORK_UNAVAILABLE', `${PASST} is not installed; --net user needs the package passt`)
+  }
+  const watched = endingWithParent({ file: 'sh', args: ['-c', WATCH, PASST, ...args] })
+  const passt = spawn(watched.file, watched.args, { stdio: ['ignore', 'ignore', 'pipe'] })
   let complaint = ''
   let failure: NodeJS.ErrnoException | undefined
   passt.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -92,9 +102,6 @@ async function startPasst(socketPath: string): Promise<ChildProcess> {
     failure = error
   })
   for (let waitedMs = 0; !isListening(socketPath); waitedMs += POLL_MS) {
-    if (failure?.code === 'ENOENT') {
-      throw new RowanError('NETWORK_UNAVAILABLE', `${PASST} is not installed; --net user needs the package passt`)
-    }
     if (failure !== undefined || passt.exitCode !== null || passt.signalCode !== null || waitedMs > READY_TIMEOUT_MS) {
       passt.kill()
       const says = failure?.message ?? (lastLines(complaint) || `it did not listen within ${READY_TIMEOUT_MS / 1000} s`)

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { dirname } from 'node:path'
@@ -116,10 +116,29 @@ describe.skipIf(!canRun)('a guest with --net user', () => {
     await waitUntil('the end of passt', () => pidsOfPasst(network.socketPath).length === 0, { timeoutMs: 10_000 })
     expect(existsSync(dirname(network.socketPath))).toBe(false)
   })
+
+  test('leaves no passt behind when whoever started it is killed before the guest was connected', async () => {
+    const parent = start(process.execPath, ['--input-type=module', '-e', PARENT])
+    const [, socketPath] = await parent.waitForOutput(/^AT (.*)$/m, { timeoutMs: 20_000 })
+    try {
+      expect(pidsOfPasst(socketPath!)).toHaveLength(1)
+      await parent.stop('SIGKILL')
+      await waitUntil('the end of passt', () => pidsOfPasst(socketPath!).length === 0, { timeoutMs: 20_000 })
+    } finally {
+      rmSync(dirname(socketPath!), { recursive: true })
+    }
+  })
 })
 
+const PARENT = `
+  import { startGuestNetwork } from '${new URL('../../../src/machine/guest-network.ts', import.meta.url).href}'
+  import { lineLog, systemClock } from '${new URL('../../../src/node/system.ts', import.meta.url).href}'
+  const { socketPath } = await startGuestNetwork({ clock: systemClock, log: lineLog('silent') })
+  console.log('AT ' + socketPath)
+`
+
 function pidsOfPasst(socketPath: string): string[] {
-  const found = spawnSync('pgrep', ['-f', `passt.*${dirname(socketPath)}`], { encoding: 'utf8' })
+  const found = spawnSync('pgrep', ['-f', `^[^ ]*passt.*${dirname(socketPath)}`], { encoding: 'utf8' })
   return found.stdout.split('\n').filter(line => line !== '')
 }
 
