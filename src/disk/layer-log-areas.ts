@@ -127,7 +127,7 @@ export class LogAreas {
     this.#madeBytes[this.#current] = end
   }
 
-  get file(): Pick<LayerFile, 'sync' | 'syncSync'> {
+  get file(): Pick<LayerFile, 'sync' | 'syncSync' | 'allocatedBytes'> {
     return this.#file
   }
 

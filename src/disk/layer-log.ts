@@ -259,6 +259,11 @@ export class LayerLog {
     this.#otherIsFree = true
   }
 
+  /** What it takes on the host's disk. */
+  get allocatedBytes(): number {
+    return this.#areas.file.allocatedBytes
+  }
+
   /** All that was appended is durable. */
   get isSynced(): boolean {
     return this.#synced === this.#appended && this.#pendingBytes === FRAME_HEADER_BYTES

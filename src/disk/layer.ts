@@ -203,9 +203,9 @@ export class Layer {
     return this.#data.path
   }
 
-  /** What its data takes on the host's disk. */
+  /** What its data and its log take on the host's disk; the map beside them is a two-thousandth of what was written. */
   get allocatedBytes(): number {
-    return this.#data.allocatedBytes
+    return this.#data.allocatedBytes + this.#pending.allocatedBytes
   }
 
   /** Whether nothing was ever written to it. */

@@ -46,7 +46,7 @@ import { LayersFolder, type LayersFolderSettings, layerNames } from './layers-fo
 import { OpenPair } from './open-pair.ts'
 
 export interface MachineLayersSettings extends LayersFolderSettings {
-  /** What the data of all the machine's layers may take on the host's disk; a write beyond is LAYERS_FULL. */
+  /** What the data and logs of all the machine's layers may take on the host's disk; a write beyond is LAYERS_FULL. */
   quotaBytes?: number
   /** As many layers are put together from their own maps, page by page, before the merged map is saved anew. */
   maxUnsavedLayers?: number
@@ -122,7 +122,7 @@ export class MachineLayers {
     return this.#chain
   }
 
-  /** What the data of all layers takes on the host's disk. */
+  /** What the data of all layers, and the logs of the tops, take on the host's disk. */
   get allocatedBytes(): number {
     let sum = this.#frozenBytes
     for (const { top } of this.#stacks.values()) sum += top.allocatedBytes

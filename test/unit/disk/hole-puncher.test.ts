@@ -172,6 +172,17 @@ describe('a quota for layers', () => {
     expect(found[0]).toBe(7)
   })
 
+  test('counts the log, which flushes of little fill with content', async () => {
+    await open({}, { quotaBytes: 12 * MIB })
+    const sector = Buffer.alloc(4096, 1)
+    for (let flush = 0; flush < 1500; flush++) {
+      await disk.write(0, sector)
+      await disk.flush()
+    }
+    expect(takenBytes('0001')).toBeLessThan(MIB)
+    await expect(fill(MIB, 8 * MIB)).rejects.toMatchObject({ code: 'LAYERS_FULL' })
+  })
+
   test('counts what was frozen before the disk was opened', async () => {
     await open({}, { quotaBytes: 12 * MIB })
     await disk.snapshot({ note: '', taken: '2026-01-02T03:04:05.678Z' })
