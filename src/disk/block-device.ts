@@ -56,6 +56,8 @@ export interface BlockDevice {
   /**
    * Brings the range here, behind whatever a guest waits for; done when all of it is here, or has no place to stay.
    * A failure harms nobody: a later read fetches what is missing.
+   *
+   * @param options.signal - nobody waits any more: what is on the way is called off, and it rejects soon
    */
-  cache(offset: number, lengthBytes: number): void | Promise<void>
+  cache(offset: number, lengthBytes: number, options?: { signal?: AbortSignal }): void | Promise<void>
 }

@@ -41,18 +41,22 @@ export class ReadAhead {
    *
    * Rejects with what the source rejects with, once nothing of the range is on the way any more, and with DISK_CLOSED
    * after `stop`.
+   *
+   * @param gone - nobody waits any more: what is on the way for the range is called off, and ends with ABORTED
    */
-  async fetch(offset: number, lengthBytes: number): Promise<void> {
+  async fetch(offset: number, lengthBytes: number, gone?: AbortSignal): Promise<void> {
+    const { signal: stopping } = this.#stopping
+    const signal = gone === undefined ? stopping : AbortSignal.any([stopping, gone])
     const end = Math.ceil((offset + lengthBytes) / BLOCK_SIZE_BYTES)
     const onTheWay = new Set<Promise<void>>()
     const range: { failure: unknown; isOver: boolean } = { failure: undefined, isOver: false }
     let looked = 0
     for (let block = Math.floor(offset / BLOCK_SIZE_BYTES); block < end && !range.isOver; block++) {
       if (++looked % BLOCKS_PER_TURN === 0) await new Promise(resolve => setImmediate(resolve))
-      if (this.#stopping.signal.aborted) break
+      if (signal.aborted) break
       if (!this.#isMissing(block, offset, offset + lengthBytes)) continue
       await this.#place()
-      const coming = this.#want(block)
+      const coming = this.#want(block, signal)
         .then(kept => {
           if (!kept) range.isOver = true
         })
@@ -64,7 +68,8 @@ export class ReadAhead {
       onTheWay.add(coming)
     }
     await Promise.all(onTheWay)
-    if (this.#stopping.signal.aborted) throw new RowanError('DISK_CLOSED', 'the disk was closed while it read ahead')
+    if (stopping.aborted) throw new RowanError('DISK_CLOSED', 'the disk was closed while it read ahead')
+    if (gone?.aborted === true) throw new RowanError('ABORTED', 'nobody waits any more for what was read ahead')
     if (range.failure !== undefined) throw range.failure
   }
 
@@ -99,8 +104,7 @@ export class ReadAhead {
   }
 
   /** @returns whether the pool kept the block */
-  async #want(block: number): Promise<boolean> {
-    const { signal } = this.#stopping
+  async #want(block: number, signal: AbortSignal): Promise<boolean> {
     try {
       signal.throwIfAborted()
       const obtained = await this.#source.want(this.#image.id, block, 'read-ahead', { signal })

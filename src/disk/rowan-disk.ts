@@ -238,9 +238,9 @@ export class RowanDisk implements BlockDevice {
     return this.#image.peek(block) === ZERO
   }
 
-  cache(offset: number, lengthBytes: number): Promise<void> | void {
+  cache(offset: number, lengthBytes: number, options?: { signal?: AbortSignal }): Promise<void> | void {
     this.#check(offset, lengthBytes)
-    if (lengthBytes > 0) return this.#ahead.fetch(offset, lengthBytes)
+    if (lengthBytes > 0) return this.#ahead.fetch(offset, lengthBytes, options?.signal)
   }
 
   settle(): void {

@@ -100,7 +100,10 @@ export class Connection {
     this.#socket = socket
     socket.on('data', (chunk: Buffer) => this.#receive(chunk))
     socket.on('drain', () => this.#negotiateOn())
-    socket.on('end', () => this.drain())
+    socket.on('end', () => {
+      this.#transmission?.abandon()
+      this.drain()
+    })
     socket.on('error', error => this.#components.log.debug('an NBD connection failed', { error }))
     socket.on('close', () => this.#socketClosed())
   }
@@ -233,7 +236,7 @@ export class Connection {
     this.#ending = true
     this.#timeout.cancel()
     this.#rest = undefined
-    this.#transmission?.stopReading()
+    this.#transmission?.abandon()
     if ((this.#transmission?.inFlight ?? 0) === 0) this.#resolveOver()
   }
 }

@@ -53,6 +53,8 @@ export class RequestRunner {
   readonly #device: BlockDevice
   readonly #replies: ReplyWriter
   readonly #chunks: ChunkFormat | undefined
+  /** What only this client wants, and nobody once it is gone. */
+  readonly #gone = new AbortController()
   /** Codes of failures that were logged: a broken disk says so once for each connection, not once for each request. */
   readonly #logged = new Set<string>()
 
@@ -69,6 +71,11 @@ export class RequestRunner {
     if (command === COMMAND.READ) this.#read(request)
     else if (command === COMMAND.BLOCK_STATUS) this.#status(request, payload)
     else this.#effect(request)
+  }
+
+  /** The client is gone: what would be fetched ahead for it is not. */
+  abandon(): void {
+    this.#gone.abort()
   }
 
   write(request: RequestReader, payload: Payload): void {
@@ -213,7 +220,7 @@ export class RequestRunner {
   #make({ command, offset, length, flags }: RequestReader): void | Promise<void> {
     if (command === COMMAND.FLUSH) return this.#device.flush()
     if (length === 0) return
-    if (command === COMMAND.CACHE) return this.#device.cache(offset, length)
+    if (command === COMMAND.CACHE) return this.#device.cache(offset, length, { signal: this.#gone.signal })
     const fua = (flags & COMMAND_FLAG.FUA) !== 0
     const noHole = (flags & COMMAND_FLAG.NO_HOLE) !== 0
     const fast = (flags & COMMAND_FLAG.FAST_ZERO) !== 0
@@ -268,7 +275,7 @@ export class RequestRunner {
   /** Logs a failure of the disk, once for each code. */
   note(error: unknown, command: number): void {
     const { code, message } = asRowanError(error, 'STORE_IO')
-    if (code === 'NOT_FAST' || this.#logged.has(code)) return
+    if (code === 'NOT_FAST' || this.#gone.signal.aborted || this.#logged.has(code)) return
     this.#logged.add(code)
     const says = 'a request to a disk failed; later ones with this code are not logged'
     this.#components.log.warn(says, { code, message, command })

@@ -147,6 +147,12 @@ export class Transmission {
     this.#replies.flush()
   }
 
+  /** The client is gone. What it changed goes on. */
+  abandon(): void {
+    this.stopReading()
+    this.#runner.abandon()
+  }
+
   /** Hands the socket what was answered last. */
   flush(): void {
     this.#replies.flush()

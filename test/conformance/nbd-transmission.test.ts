@@ -231,6 +231,23 @@ describe('CACHE', () => {
     expect(await cached).toMatchObject({ errno: 0 })
   })
 
+  test('is called off when its client has gone', async () => {
+    const device = new MemoryDevice(MIB)
+    const signals: AbortSignal[] = []
+    device.cache = (_offset, _length, options) => {
+      const { signal } = options!
+      signals.push(signal!)
+      return new Promise(resolve => signal!.addEventListener('abort', () => resolve()))
+    }
+    const { client, server } = await openDisk(device)
+    const other = await openDisk(device)
+    for (const asker of [client, other.client]) asker.request(CACHE, { length: MIB }).catch(() => undefined)
+    await waitUntil('the requests', () => signals.length === 2, { timeoutMs: 5000 })
+    client.destroy()
+    await waitUntil('the client to be gone', () => server.clients('disk') === 0, { timeoutMs: 5000 })
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true, false])
+  })
+
   test('past the end is EINVAL, of a part that cannot be had EIO, and a read-only disk takes it', async () => {
     const device = new MemoryDevice(MIB, { readOnly: true })
     const { client } = await openDisk(device)

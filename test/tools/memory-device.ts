@@ -106,7 +106,7 @@ export class MemoryDevice implements BlockDevice {
     return found
   }
 
-  cache(offset: number, length: number): void | Promise<void> {
+  cache(offset: number, length: number, _options?: { signal?: AbortSignal }): void | Promise<void> {
     return this.#do({ operation: 'cache', offset, length, options: undefined }, () => undefined)
   }
 

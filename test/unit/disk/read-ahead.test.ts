@@ -95,3 +95,23 @@ test('stops when the disk is closed', async () => {
   await expect(fetching).rejects.toMatchObject({ code: 'DISK_CLOSED' })
   await expect(ahead.fetch(0, BLOCK)).rejects.toMatchObject({ code: 'DISK_CLOSED' })
 })
+
+test('what nobody waits for any more is called off, and the window is free for others', async () => {
+  const image = missing(400)
+  image.held = true
+  const ahead = new ReadAhead({ image, source: image, map: undefined })
+  const gone = new AbortController()
+  const first = ahead.fetch(0, 200 * BLOCK, gone.signal)
+  for (let n = 0; n < 10; n++) await turn()
+  const second = ahead.fetch(200 * BLOCK, 10 * BLOCK)
+  gone.abort()
+  await expect(first).rejects.toMatchObject({ code: 'ABORTED' })
+  await turn()
+  expect(image.wanted.filter(block => block < 200)).toHaveLength(MAX_WANTED)
+  expect(image.wanted.slice(MAX_WANTED)).toEqual(Array.from({ length: 10 }, (_, index) => 200 + index))
+  while (image.missing.size > 390) {
+    image.release()
+    await turn()
+  }
+  await second
+})
