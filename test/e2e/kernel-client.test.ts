@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, test } from 'vitest'
 import { debianAppliance, debianCanBeHad } from '../tools/appliance.ts'
-import { boot, DISK_TROUBLE, type Guest } from '../tools/boot.ts'
+import { boot, DISK_TROUBLE } from '../tools/boot.ts'
 import { hashFile } from '../tools/files.ts'
 import { removeFolders, temporaryFolder } from '../tools/folders.ts'
 import { endProcesses, runOk, start } from '../tools/processes.ts'
@@ -20,22 +20,6 @@ const MIB = 1024 * 1024
 const SIZE_BYTES = 96 * MIB
 const GONE_MIB = 16
 const BOOT_TIMEOUT_MS = 300_000
-const COMMAND_TIMEOUT_MS = 120_000
-
-/** Runs a shell line in the guest, and returns what it printed; its status must be 0. */
-function shell(guest: Guest): (line: string) => Promise<string> {
-  let count = 0
-  return async line => {
-    const id = `${++count}`.padStart(4, '0')
-    const before = guest.console.length
-    // The typed line holds the quotes, so only what the shell makes of it matches.
-    guest.type(`{ ${line}; } 2>&1; echo "DONE"-${id}-$?\n`)
-    const [, status] = await guest.waitFor(new RegExp(`DONE-${id}-(\\d+)`), COMMAND_TIMEOUT_MS)
-    const printed = guest.console.slice(before)
-    if (status !== '0') throw new Error(`${line}: status ${status}\n${printed}`)
-    return printed
-  }
-}
 
 /** How much of the disk is data, by its own account. */
 async function dataBytes(uri: string): Promise<number> {
@@ -65,7 +49,7 @@ describe.skipIf(!debianCanBeHad())('the kernel of a guest', () => {
     const guest = boot({ disk: appliance.v1, memoryMb: 512, extra })
     await guest.waitFor(/APPLIANCE-READY/, BOOT_TIMEOUT_MS)
     await guest.login(BOOT_TIMEOUT_MS)
-    const run = shell(guest)
+    const run = guest.shell()
     await run('d=$(ls /sys/class/net | grep -vx lo | head -n 1)')
     await run('ip link set $d up; ip addr replace 10.0.2.15/24 dev $d')
     await run('modprobe nbd')

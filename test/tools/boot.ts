@@ -16,6 +16,7 @@ export interface BootOptions {
   extra?: string[]
 }
 
+const COMMAND_TIMEOUT_MS = 120_000
 const TCG = ['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '1', '-display', 'none', '-nodefaults', '-no-reboot']
 /** What a kernel or the tiny appliance says when its disk fails. */
 export const DISK_TROUBLE =
@@ -48,6 +49,21 @@ export class Guest {
     await this.waitFor(/Password: /, timeoutMs)
     this.type('root\n')
     await this.waitFor(/root@\S+#/, timeoutMs)
+  }
+
+  /** What runs a shell line in the guest, where somebody is logged in, and returns what it printed; its status must be 0. */
+  shell(): (line: string) => Promise<string> {
+    let count = 0
+    return async line => {
+      const id = `${++count}`.padStart(4, '0')
+      const before = this.console.length
+      // The typed line holds the quotes, so only what the shell makes of it matches.
+      this.type(`{ ${line}; } 2>&1; echo "DONE"-${id}-$?\n`)
+      const [, status] = await this.waitFor(new RegExp(`DONE-${id}-(\\d+)`), COMMAND_TIMEOUT_MS)
+      const printed = this.console.slice(before)
+      if (status !== '0') throw new Error(`${line}: status ${status}\n${printed}`)
+      return printed
+    }
   }
 
   /** The plug is pulled. */
