@@ -45,7 +45,7 @@ try {
     const disk = await DiskThread.open(
       {
         ...{ image, pool, source: NOBODY, log, clock: systemClock, bootId, touches: { touched: () => undefined } },
-        startThread: input => startDiskThread(input, compiled)
+        startThread: input => startDiskThread(input, { compiledFolder: compiled })
       },
       { disk: localSettings(own), socketPath, name, description: 'bench' }
     )

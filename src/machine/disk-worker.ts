@@ -7,6 +7,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { Clock } from '../environment.ts'
 import { RowanError } from '../errors.ts'
+import type { SharedMemory } from '../nbd/shared-memory.ts'
 import { SegmentReader } from '../store/segment-reader.ts'
 import { SlotView } from '../store/slot-view.ts'
 import { BlockLink } from './block-link.ts'
@@ -28,12 +29,14 @@ export class DiskWorker {
   readonly #image: SlotView
   readonly #pool: SegmentReader
   readonly #clock: Clock
+  readonly #memory: SharedMemory | undefined
   readonly #post: (message: FromDisk) => void
   #disk: ServedDisk | undefined
 
-  constructor(port: MessagePort, input: DiskThreadInput, components: { clock: Clock }) {
+  constructor(port: MessagePort, input: DiskThreadInput, components: { clock: Clock; memory?: SharedMemory }) {
     this.#post = message => port.postMessage(message)
     this.#clock = components.clock
+    this.#memory = components.memory
     this.#notes = new DiskNotes(this.#post, components)
     // What was touched tells the read-ahead what to ask for next, which must not be asked for before what this read waits for: all its
     // blocks are wanted in one turn.
@@ -55,8 +58,8 @@ export class DiskWorker {
   async #open({ bootId, settings }: DiskThreadInput): Promise<OpenedDisk> {
     const image = this.#image
     const touches = this.#notes
-    const [pool, source, clock, log] = [this.#pool, this.#link, this.#clock, this.log]
-    this.#disk = await ServedDisk.open({ image, pool, source, touches, clock, log, bootId }, settings)
+    const [pool, source, clock, log, memory] = [this.#pool, this.#link, this.#clock, this.log, this.#memory]
+    this.#disk = await ServedDisk.open({ image, pool, source, touches, clock, log, bootId, memory }, settings)
     return { dataBytes: this.#disk.dataBytes }
   }
 

@@ -15,9 +15,14 @@ import type { Clock } from '../environment.ts'
 import type { Export } from '../nbd/export.ts'
 import type { ListenerSettings } from '../nbd/listener.ts'
 import { NbdServer } from '../nbd/server.ts'
+import type { SharedMemory } from '../nbd/shared-memory.ts'
 import { dataExport } from './machine-socket.ts'
 
-export type ServedDiskComponents = RowanDiskComponents & { clock: Clock }
+export type ServedDiskComponents = RowanDiskComponents & {
+  clock: Clock
+  /** What the buffers of all disks' servers take. */
+  memory?: SharedMemory | undefined
+}
 
 export interface ServedDiskSettings {
   disk: RowanDiskSettings
@@ -59,7 +64,7 @@ export class ServedDisk implements DiskCalls {
 
   /** Errors as `RowanDisk.open`. */
   static async open(components: ServedDiskComponents, settings: ServedDiskSettings): Promise<ServedDisk> {
-    const { clock, log } = components
+    const { clock, log, memory } = components
     const { socketPath, tcp, name, description } = settings
     const disk = await RowanDisk.open(components, settings.disk)
     const served = new Map<string, Export>([[name, { device: disk, name, description }]])
@@ -73,7 +78,7 @@ export class ServedDisk implements DiskCalls {
     }
     const unix: ListenerSettings = { kind: 'unix', path: socketPath }
     const listeners = tcp === undefined ? [unix] : [unix, tcp]
-    return new ServedDisk(disk, new NbdServer({ exports, clock, log }, { listeners }), name)
+    return new ServedDisk(disk, new NbdServer({ exports, clock, log, memory }, { listeners }), name)
   }
 
   private constructor(disk: RowanDisk, server: NbdServer, name: string) {

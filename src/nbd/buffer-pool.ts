@@ -2,10 +2,12 @@
  * Buffers for replies and payloads, lent and given back.
  *
  * Memory is what an NBD client could exhaust: 256 connections with a 32-MiB read each would be 8 GiB. So all
- * connections of a server share one pool with a limit. Below it everybody gets what it asks for. Above it, each
- * connection still gets the share that it is guaranteed, so that no guest stands still because of another; all else
- * waits until something is given back. The last buffer given back is the first lent: it is still in the cache.
+ * connections of a server share one pool with a limit, and all pools of the process another one (shared-memory.ts). Below both
+ * everybody gets what it asks for. Above, each connection still gets the share that it is guaranteed, and a pool of which
+ * nothing is lent lends one buffer, so that no guest stands still because of another; all else waits until something is given
+ * back. The last buffer given back is the first lent: it is still in the cache.
  */
+import { SharedMemory } from './shared-memory.ts'
 
 /** The smallest buffer: a batch of small replies. */
 export const SMALL_BUFFER_BYTES = 256 * 1024
@@ -24,6 +26,8 @@ export class BufferPool {
   readonly #maxBytes: number
   readonly #maxIdleBytes: number
   readonly #guaranteedBytes: number
+  readonly #maxAllBytes: number
+  readonly #memory: SharedMemory
   readonly #idle: Buffer[][] = SIZE_CLASSES.map(() => [])
   #idleBytes = 0
   #lentBytes = 0
@@ -33,7 +37,17 @@ export class BufferPool {
   /** Called when somebody begins to wait. */
   onWait: () => void = () => undefined
 
-  constructor(settings: { maxBufferBytes: number; maxIdleBufferBytes: number; guaranteedBufferBytes: number }) {
+  constructor(
+    settings: {
+      maxBufferBytes: number
+      maxAllBufferBytes: number
+      maxIdleBufferBytes: number
+      guaranteedBufferBytes: number
+    },
+    memory = new SharedMemory()
+  ) {
+    this.#memory = memory
+    this.#maxAllBytes = settings.maxAllBufferBytes
     this.#guaranteedBytes = settings.guaranteedBufferBytes
     this.#maxBytes = settings.maxBufferBytes
     this.#maxIdleBytes = settings.maxIdleBufferBytes
@@ -54,7 +68,9 @@ export class BufferPool {
 
   /** Whether `sizeBytes` may be taken now by a connection that holds `heldBytes` already. */
   allows(sizeBytes: number, heldBytes: number): boolean {
-    return this.#lentBytes + sizeBytes <= this.#maxBytes || heldBytes + sizeBytes <= this.#guaranteedBytes
+    if (heldBytes + sizeBytes <= this.#guaranteedBytes || this.#lentBytes === 0) return true
+    if (this.#lentBytes + sizeBytes > this.#maxBytes) return false
+    return this.#idleBytes >= sizeBytes || this.#memory.allBytes + sizeBytes <= this.#maxAllBytes
   }
 
   /** Calls `resume` once, after something was given back; what was wanted may be gone again by then. */
@@ -72,7 +88,7 @@ export class BufferPool {
     const index = SIZE_CLASSES.findIndex(size => size >= sizeBytes)
     const buffer = this.#idle[index]?.pop()
     if (buffer !== undefined) this.#idleBytes -= buffer.length
-    const lent = buffer ?? Buffer.allocUnsafeSlow(SIZE_CLASSES[index] ?? sizeBytes)
+    const lent = buffer ?? this.#allocate(SIZE_CLASSES[index] ?? sizeBytes)
     this.#lentBytes += lent.length
     return lent
   }
@@ -81,9 +97,11 @@ export class BufferPool {
   give(buffer: Buffer): void {
     this.#lentBytes -= buffer.length
     const index = SIZE_CLASSES.indexOf(buffer.length)
-    if (index >= 0 && this.#idleBytes + buffer.length <= this.#maxIdleBytes) {
+    if (index >= 0 && this.#mayKeep(buffer.length)) {
       this.#idle[index]?.push(buffer)
       this.#idleBytes += buffer.length
+    } else {
+      this.#memory.change(-buffer.length)
     }
     if (this.#waiting.size === 0) return
     const waiting = [...this.#waiting]
@@ -92,5 +110,15 @@ export class BufferPool {
     queueMicrotask(() => {
       for (const resume of waiting) resume()
     })
+  }
+
+  #allocate(sizeBytes: number): Buffer {
+    this.#memory.change(sizeBytes)
+    return Buffer.allocUnsafeSlow(sizeBytes)
+  }
+
+  /** What nobody uses must not keep others from what they need. */
+  #mayKeep(sizeBytes: number): boolean {
+    return this.#idleBytes + sizeBytes <= this.#maxIdleBytes && this.#memory.allBytes <= this.#maxAllBytes / 2
   }
 }

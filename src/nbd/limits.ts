@@ -23,6 +23,8 @@ export interface NbdLimits {
   maxQueuedBytes: number
   /** Buffers of all connections together, beyond what each is guaranteed; more than the largest payload. */
   maxBufferBytes: number
+  /** Buffers of all servers of this process, those that are kept included, beyond what each connection is guaranteed. */
+  maxAllBufferBytes: number
   /** What a connection may hold even when all buffers are lent. */
   guaranteedBufferBytes: number
   /** How long a client may make no progress with what it holds while another waits for a buffer. */
@@ -47,6 +49,7 @@ export const NBD_LIMITS: NbdLimits = {
   maxRequestsInFlight: 128,
   maxQueuedBytes: 8 * 1024 * 1024,
   maxBufferBytes: 192 * 1024 * 1024,
+  maxAllBufferBytes: 256 * 1024 * 1024,
   guaranteedBufferBytes: 1024 * 1024,
   stallTimeoutMs: 10_000,
   maxIdleBufferBytes: 32 * 1024 * 1024,

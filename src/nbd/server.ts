@@ -10,6 +10,7 @@ import { Connection } from './connection.ts'
 import type { Export, Exports } from './export.ts'
 import { NBD_LIMITS, type NbdLimits } from './limits.ts'
 import { Listener, type ListenerSettings } from './listener.ts'
+import type { SharedMemory } from './shared-memory.ts'
 import { StallWatch } from './stall-watch.ts'
 import type { TlsUpgrade } from './tls.ts'
 
@@ -33,13 +34,17 @@ export class NbdServer {
   #listeners: Listener[] = []
   #accepts = false
 
-  constructor(components: { exports: Exports; clock: Clock; log: Log }, settings: NbdServerSettings) {
+  /** @param components.memory - of all servers of the process; absent: there is no other */
+  constructor(
+    components: { exports: Exports; clock: Clock; log: Log; memory?: SharedMemory | undefined },
+    settings: NbdServerSettings
+  ) {
     const { listeners, ...limits } = settings
     this.#clock = components.clock
     this.#log = components.log
     this.#settings = listeners
     this.#limits = { ...NBD_LIMITS, ...limits }
-    this.#buffers = new BufferPool(this.#limits)
+    this.#buffers = new BufferPool(this.#limits, components.memory)
     this.#stalls = new StallWatch(
       { clock: this.#clock, log: this.#log, buffers: this.#buffers, connections: this.#connections },
       this.#limits

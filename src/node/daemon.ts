@@ -18,6 +18,7 @@ import { kvmIsFaster } from '../machine/accelerator.ts'
 import type { StartThread } from '../machine/disk-thread.ts'
 import { kvmUsable } from '../machine/guest.ts'
 import { Machines } from '../machine/machines.ts'
+import { newCounter } from '../nbd/shared-memory.ts'
 import { Appliances } from '../release/appliances.ts'
 import { CollectionPolls } from '../release/collection-polls.ts'
 import { Collector } from '../release/collector.ts'
@@ -224,7 +225,8 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
     machines.images().has(image) || publisher.own().some(({ releases }) => releases.some(own => own.image === image))
   const replication = await Replication.open({ catalog, swarm, pool, directory, isServedAnyway, clock, log })
   const { layerQuotaBytes } = settings.machine
-  const startThread: StartThread = input => startDiskThread(input, home.compiled)
+  const threads = { compiledFolder: home.compiled, allMemory: newCounter() }
+  const startThread: StartThread = input => startDiskThread(input, threads)
   const machines = new Machines(
     { appliances, swarm, images, pool, startThread, profiles, directory, clock, random, log },
     {

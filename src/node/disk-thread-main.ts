@@ -10,15 +10,16 @@ import type { DiskThreadData } from './disk-thread.ts'
 /** The thread may be ended at any time, so what was compiled is written down early, and not in the way of its start. */
 const FLUSH_AFTER_MS = 5_000
 
-const { compiledFolder, ...input } = workerData as DiskThreadData
+const { compiledFolder, memory, ...input } = workerData as DiskThreadData
 if (compiledFolder !== undefined) {
   enableCompileCache(compiledFolder)
   setTimeout(flushCompileCache, FLUSH_AFTER_MS).unref()
 }
 const { DiskWorker } = await import('../machine/disk-worker.ts')
+const { SharedMemory } = await import('../nbd/shared-memory.ts')
 const { systemClock } = await import('./system.ts')
 
-const { log } = new DiskWorker(parentPort!, input, { clock: systemClock })
+const { log } = new DiskWorker(parentPort!, input, { clock: systemClock, memory: new SharedMemory(memory) })
 
 // As in the main thread: a promise that somebody forgot is said, and the disk goes on.
 process.on('unhandledRejection', error => log.warn('a promise of a disk was forgotten', { error }))

@@ -3,6 +3,7 @@
  */
 import { Worker } from 'node:worker_threads'
 import type { DiskThreadInput } from '../machine/disk-messages.ts'
+import { type MemoryCounters, newCounter, takeOff } from '../nbd/shared-memory.ts'
 
 /**
  * Of the thread's own objects; buffers and the maps of layers lie outside. What a disk needs is a few MB: this ends one
@@ -12,15 +13,24 @@ const MAX_HEAP_MB = 256
 /** Of the objects that live briefly. The default, 48, would only make a thread that is busy larger. */
 const MAX_YOUNG_HEAP_MB = 16
 
-/** A disk's input, and where its thread keeps its compiled code. */
-export type DiskThreadData = DiskThreadInput & { compiledFolder: string | undefined }
+/** A disk's input, where its thread keeps its compiled code, and what its buffers are counted with. */
+export type DiskThreadData = DiskThreadInput & { compiledFolder: string | undefined; memory: MemoryCounters }
 
-/** @param compiledFolder - of compiled code, with which a thread is there in half the time; none if absent */
-export function startDiskThread(input: DiskThreadInput, compiledFolder?: string): Worker {
-  return new Worker(new URL('./disk-thread-main.ts', import.meta.url), {
-    workerData: { ...input, compiledFolder } satisfies DiskThreadData,
+/**
+ * @param options.compiledFolder - of compiled code, with which a thread is there in half the time; none if absent
+ * @param options.allMemory - counts what the buffers of all disks take; absent: there is no other
+ */
+export function startDiskThread(
+  input: DiskThreadInput,
+  { compiledFolder, allMemory = newCounter() }: { compiledFolder?: string; allMemory?: Int32Array } = {}
+): Worker {
+  const memory = { all: allMemory, own: newCounter() }
+  const worker = new Worker(new URL('./disk-thread-main.ts', import.meta.url), {
+    workerData: { ...input, compiledFolder, memory } satisfies DiskThreadData,
     name: `rowan-disk-${input.settings.name}`.slice(0, 64),
     execArgv: ['--disable-warning=ExperimentalWarning'],
     resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB, maxYoungGenerationSizeMb: MAX_YOUNG_HEAP_MB }
   })
+  worker.once('exit', () => takeOff(memory))
+  return worker
 }

@@ -1,9 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { BufferPool, SMALL_BUFFER_BYTES } from '../../../src/nbd/buffer-pool.ts'
+import { newCounter, SharedMemory, takeOff } from '../../../src/nbd/shared-memory.ts'
 
 const MIB = 1024 * 1024
-const pool = (maxBufferBytes = 4 * MIB, maxIdleBufferBytes = MIB) =>
-  new BufferPool({ maxBufferBytes, maxIdleBufferBytes, guaranteedBufferBytes: MIB / 2 })
+const pool = (maxBufferBytes = 4 * MIB, maxIdleBufferBytes = MIB, memory?: SharedMemory) =>
+  new BufferPool(
+    { maxBufferBytes, maxAllBufferBytes: 6 * MIB, maxIdleBufferBytes, guaranteedBufferBytes: MIB / 2 },
+    memory
+  )
 
 const microtasks = () => new Promise<void>(resolve => setImmediate(resolve))
 
@@ -42,6 +46,30 @@ describe('BufferPool', () => {
     expect(buffers.allows(4096, MIB / 2 - 4096)).toBe(true)
     expect(buffers.allows(4096, MIB / 2)).toBe(false)
     expect(buffers.allows(MIB, 0)).toBe(false)
+  })
+
+  test('shares a bound with the pools of other threads, which keeps none of them from what it is guaranteed', () => {
+    const all = newCounter()
+    const counters = [0, 1, 2].map(() => ({ all, own: newCounter() }))
+    const [one, two, three] = counters.map(each => pool(4 * MIB, MIB, new SharedMemory(each)))
+    for (let count = 0; count < 12; count++) {
+      expect(one!.allows(SMALL_BUFFER_BYTES, MIB)).toBe(true)
+      one!.take(SMALL_BUFFER_BYTES)
+    }
+    const lent = Array.from({ length: 10 }, () => two!.take(SMALL_BUFFER_BYTES))
+    expect(two!.allows(2 * SMALL_BUFFER_BYTES, MIB)).toBe(true)
+    expect(two!.allows(MIB, MIB)).toBe(false)
+    expect(two!.allows(SMALL_BUFFER_BYTES, 0)).toBe(true)
+    // Nothing is lent there, so nobody could give anything back to who waits.
+    expect(three!.allows(4 * MIB, MIB)).toBe(true)
+    three!.take(SMALL_BUFFER_BYTES)
+    expect(three!.allows(MIB, MIB)).toBe(false)
+    // Above half of the bound nothing is kept.
+    for (const buffer of lent) two!.give(buffer)
+    expect(two!.idleBytes).toBeLessThanOrEqual(SMALL_BUFFER_BYTES)
+    expect(three!.allows(MIB, MIB)).toBe(true)
+    takeOff(counters[0]!)
+    expect(new SharedMemory({ all, own: newCounter() }).allBytes).toBe(two!.idleBytes + SMALL_BUFFER_BYTES)
   })
 
   test('calls everybody who waits once, after something was given back', async () => {

@@ -9,6 +9,7 @@ const endOfTurn = () => new Promise<void>(resolve => setImmediate(resolve))
 function makeWriter() {
   const buffers = new BufferPool({
     maxBufferBytes: 2 ** 26,
+    maxAllBufferBytes: 2 ** 40,
     maxIdleBufferBytes: 2 ** 22,
     guaranteedBufferBytes: 2 ** 20
   })

@@ -7,6 +7,7 @@ import { extendedRequestBytes, requestBytes } from '../../tools/nbd-client.ts'
 const makeReader = ({ extended = false } = {}) => {
   const buffers = new BufferPool({
     maxBufferBytes: 2 ** 26,
+    maxAllBufferBytes: 2 ** 40,
     maxIdleBufferBytes: 2 ** 20,
     guaranteedBufferBytes: 2 ** 20
   })

@@ -17,7 +17,12 @@ class Client implements Watched {
 function makeWatch() {
   const clock = new ManualClock()
   const log: LogLine[] = []
-  const buffers = new BufferPool({ maxBufferBytes: 1, maxIdleBufferBytes: 0, guaranteedBufferBytes: 0 })
+  const buffers = new BufferPool({
+    maxBufferBytes: 1,
+    maxAllBufferBytes: 2 ** 40,
+    maxIdleBufferBytes: 0,
+    guaranteedBufferBytes: 0
+  })
   const connections = new Set<Client>()
   const watch = new StallWatch({ clock, log: collectingLog(log), buffers, connections }, { stallTimeoutMs: STALL_MS })
   const add = () => {
