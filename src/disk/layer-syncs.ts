@@ -60,6 +60,12 @@ export class LayerSyncs {
     return this.#sync(this.#components.mapFile)
   }
 
+  /** Done when no file is being synced: then they may be closed. */
+  async idle(): Promise<void> {
+    await this.#data.idle()
+    await this.#pending.idle()
+  }
+
   /** The layer takes no more writes. */
   fail(error: unknown): void {
     const { folder, pending, log } = this.#components

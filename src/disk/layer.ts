@@ -306,6 +306,8 @@ export class Layer {
     } finally {
       await this.#flushes.idle()
       await this.#checkpoints.idle()
+      // A write with FUA waits for a sync of its own.
+      await this.#syncs.idle()
       this.#closed = true
       this.#data.close()
       this.#mapFile.close()

@@ -45,6 +45,8 @@ function read(layer: Layer, position: number): number {
   return target[0]!
 }
 
+const nextTurn = () => new Promise<void>(resolve => setImmediate(resolve))
+
 describe('Layer: the order of operations', () => {
   test('writes are data, and settled together with one frame of the log; those that change no state are data alone', async () => {
     const { layer, kinds } = await simulated()
@@ -278,6 +280,28 @@ describe('Layer: errors', () => {
     const afterPowerLoss = await simulated(DEFAULT_LAYER_LIMITS, onDisk, 'another boot')
     expect(afterPowerLoss.layer.map.stateAt(0)).toBe(SECTOR_DATA)
     expect(read(afterPowerLoss.layer, 0)).toBe(1)
+  })
+
+  test('a layer that failed is closed when nothing of it is being synced any more', async () => {
+    const { layer, files } = await simulated({ ...DEFAULT_LAYER_LIMITS, maxLoggedBytes: 512 })
+    await files.finish(layer.flush())
+    files.gated = true
+    files.fault = failing('sync', 'data', 'STORE_IO')
+    layer.writeSync(0, sector(1))
+    const range = layer.flushRange(0, 1)
+    await nextTurn()
+    // Too much for the log: its data is synced.
+    for (let at = 8; at < 16; at++) layer.writeSync(at * 512, sector(2))
+    const flushed = expect(layer.flush()).rejects.toThrow(expect.objectContaining({ code: 'LAYER_FAILED' }))
+    await nextTurn()
+    expect(files.waiting).toBe(2)
+    await files.step(1)
+    await flushed
+    expect(layer.failure).toBeDefined()
+    const closed = layer.close()
+    closed.catch(() => {})
+    await nextTurn()
+    await files.finish(Promise.all([closed, range]))
   })
 
   test('a failed layer that cannot be made durable when it is opened stays closed', async () => {

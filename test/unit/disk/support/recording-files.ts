@@ -111,6 +111,7 @@ class RecordingFile implements LayerFile {
   readonly path: string
   readonly #files: RecordingFiles
   readonly #name: string
+  #syncing = 0
 
   constructor(files: RecordingFiles, path: string) {
     this.#files = files
@@ -157,7 +158,9 @@ class RecordingFile implements LayerFile {
   async sync(): Promise<void> {
     const id = this.#files.nextSync()
     this.#files.record({ kind: 'sync-begin', file: this.#name, id })
+    this.#syncing += 1
     await this.#files.gate()
+    this.#syncing -= 1
     this.#endSync(id)
   }
 
@@ -178,5 +181,8 @@ class RecordingFile implements LayerFile {
     this.#files.record({ kind: 'sync-end', file, id, failed: false })
   }
 
-  close(): void {}
+  /** Never while it is being synced: its descriptor may be another file's then. */
+  close(): void {
+    if (this.#syncing > 0) throw new Error(`${this.#name} is closed while it is being synced`)
+  }
 }
