@@ -14,7 +14,7 @@ import { dice } from './dice.ts'
 export const SCENARIOS = ['exodus', 'liars', 'unused'] as const
 export type ScenarioName = (typeof SCENARIOS)[number]
 
-export const RUNNING_TTL_MS = 30 * 60_000
+const RUNNING_TTL_MS = 30 * 60_000
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
 const DANGEROUS_MS = 40 * HOUR_MS

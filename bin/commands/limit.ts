@@ -45,7 +45,7 @@ Examples:
     })
 }
 
-export function limitText(limits: LimitResult): string {
+function limitText(limits: LimitResult): string {
   const rate = (bytesPerSecond: number | null) =>
     bytesPerSecond === null ? 'unlimited' : `${Number(((bytesPerSecond * 8) / 1e6).toPrecision(3))} Mbit/s`
   const changed = (name: string) => (limits.changed.includes(name) ? ' (changed here)' : '')

@@ -39,7 +39,7 @@ Examples:
     })
 }
 
-export function statusText(status: StatusResult): string {
+function statusText(status: StatusResult): string {
   const { blocks, bytes, quotaBytes, pinnedBytes } = status.pool
   const quota = quotaBytes === null ? '' : ` of ${formatSize(quotaBytes)}`
   const parts = [

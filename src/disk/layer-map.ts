@@ -58,7 +58,7 @@ export interface PageSource {
 }
 
 /** 64 GiB of disk that are written in part: 32 MiB. */
-export const DEFAULT_MAX_CLEAN_PAGES = 8192
+const DEFAULT_MAX_CLEAN_PAGES = 8192
 
 export class LayerMap {
   readonly sectors: number

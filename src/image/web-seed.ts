@@ -9,7 +9,7 @@ import { quote } from './hash.ts'
 
 /** Of one release. */
 export const MAX_WEB_SEEDS = 4
-export const MAX_WEB_SEED_CHARACTERS = 256
+const MAX_WEB_SEED_CHARACTERS = 256
 
 /** A URL as a person writes it, in its one spelling. @throws WEB_SEED_URL_INVALID */
 export function webSeedUrl(text: string): string {

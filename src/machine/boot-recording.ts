@@ -16,7 +16,7 @@ import { type LocalImage, ZERO } from '../store/images.ts'
 import { qemuCommand } from './qemu.ts'
 import { ServedDisk, type ServedDiskComponents } from './served-disk.ts'
 
-export const MAX_RECORDED_BOOT_MS = 5 * 60_000
+const MAX_RECORDED_BOOT_MS = 5 * 60_000
 /** How often it is looked whether the boot is over. */
 const LOOK_MS = 250
 /** A guest that reads next to nothing for this long will not boot. */

@@ -31,7 +31,7 @@ import { RestartPolicy } from './restart-policy.ts'
 import { sharesOf } from './shares.ts'
 import { type StartTrace, startTrace } from './start-trace.ts'
 
-export const MAX_MACHINES = 1024
+const MAX_MACHINES = 1024
 /** Disks that are opened at a time when the daemon starts: each start of a thread keeps a core busy for some 100 ms. */
 const RESTORED_AT_ONCE = 4
 /** How often numbers are kept and a newly complete image is announced. */

@@ -28,9 +28,9 @@ export interface QemuOptions {
 }
 
 export const QEMU = 'qemu-system-x86_64'
-export const DEFAULT_MEMORY_MIB = 1024
+const DEFAULT_MEMORY_MIB = 1024
 /** How long QEMU pauses a guest's disk for a daemon that is away, before the guest sees I/O errors. */
-export const RECONNECT_DELAY_SECONDS = 300
+const RECONNECT_DELAY_SECONDS = 300
 
 const SANDBOX = 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'
 

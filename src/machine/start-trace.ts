@@ -29,7 +29,7 @@ export interface StartTrace {
 }
 
 export const ATTACHED = 'attach'
-export const FIRST_BLOCK = 'first block'
+const FIRST_BLOCK = 'first block'
 
 /** @param marks - in any order, that of the attach among them; what was before it is left out */
 export function startTrace(marks: readonly Mark[]): StartTrace {

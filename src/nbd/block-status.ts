@@ -11,7 +11,7 @@ import { type ChunkFormat, MAX_STATUS_BYTES, type RequestId, writeUint64 } from 
 import type { ReplyWriter } from './reply-writer.ts'
 
 /** Parts that one answer tells of: 32 KiB a context. The specification's limit is 2^20. */
-export const MAX_STATUSES = 2_048
+const MAX_STATUSES = 2_048
 /** Extents that are looked at for an answer of one: neighbours may be alike in a context. */
 const EXTENTS_FOR_ONE = 64
 const LENGTH_BYTES = 8

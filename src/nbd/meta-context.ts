@@ -18,7 +18,7 @@ export interface MetaContext {
 }
 
 /** `rowan:local` of what is still to be fetched. */
-export const STATE_REMOTE = 1
+const STATE_REMOTE = 1
 
 export const META_CONTEXTS: readonly MetaContext[] = [
   {

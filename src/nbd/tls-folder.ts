@@ -44,7 +44,7 @@ export async function readTlsFolder(folder: string): Promise<TlsIdentity> {
 }
 
 /** Lines `NAME:KEY`; empty ones and those that begin with # are passed over. */
-export function parseKeys(text: string, path: string): Map<string, Uint8Array> {
+function parseKeys(text: string, path: string): Map<string, Uint8Array> {
   const keys = new Map<string, Uint8Array>()
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     if (line === '' || line.startsWith('#')) continue

@@ -9,7 +9,7 @@ import type { Command, Params, Progress, Results } from './daemon-api.ts'
 import { splitLines } from './split-lines.ts'
 
 /** The longest line of an answer: `status` of a thousand machines is under 1 MiB. */
-export const MAX_ANSWER_LINE_CHARS = 64 * 1024 * 1024
+const MAX_ANSWER_LINE_CHARS = 64 * 1024 * 1024
 
 export interface CallOptions {
   signal?: AbortSignal

@@ -20,7 +20,7 @@ import type { CommandTable, Progress } from './daemon-api.ts'
 
 export const MAX_REQUEST_BYTES = 1024 * 1024
 /** Commands that run at a time. */
-export const MAX_CONTROL_CONNECTIONS = 64
+const MAX_CONTROL_CONNECTIONS = 64
 /** A request must be complete by then; the answer may take as long as it takes. */
 const REQUEST_TIMEOUT_MS = 10_000
 /** How long `stop` waits for commands that were aborted, and for clients to take their answers. */

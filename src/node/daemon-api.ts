@@ -15,7 +15,7 @@ import type { TrafficState } from './traffic.ts'
 
 // ---- Parameters
 
-export const PARAMS = {
+const PARAMS = {
   publish: {
     /** Absolute: the daemon has another working directory. */
     path: text,

@@ -6,7 +6,7 @@
 
 const MINUTES_OF_DAY = 24 * 60
 /** More pieces of a day than this are a mistake. */
-export const MAX_HOURS = 24
+const MAX_HOURS = 24
 
 export interface Hours {
   /** Minutes since midnight. */

@@ -7,7 +7,7 @@
  *
  * Optimal string alignment: Damerau, "A technique for computer detection and correction of spelling errors", 1964.
  */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: b.length + 1 }, (_, j) => j)
   for (let i = 1; i <= a.length; i++) {

@@ -23,7 +23,7 @@ import type { Clock, Log, Timer } from '../environment.ts'
 import { overriding } from './library-parts.ts'
 
 /** Reservations that are held at a time. */
-export const RELAYS_WANTED = 2
+const RELAYS_WANTED = 2
 /** A relay that had no place, or did not answer, is not asked again for so long, and each time twice as long. */
 const FIRST_PAUSE_MS = 5_000
 const LONGEST_PAUSE_MS = 10 * 60_000

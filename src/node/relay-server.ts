@@ -42,9 +42,9 @@ const CONTROL_BYTES = 128 * 1024
 const CIRCUIT_MS = 2 * 60_000
 const BLOCKS_CIRCUIT_MS = 3_600_000
 /** Handshakes and circuits, one stream each at the side that dials. */
-export const MAX_HOP_STREAMS = 256
+const MAX_HOP_STREAMS = 256
 /** The same where each may have a window full of blocks in this peer's memory. */
-export const MAX_BLOCKS_STREAMS = 32
+const MAX_BLOCKS_STREAMS = 32
 export const HOP_STREAMS_PER_PEER = 8
 /** Towards one peer that has a reservation. */
 const MAX_STOP_STREAMS = 16

@@ -36,7 +36,7 @@ const RATE_BYTES_PER_SECOND: Record<string, number> = {
 }
 
 /** The word for "no limit" where a size or a rate may be without one. */
-export const UNLIMITED = 'unlimited'
+const UNLIMITED = 'unlimited'
 
 /**
  * @param text - like "30m", "7d" or "1h30m"; units w, d, h, m, s, ms, each at most once, larger before smaller

@@ -27,7 +27,7 @@ import { type CollectionRecord, collectionCodec } from './collection-record.ts'
 import { SAMPLE_EVERY_MS, SharerHistory } from './sharer-history.ts'
 
 /** Versions asked for in one round; the appliances with the fewest come first. */
-export const MAX_POLLED_VERSIONS = 4096
+const MAX_POLLED_VERSIONS = 4096
 const POLLS_AT_ONCE = 4
 const POLL_LIMIT_MS = 45_000
 const MAX_INTERVAL_MS = 20 * 60_000

@@ -9,7 +9,7 @@ import { openLatest, type VerifiedLatest } from '../image/release.ts'
 import { bytesCodec, type Catalog, type Table } from '../store/catalog.ts'
 
 /** Each is renewed daily and announced. */
-export const MAX_OWN_APPLIANCES = 1024
+const MAX_OWN_APPLIANCES = 1024
 
 export class OwnAppliances {
   readonly #table: Table<Uint8Array>

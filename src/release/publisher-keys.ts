@@ -28,7 +28,7 @@ const DAY_MS = 24 * 60 * 60 * 1000
 /** How long a delegation lives. */
 export const DELEGATION_LIFETIME_MS = 365 * DAY_MS
 /** With the root key here, a delegation is renewed once less than this is left of it. */
-export const DELEGATION_RENEWAL_MS = DELEGATION_LIFETIME_MS / 2
+const DELEGATION_RENEWAL_MS = DELEGATION_LIFETIME_MS / 2
 /** A sealed delegation has about 400 bytes. */
 const MAX_DELEGATION_BYTES = 4096
 

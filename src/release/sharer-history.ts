@@ -7,7 +7,7 @@ import type { Catalog, Codec, Operation, Table } from '../store/catalog.ts'
 
 export const SAMPLE_EVERY_MS = 3_600_000
 /** A year of hours. */
-export const MAX_SAMPLES = 366 * 24
+const MAX_SAMPLES = 366 * 24
 
 export interface SharerSample {
   /** Wall time. */

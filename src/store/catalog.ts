@@ -22,9 +22,9 @@ export { bytesCodec, type Codec, jsonCodec, type Operation, type Table } from '.
 export const MARKS_TABLE = 'marks'
 
 /** Operations that may wait for the next batch. */
-export const MAX_WAITING_OPERATIONS = 1_000_000
+const MAX_WAITING_OPERATIONS = 1_000_000
 /** A write is refused with DISK_FULL rather than begun with less than this free: LevelDB needs room to compact. */
-export const MIN_FREE_BYTES = 2 * 1024 * 1024
+const MIN_FREE_BYTES = 2 * 1024 * 1024
 /** How often the free space is looked at. */
 const FREE_CHECK_OPERATIONS = 1024
 

@@ -241,7 +241,7 @@ export class Images {
 }
 
 /** Takes the nodes of an image that is being made, and keeps few of them in memory. */
-export class IndexWriter {
+class IndexWriter {
   readonly #catalog: Catalog
   readonly #nodes: Table<Uint8Array>
   readonly #rootOp: (id: string, rootBytes: Uint8Array) => Operation

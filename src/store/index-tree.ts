@@ -15,7 +15,7 @@ import { decodePacked, type PackedNode } from '../image/index-node.ts'
 import type { Table } from './catalog.ts'
 
 /** Pages kept decoded, 35 KiB each. All of an image up to 8 GiB. */
-export const MAX_CACHED_PAGES = 128
+const MAX_CACHED_PAGES = 128
 
 /** A node by its place, and by its hash where that is known: where its parent is here. */
 export interface NodeRef {

@@ -26,7 +26,7 @@ export function keyOf({ hash, block }: HashedBlock): string {
 }
 
 /** The text of a hash, as a key of a Map or a Set. */
-export function hashKey(hash: Hash): string {
+function hashKey(hash: Hash): string {
   return Buffer.from(hash.buffer, hash.byteOffset, hash.byteLength).toString('latin1')
 }
 

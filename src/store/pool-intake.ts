@@ -21,7 +21,7 @@ import type { SlotTable } from './slot-table.ts'
 import type { Suspects } from './suspects.ts'
 
 /** Blocks whose puts are under way: 1 GiB of the callers' memory. */
-export const MAX_PENDING_BLOCKS = 16_384
+const MAX_PENDING_BLOCKS = 16_384
 /** Rounds of eviction that one put waits for. */
 const MAX_ROOM_TRIES = 16
 

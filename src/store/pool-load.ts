@@ -16,9 +16,9 @@ import { SlotTable } from './slot-table.ts'
 import { Suspects } from './suspects.ts'
 
 /** Segment -> the bitmap of its slots that were still suspect when the pool was closed. */
-export const SUSPECTS_TABLE = 'pool-suspects'
+const SUSPECTS_TABLE = 'pool-suspects'
 /** The pool's entry in the table of marks. */
-export const POOL_MARK = 'pool'
+const POOL_MARK = 'pool'
 
 export interface PoolMark {
   state: 'open' | 'closed'

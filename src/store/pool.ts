@@ -39,7 +39,7 @@ export type { HashedBlock } from './pool-blocks.ts'
 export type { DroppedBlocks, PoolComponents, PoolSettings, RoomMaker } from './pool-types.ts'
 
 /** Left free on the disk for the catalog, and for what machines write. */
-export const DEFAULT_MIN_FREE_BYTES = 64 * 1024 * 1024
+const DEFAULT_MIN_FREE_BYTES = 64 * 1024 * 1024
 
 export class Pool {
   /** Folder of the segment files. */

@@ -13,12 +13,12 @@ import { mergeProfiles } from '../image/profile-merge.ts'
 import { type Catalog, jsonCodec, type Operation, type Table } from './catalog.ts'
 
 /** Images with a profile of their own here; beyond, another one's is forgotten. */
-export const MAX_PROFILED_IMAGES = 4096
+const MAX_PROFILED_IMAGES = 4096
 /** Images whose profiles were heard from peers, and how many peers' of each; the oldest go first. */
 export const MAX_HEARD_IMAGES = 64
 export const MAX_HEARD_PEERS = 7
 /** Images like another that are looked at when it has no profile. */
-export const MAX_SIMILAR_IMAGES = 4
+const MAX_SIMILAR_IMAGES = 4
 
 interface KeptProfiles {
   /** Hex SHA-256 of the released profile's bytes. */

@@ -12,8 +12,8 @@ import type { Hash } from '../image/hash.ts'
 import { bytesCodec, type Catalog, type Operation, type Table } from './catalog.ts'
 import type { SlotTable } from './slot-table.ts'
 
-export const POOL_TABLE = 'pool'
-export const SLOTS_PER_ENTRY = 16
+const POOL_TABLE = 'pool'
+const SLOTS_PER_ENTRY = 16
 const BITMAP_BYTES = SLOTS_PER_ENTRY / 8
 /** Slots fit into 31 bits. */
 const KEY = /^[0-7][0-9a-f]{6}$/

@@ -34,7 +34,7 @@ export function makeSlotPage(children: number): Int32Array {
   return new Int32Array(new SharedArrayBuffer(children * Int32Array.BYTES_PER_ELEMENT))
 }
 
-export function zeroSlotPage(children: number): Int32Array {
+function zeroSlotPage(children: number): Int32Array {
   return children === INDEX_FANOUT ? ZERO_PAGE : ZERO_PAGE.subarray(0, children)
 }
 

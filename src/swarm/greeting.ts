@@ -25,7 +25,7 @@ export interface RecordExchange {
   receive(peer: string, record: Uint8Array): Promise<void>
 }
 
-export const AGENT = 'rowan/1'
+const AGENT = 'rowan/1'
 
 export class Greeting {
   readonly #peer: string
