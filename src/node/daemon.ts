@@ -36,6 +36,7 @@ import { KnownLiars } from '../swarm/known-liars.ts'
 import { isWebSeed, Swarm, type TrafficLimits } from '../swarm/swarm.ts'
 import { bootRecorder, type ImageUses, profileExchange } from './boot-profiles.ts'
 import { commands } from './commands.ts'
+import { pruneCompiled } from './compiled-folder.ts'
 import { ControlServer } from './control-server.ts'
 import { commandTable, type DaemonOptions, type RunningDaemon } from './daemon-api.ts'
 import { startDiskThread } from './disk-thread.ts'
@@ -104,6 +105,9 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const clock = systemClock
   const random = systemRandom
   makeHome(home.directory)
+  pruneCompiled(home.compiled).catch((error: unknown) =>
+    log.warn('compiled code could not be looked through', { error })
+  )
 
   // What this peer has.
   const catalog = await Catalog.open(home.catalog)
