@@ -247,6 +247,23 @@ describe('a neighbour that', () => {
   })
 })
 
+test('an image that is missing twice ends the connection', async () => {
+  const image = makeImage(111, 20)
+  const nothing = { root: new Uint8Array(0), top: new Uint8Array(0), complete: false, follow: 0 }
+  const double = await startDouble(image, () => undefined, {
+    onFrame: (frame, end) => {
+      if (frame.type === FRAME.open) end.send(imageFrame(frame.handle, nothing), imageFrame(frame.handle, nothing))
+      return frame.type === FRAME.open
+    }
+  })
+  doubles.push(double)
+  const hint = hintOf(double.network, false)
+  const peer = await startPeer({ isNear: () => true, neighbours: () => [hint] })
+  peers.push(peer)
+  await expect(peer.swarm.openImage(image.id, [], { timeoutMs: 2000 })).rejects.toMatchObject({ code: 'NO_REPLICA' })
+  expect(double.ends[0]!.closed).toBe(true)
+})
+
 describe('whoever asks on behalf', () => {
   /** Opens the image at a peer who has nothing of it but its index, and asks for a block. */
   async function answered(options: { isNear: boolean; isUsed: boolean }): Promise<Frame> {

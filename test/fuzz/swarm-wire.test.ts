@@ -66,7 +66,9 @@ const kinds: { type: FrameType; from: Role; read: (frame: Frame) => unknown; val
     type: FRAME.want,
     from: 'requester',
     read: messages.readWant,
-    valid: fc.tuple(blocks, rank, fc.boolean()).map(([b, r, zstd]) => messages.wantFrame(1, b, r, zstd))
+    valid: fc
+      .tuple(blocks, rank, fc.boolean(), fc.boolean())
+      .map(([b, r, zstd, onBehalf]) => messages.wantFrame(1, b, r, zstd, onBehalf))
   },
   {
     type: FRAME.raise,
@@ -93,10 +95,13 @@ const kinds: { type: FrameType; from: Role; read: (frame: Frame) => unknown; val
     from: 'server',
     read: messages.readHave,
     valid: fc
-      .array(fc.record({ page: fc.nat(), bitmap: fc.uint8Array({ minLength: 128, maxLength: 128 }) }), {
-        maxLength: 30
-      })
-      .map(pages => messages.haveFrame(1, false, pages))
+      .tuple(
+        fc.array(fc.record({ page: fc.nat(), bitmap: fc.uint8Array({ minLength: 128, maxLength: 128 }) }), {
+          maxLength: 30
+        }),
+        fc.boolean()
+      )
+      .map(([pages, helps]) => messages.haveFrame(1, false, pages, helps))
   },
   {
     type: FRAME.busy,

@@ -276,3 +276,37 @@ describe('a block that a neighbour has', () => {
     expect(sends(scheduler.step(missing, 1))[0]).toMatchObject({ peer: 'far', blocks: [1] })
   })
 })
+
+describe('a peer that is called anew again and again, and gives nothing', () => {
+  /** It has the only copy, is asked, and is silent until it is suspected; then it comes back over a new connection. */
+  function comesBack(scheduler: Scheduler, block: number, nowMs: number): number {
+    scheduler.step(want(block, DEMAND), nowMs)
+    let atMs = nowMs
+    while (!scheduler.isSuspected('only')) {
+      atMs = scheduler.nextMs(atMs)!
+      scheduler.step({ type: 'time', lateMs: 0 }, atMs)
+    }
+    scheduler.apply({ type: 'cancel', key: blockKey(IMAGE, block) }, atMs)
+    join(scheduler, atMs)
+    return atMs
+  }
+
+  function join(scheduler: Scheduler, nowMs: number): void {
+    scheduler.apply({ type: 'joined', peer: 'only', rttMs: 20 }, nowMs)
+    scheduler.apply({ type: 'has', peer: 'only', image: IMAGE, complete: true, pages: [] }, nowMs)
+  }
+
+  test('is asked at once the first time, then less and less soon, and at once again when it has given something', () => {
+    const scheduler = new Scheduler([], SELF)
+    join(scheduler, 0)
+    let nowMs = comesBack(scheduler, 1, 0)
+    expect(sends(scheduler.step(want(2, DEMAND), nowMs))).toHaveLength(1)
+    nowMs = comesBack(scheduler, 2, nowMs)
+    expect(sends(scheduler.step(want(3, DEMAND), nowMs))).toEqual([])
+    expect(scheduler.nextMs(nowMs)).toBe(nowMs + 1000)
+    expect(sends(scheduler.step({ type: 'time', lateMs: 0 }, nowMs + 1000))).toHaveLength(1)
+    answers(scheduler, 'only', [3], nowMs + 1020)
+    nowMs = comesBack(scheduler, 4, nowMs + 1020)
+    expect(sends(scheduler.step(want(5, DEMAND), nowMs))).toHaveLength(1)
+  })
+})
