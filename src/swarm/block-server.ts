@@ -28,6 +28,7 @@ import {
 import { busyFrame, type PeerHint, type Rank } from './messages.ts'
 import { NEAR_RTT_MS } from './neighbours.ts'
 import { type FetchedOnBehalf, OnBehalf } from './on-behalf.ts'
+import type { BlockRead } from './outgoing-blocks.ts'
 import { carriesBlocks } from './relayed.ts'
 import { itemOf } from './scheduler-types.ts'
 import { ServedRequester, type UploadJob } from './served-requester.ts'
@@ -275,7 +276,7 @@ export class BlockServer {
     let idleMs = IDLE_STREAM_MS
     for (const requester of admitted) {
       const silentMs = nowMs - (this.#requesters.get(requester)?.usedMs ?? nowMs)
-      if (this.#queue.count(requester) > 0 || requester.reading > 0 || silentMs < idleMs) continue
+      if (this.#queue.count(requester) > 0 || requester.outgoing.reading > 0 || silentMs < idleMs) continue
       idlest = requester
       idleMs = silentMs
     }
@@ -346,13 +347,13 @@ export class BlockServer {
     pending: Promise<Uint8Array | undefined>
   ): void {
     this.#reads++
-    requester.reading++
+    const read = requester.outgoing.readBegins(key, rank)
     pending
-      .then(frame => this.#answer(requester, key, rank, image, frame))
-      .catch(cause => this.#failed(requester, key, cause))
+      .then(frame => (read.isOver ? undefined : this.#answer(requester, key, read.rank, image, frame)))
+      .catch(cause => this.#failed(requester, key, cause, read))
       .finally(() => {
         this.#reads--
-        requester.reading--
+        requester.outgoing.readEnds(read)
         this.#work()
       })
   }
@@ -368,12 +369,12 @@ export class BlockServer {
     const nowMs = this.#components.clock.monotonicMs()
     this.#bucket?.take(frame.byteLength, nowMs)
     if (requester.isCourtesy) this.#courtesyBucket?.take(frame.byteLength, nowMs)
-    requester.answerBlock(key, rank, frame)
+    requester.outgoing.add(key, rank, frame)
   }
 
-  #failed(requester: ServedRequester, key: number, cause: unknown): void {
+  #failed(requester: ServedRequester, key: number, cause: unknown, read?: BlockRead): void {
     const { code, message } = asRowanError(cause, 'STORE_IO', 'a block could not be read')
     this.#components.log.warn('a block that is here could not be served', { code, message })
-    requester.answerMissing(key, 'absent')
+    if (read?.isOver !== true) requester.answerMissing(key, 'absent')
   }
 }

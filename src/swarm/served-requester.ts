@@ -10,7 +10,6 @@ import type { Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import { toHex } from '../image/hash.ts'
 import { ABSENT, type LocalImage, UNKNOWN } from '../store/images.ts'
-import { Credit } from './credit.ts'
 import { type FrameCarrier, FrameStream } from './frame-stream.ts'
 import { FRAME, type Frame, frameName } from './frames.ts'
 import { Greeting, type RecordExchange } from './greeting.ts'
@@ -32,6 +31,7 @@ import {
   readWant
 } from './messages.ts'
 import type { FetchedOnBehalf, OnBehalf } from './on-behalf.ts'
+import { OutgoingBlocks } from './outgoing-blocks.ts'
 import { blockKey, itemOf, nodeKey } from './scheduler-types.ts'
 import { ToldImage } from './told-image.ts'
 import type { UploadQueue } from './upload-queue.ts'
@@ -62,6 +62,8 @@ export interface RequesterComponents {
 /** The index of an image that is small enough follows its root before anything but demand. */
 const EAGER_RANK: Rank = 1
 const DEMAND: Rank = 0
+/** Blocks read for one requester at a time. */
+const MAX_READS = 2
 const NOTHING = new Uint8Array(0)
 
 export class ServedRequester {
@@ -69,7 +71,8 @@ export class ServedRequester {
   readonly #components: RequesterComponents
   readonly #frames: FrameStream
   readonly #greeting: Greeting
-  readonly #credit = new Credit()
+  /** Blocks that were taken out of the queue for this requester. */
+  readonly outgoing = new OutgoingBlocks(frame => this.#sendBlock(frame))
   readonly #images = new Map<number, ToldImage>()
   /** Images that are not here (yet), by handle: what is asked of them, maybe before the requester could know, is missing. */
   readonly #unknown = new Map<number, { id: string; index: number }>()
@@ -80,10 +83,6 @@ export class ServedRequester {
   admitted = false
   servedBlocks = 0
   servedBytes = 0
-  /** Blocks being read for this requester. */
-  reading = 0
-  /** Frames that were read, and wait for credit. */
-  readonly #held = new Map<number, Uint8Array>()
 
   constructor(who: { peer: string; isNear: boolean }, stream: FrameCarrier, components: RequesterComponents) {
     const { peer } = who
@@ -105,7 +104,7 @@ export class ServedRequester {
 
   /** Whether another block may be read for it: one that a guest waits for, or any. */
   canTake(rank: Rank): boolean {
-    return this.#frames.writable && this.reading < 2 && (rank === DEMAND || this.#held.size === 0)
+    return this.#frames.writable && this.outgoing.reading < MAX_READS && (rank === DEMAND || !this.outgoing.anyHeld)
   }
 
   get unsentBytes(): number {
@@ -132,24 +131,13 @@ export class ServedRequester {
     return this.#images.get(itemOf(key).image)?.image
   }
 
-  /**
-   * Answers a request that was in the queue with the frame of its block.
-   *
-   * @param key - has the handle in the place of the image's number, as all keys here
-   */
-  answerBlock(key: number, rank: Rank, frame: Uint8Array): void {
-    if (rank === DEMAND || this.#credit.covers(frame.byteLength)) this.#sendBlock(key, frame)
-    else this.#held.set(key, frame)
-  }
-
-  #sendBlock(key: number, frame: Uint8Array): void {
-    if (!this.#images.has(itemOf(key).image)) return
+  #sendBlock(frame: Uint8Array): void {
     this.servedBlocks++
     this.servedBytes += frame.byteLength
-    this.#credit.sent(frame.byteLength)
     this.#frames.send(frame)
   }
 
+  /** @param key - has the handle in the place of the image's number, as all keys here */
   answerNode(key: number): void {
     const item = itemOf(key)
     const image = this.#images.get(item.image)?.image
@@ -205,8 +193,7 @@ export class ServedRequester {
       case FRAME.open:
         return this.#open(frame)
       case FRAME.release:
-        if (!this.#images.delete(frame.handle)) this.#unknown.delete(frame.handle)
-        this.#components.onBehalf.drop(this, key => itemOf(key).image === frame.handle)
+        this.#release(frame.handle)
         return
       case FRAME.getNodes:
         this.#getNodes(frame)
@@ -315,21 +302,16 @@ export class ServedRequester {
   }
 
   #grant(bytes: number): void {
-    this.#credit.grant(bytes)
-    for (const [key, frame] of this.#held) {
-      if (!this.#credit.covers(frame.byteLength)) return
-      this.#held.delete(key)
-      this.#sendBlock(key, frame)
-    }
+    this.outgoing.grant(bytes)
     this.#components.work()
   }
 
-  /** A guest has come to wait for what is held. */
-  #sendHeld(key: number): void {
-    const frame = this.#held.get(key)
-    if (frame === undefined) return
-    this.#held.delete(key)
-    this.#sendBlock(key, frame)
+  #release(handle: number): void {
+    const isOfIt = (key: number) => itemOf(key).image === handle
+    if (!this.#images.delete(handle)) this.#unknown.delete(handle)
+    this.#components.onBehalf.drop(this, isOfIt)
+    this.outgoing.dropAll(isOfIt)
+    this.#components.work()
   }
 
   #raise(frame: Frame): void {
@@ -340,9 +322,10 @@ export class ServedRequester {
       const key = blockKey(frame.handle, block)
       queue.raise(this, key, priority)
       onBehalf.raise(this, key, priority)
-      if (priority === DEMAND) this.#sendHeld(key)
+      if (priority === DEMAND) this.outgoing.raise(key)
     }
     for (const { level, position } of nodes) queue.raise(this, nodeKey(frame.handle, level, position), priority)
+    this.#components.work()
   }
 
   #cancel(frame: Frame): void {
@@ -350,9 +333,11 @@ export class ServedRequester {
     const { queue, onBehalf } = this.#components
     const cancelled = readCancel(frame).filter(block => {
       const key = blockKey(frame.handle, block)
-      return queue.cancel(this, key) || onBehalf.cancel(this, key)
+      return queue.cancel(this, key) || onBehalf.cancel(this, key) || this.outgoing.drop(key)
     })
-    if (cancelled.length > 0) this.#frames.send(missingFrame(frame.handle, cancelled, 'cancelled'))
+    if (cancelled.length === 0) return
+    this.#frames.send(missingFrame(frame.handle, cancelled, 'cancelled'))
+    this.#components.work()
   }
 
   #fetchOnBehalf(key: number, image: LocalImage, what: { block: number; rank: Rank; job: UploadJob }): boolean {

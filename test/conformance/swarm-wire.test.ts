@@ -4,7 +4,9 @@
 import { zstdCompressSync } from 'node:zlib'
 import { afterEach, describe, expect, test } from 'vitest'
 import { PROTOCOL } from '../../src/cluster.ts'
+import type { Clock } from '../../src/environment.ts'
 import { fromHex } from '../../src/image/hash.ts'
+import { systemClock } from '../../src/node/system.ts'
 import {
   creditFrame,
   encodeBlockFrame,
@@ -151,6 +153,107 @@ describe('a server', () => {
     end.send(creditFrame(frameBytes + 1))
     await end.next(FRAME.block, 7)
     expect(numbers()).toEqual([0, 1, 10, 2, 11, 12, 3])
+  })
+
+  describe('that reads from a slow disk', () => {
+    const image = makeImage(31, 40, { isZero: () => false })
+
+    /** A server that was slow once, so that its reads are asynchronous; they wait for `go`. */
+    async function slow() {
+      let ms = 0
+      const clock: Clock = {
+        now: () => systemClock.now(),
+        monotonicMs: () => (ms += 5),
+        after: (delayMs, run) => systemClock.after(delayMs, run)
+      }
+      const server = await replica(image, { clock })
+      const local = (await server.images.open(image.id))!
+      const { promise: disk, resolve: go } = Promise.withResolvers<void>()
+      let reading = 0
+      const verified = local.verified.bind(local)
+      local.verified = async block => {
+        reading++
+        await disk
+        return verified(block)
+      }
+      const end = await opened(server, image)
+      end.send(messages.wantFrame(HANDLE, [0], 0, false))
+      await end.next(FRAME.block)
+      const begins = () => until(() => reading > 0, 'a read to begin')
+      return { end, begins, go }
+    }
+
+    /** All that was sent before it was handled when its answer comes. */
+    async function handled(end: WireEnd): Promise<void> {
+      const answers = end.ofType(FRAME.nodes).length
+      end.send(messages.getNodesFrame(HANDLE, [{ level: 0, position: 0 }], 0))
+      await end.next(FRAME.nodes, answers + 1)
+    }
+
+    test('sends what a guest has come to wait for meanwhile without credit', async () => {
+      const { end, begins, go } = await slow()
+      end.send(creditFrame(1), messages.wantFrame(HANDLE, [1], 3, false))
+      await begins()
+      end.send(messages.raiseFrame(HANDLE, [1], [], 0))
+      await handled(end)
+      go()
+      expect((await end.next(FRAME.block, 2)).number).toBe(1)
+    })
+
+    test('does not send what was called off meanwhile', async () => {
+      const { end, begins, go } = await slow()
+      end.send(messages.wantFrame(HANDLE, [1], 3, false))
+      await begins()
+      end.send(messages.cancelFrame(HANDLE, [1]))
+      expect(messages.readMissing(await end.next(FRAME.missing))).toEqual({ blocks: [1], reason: 'cancelled' })
+      go()
+      end.send(messages.wantFrame(HANDLE, [2], 3, false))
+      expect((await end.next(FRAME.block, 2)).number).toBe(2)
+    })
+
+    test('sends what is called off and wanted again exactly once', async () => {
+      const { end, begins, go } = await slow()
+      end.send(messages.wantFrame(HANDLE, [1], 3, false))
+      await begins()
+      end.send(messages.cancelFrame(HANDLE, [1]), messages.wantFrame(HANDLE, [1], 0, false))
+      await end.next(FRAME.missing)
+      go()
+      await end.next(FRAME.block, 2)
+      end.send(messages.wantFrame(HANDLE, [2], 0, false))
+      await end.next(FRAME.block, 3)
+      expect(end.ofType(FRAME.block).map(frame => frame.number)).toEqual([0, 1, 2])
+    })
+  })
+
+  test('reads what a guest has come to wait for past what waits for credit', async () => {
+    const image = makeImage(33, 20, { isZero: () => false })
+    const server = await replica(image)
+    const end = await opened(server, image)
+    end.send(creditFrame(1), messages.wantFrame(HANDLE, [0, 1], 3, false))
+    await until(() => server.swarm.served()[0]!.queued === 1, 'a block to wait for credit')
+    end.send(messages.raiseFrame(HANDLE, [1], [], 0))
+    expect((await end.next(FRAME.block)).number).toBe(1)
+  })
+
+  test('holds nothing for credit that was called off, or whose image was given up', async () => {
+    const image = makeImage(32, 20, { isZero: () => false })
+    const server = await replica(image)
+    const end = await opened(server, image)
+    const queued = () => server.swarm.served()[0]!.queued
+    // One block waits for credit, and keeps others from being read.
+    end.send(creditFrame(1), messages.wantFrame(HANDLE, [0, 1], 3, false))
+    await until(() => queued() === 1, 'a block to wait for credit')
+    end.send(messages.cancelFrame(HANDLE, [0]))
+    expect(messages.readMissing(await end.next(FRAME.missing))).toEqual({ blocks: [0], reason: 'cancelled' })
+    await until(() => queued() === 0, 'the next one to be read')
+    end.send(messages.openFrame(HANDLE + 1, fromHex(image.id), messages.OPEN_INDEX.top))
+    end.send(encodeFrame(FRAME.release, HANDLE, new Uint8Array(0)))
+    end.send(messages.wantFrame(HANDLE + 1, [2], 3, false))
+    await end.next(FRAME.image, 2)
+    await until(() => queued() === 0, 'the one of the other image to be read')
+    end.send(creditFrame(FRAME_HEADER_BYTES + image.block(2).byteLength))
+    const sent = await end.next(FRAME.block)
+    expect([sent.handle, sent.number]).toEqual([HANDLE + 1, 2])
   })
 
   test('of an image that is not here: says so, and that its blocks are missing', async () => {
