@@ -8,6 +8,9 @@
  * A relay's word is not enough for an address: it could name a third party's, whom everybody would then dial. So only the one at which
  * this peer itself is connected to the relay is announced (`announces`).
  *
+ * For the same reason no relay is ever dialled by its id: libp2p would try each address that it knows of it, and whoever claims to be a
+ * relay tells it which. A relay is called at a public address, and one that a circuit's address names, at that and no other.
+ *
  * Owns: the choice of relays. Does not own: what makes this necessary (reachability.ts).
  */
 import {
@@ -15,11 +18,12 @@ import {
   circuitRelayTransport,
   RELAY_V2_HOP_CODEC
 } from '@libp2p/circuit-relay-v2'
-import type { Connection, Libp2p, Listener, PeerId, Transport } from '@libp2p/interface'
-import { multiaddr } from '@multiformats/multiaddr'
+import type { Connection, Libp2p, Listener, Peer, PeerId, Transport } from '@libp2p/interface'
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { hostOf, REACH, reachOf, relayOf } from '../directory/addresses.ts'
 import { RateMeter } from '../directory/rate-meter.ts'
 import type { Clock, Log, Timer } from '../environment.ts'
+import { RowanError } from '../errors.ts'
 import { overriding } from './library-parts.ts'
 
 /** Reservations that are held at a time. */
@@ -32,6 +36,8 @@ const LOOK_MS = 15_000
 const SEARCH_MS = 5 * 60_000
 const DIAL_TIMEOUT_MS = 5_000
 const MAX_CANDIDATES = 16
+/** Of its addresses, those that are tried. */
+const MAX_PLACES = 8
 const MAX_REMEMBERED_REFUSALS = 256
 /** Calls that come in through relays: each makes this peer dial whoever calls. */
 const MAX_STOP_STREAMS = 16
@@ -42,6 +48,12 @@ interface Reservations {
   addRelay(relay: PeerId, type: 'discovered'): Promise<unknown>
   hasReservation(relay: PeerId): boolean
   addEventListener(name: 'relay:removed' | 'relay:created-reservation', listener: () => void): void
+}
+
+interface Candidate {
+  id: PeerId
+  /** Public addresses of it, with its id. */
+  places: Multiaddr[]
 }
 
 export type RelayClientPeer = Pick<Libp2p, 'getConnections' | 'dial' | 'peerStore' | 'addEventListener' | 'peerId'>
@@ -75,11 +87,19 @@ export class RelayClient {
         registrar: overriding(components.registrar, { register: async () => 'none', unregister: () => undefined }),
         peerStore: overriding(components.peerStore, { all: async () => [] }),
         randomWalk: { async *walk() {} },
+        connectionManager: overriding(components.connectionManager, {
+          openConnection: async relay => this.#open(relay)
+        }),
         // Whoever passes on a call without having given a place would have one reserved at itself.
         transportManager: overriding(components.transportManager, { listen: async () => undefined })
       })
     )
     this.#reservations = (transport as Transport & { reservationStore: Reservations }).reservationStore
+    const dial = transport.dial.bind(transport)
+    transport.dial = async (address, options) => {
+      await this.#meet(address, options)
+      return dial(address, options)
+    }
     const createListener = transport.createListener.bind(transport)
     transport.createListener = options => {
       const listener = createListener(options)
@@ -145,6 +165,26 @@ export class RelayClient {
     )
   }
 
+  /** The connection that the library means by a relay's id. */
+  #open(relay: Parameters<CircuitRelayTransportComponents['connectionManager']['openConnection']>[0]): Connection {
+    const open = this.#usable().find(({ remotePeer }) => remotePeer.equals(relay))
+    if (open === undefined) throw new RowanError('PEER_GONE', `there is no connection to the relay ${relay}`)
+    return open
+  }
+
+  /** Connects to the relay that a circuit's address names, at the very place that it names. */
+  async #meet(address: Multiaddr, options: { signal: AbortSignal }): Promise<void> {
+    const [place = ''] = address.toString().split('/p2p-circuit')
+    const relay = relayOf(address.toString())
+    const { connectionManager } = this.#components!
+    const isMet = connectionManager.getConnections().some(({ remotePeer }) => remotePeer.toString() === relay)
+    if (isMet) return
+    if (reachOf(place) !== REACH.public) {
+      throw new RowanError('NO_PEERS', `a relay is called at a public address, and not at ${place}`)
+    }
+    await connectionManager.openConnection(multiaddr(place), { signal: options.signal })
+  }
+
   #lookAgain(): void {
     if (!this.#isSeeking) return
     void this.#look()
@@ -157,9 +197,9 @@ export class RelayClient {
     if (!this.#isSeeking || this.#isLooking || this.relays.length >= RELAYS_WANTED) return
     this.#isLooking = true
     try {
-      for (const relay of await this.#candidates()) {
+      for (const { id, places } of await this.#candidates()) {
         if (!this.#isSeeking || this.relays.length >= RELAYS_WANTED) return
-        await this.#reserve(relay)
+        await this.#reserve(id, places)
       }
       this.#search()
     } catch (error) {
@@ -178,24 +218,26 @@ export class RelayClient {
   }
 
   /** Who may be asked for a place: connected ones first, each host once before any twice. */
-  async #candidates(): Promise<PeerId[]> {
+  async #candidates(): Promise<Candidate[]> {
     const { peerStore, peerId } = this.#peer!
     const speaksHop = await peerStore.all({ filters: [({ protocols }) => protocols.includes(RELAY_V2_HOP_CODEC)] })
-    const known = new Map(speaksHop.map(({ id }) => [id.toString(), id]))
+    const known = new Map(speaksHop.map(peer => [peer.id.toString(), { id: peer.id, places: publicPlaces(peer) }]))
     const now = this.#clock.monotonicMs()
-    const mayBeAsked = (id: PeerId) =>
+    const mayBeAsked = ({ id }: Candidate) =>
       !id.equals(peerId) &&
       this.#reservations?.hasReservation(id) === false &&
       (this.#refusals.get(id.toString())?.untilMs ?? 0) <= now
     const hosts = new Set<string>()
-    const [first, second]: PeerId[][] = [[], []]
+    const [first, second]: Candidate[][] = [[], []]
     for (const { remotePeer, remoteAddr } of this.#usable()) {
-      if (!known.delete(remotePeer.toString()) || !mayBeAsked(remotePeer)) continue
+      const candidate = { id: remotePeer, places: [remoteAddr] }
+      if (!known.delete(remotePeer.toString()) || !mayBeAsked(candidate)) continue
       const host = hostOf(remoteAddr.toString())
-      ;(hosts.has(host) ? second : first)!.push(remotePeer)
+      ;(hosts.has(host) ? second : first)!.push(candidate)
       hosts.add(host)
     }
-    return [...first!, ...second!, ...[...known.values()].filter(mayBeAsked)].slice(0, MAX_CANDIDATES)
+    const others = [...known.values()].filter(other => other.places.length > 0 && mayBeAsked(other))
+    return [...first!, ...second!, ...others].slice(0, MAX_CANDIDATES)
   }
 
   #pause(name: string): void {
@@ -204,12 +246,12 @@ export class RelayClient {
     if (this.#refusals.size > MAX_REMEMBERED_REFUSALS) this.#refusals.delete(this.#refusals.keys().next().value!)
   }
 
-  async #reserve(relay: PeerId): Promise<void> {
+  async #reserve(relay: PeerId, places: Multiaddr[]): Promise<void> {
     const name = relay.toString()
     this.#pause(name)
     try {
       if (!this.#usable().some(({ remotePeer }) => remotePeer.equals(relay))) {
-        await this.#peer!.dial(relay, { signal: AbortSignal.timeout(DIAL_TIMEOUT_MS) })
+        await this.#peer!.dial(places, { signal: AbortSignal.timeout(DIAL_TIMEOUT_MS) })
         if (!this.#usable().some(({ remotePeer }) => remotePeer.equals(relay))) return
       }
       await this.#reservations!.addRelay(relay, 'discovered')
@@ -231,6 +273,13 @@ export function leadsOver(
   return connections.some(
     ({ remotePeer, remoteAddr }) => remotePeer.toString() === relay && withPeer(remoteAddr.toString(), relay) === prefix
   )
+}
+
+/** Where a relay may be called, of all that it, or somebody else, said of it. */
+function publicPlaces({ id, addresses }: Pick<Peer, 'id' | 'addresses'>): Multiaddr[] {
+  const texts = addresses.map(({ multiaddr }) => multiaddr.toString())
+  const places = texts.filter(text => reachOf(text) === REACH.public && relayOf(text) === undefined)
+  return places.slice(0, MAX_PLACES).map(text => multiaddr(withPeer(text, id.toString())))
 }
 
 function withPeer(address: string, peer: string): string {
