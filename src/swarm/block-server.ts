@@ -96,6 +96,7 @@ export class BlockServer {
   readonly #settings: BlockServerSettings
   readonly #queue = new UploadQueue<ServedRequester, UploadJob>()
   readonly #onBehalf: OnBehalf<ServedRequester, UploadJob>
+  /** `usedMs`: when it was sent something last. */
   readonly #requesters = new Map<ServedRequester, { usedMs: number; greeting: Timer }>()
   readonly #reader: BlockReader
   #bucket: TokenBucket | undefined
@@ -234,6 +235,10 @@ export class BlockServer {
       helperOf: (who, id) => (this.#isNeighbour(who) ? this.#components.helperOf(id) : undefined),
       onBehalf: this.#onBehalf,
       admit: (newcomer, image) => this.#admit(newcomer, image),
+      gave: who => {
+        const use = this.#requesters.get(who)
+        if (use !== undefined) use.usedMs = this.#components.clock.monotonicMs()
+      },
       work: () => this.#work(),
       ended: gone => {
         this.#queue.drop(gone)
@@ -269,14 +274,14 @@ export class BlockServer {
     requester.end()
   }
 
-  /** Ends the requester that was idle for the longest time, if that was long. */
+  /** Ends the requester that was sent nothing for the longest time, if that was long. What it asked for says nothing: it may let nothing come. */
   #freePlace(admitted: ServedRequester[]): boolean {
     const nowMs = this.#components.clock.monotonicMs()
     let idlest: ServedRequester | undefined
     let idleMs = IDLE_STREAM_MS
     for (const requester of admitted) {
       const silentMs = nowMs - (this.#requesters.get(requester)?.usedMs ?? nowMs)
-      if (this.#queue.count(requester) > 0 || requester.outgoing.reading > 0 || silentMs < idleMs) continue
+      if (requester.outgoing.reading > 0 || silentMs < idleMs) continue
       idlest = requester
       idleMs = silentMs
     }
@@ -309,8 +314,6 @@ export class BlockServer {
         return
       }
       const { requester, key, rank, job } = next
-      const use = this.#requesters.get(requester)
-      if (use !== undefined) use.usedMs = nowMs
       if (itemOf(key).kind === 'node') {
         requester.answerNode(key)
         continue

@@ -113,5 +113,5 @@ export const IMAGE_TIMEOUT_MS = 10_000
 export const OPEN_TIMEOUT_MS = 30_000
 /** A neighbour is told that a block does not come if it could not be fetched on its behalf in this time. */
 export const ON_BEHALF_TIMEOUT_MS = 10_000
-/** A requester that is silent and is owed nothing keeps its place for this long. */
+/** Whoever was sent nothing that it asked for keeps its place for this long where others want it. */
 export const IDLE_STREAM_MS = 10 * 60_000

@@ -54,6 +54,8 @@ export interface RequesterComponents {
   onBehalf: OnBehalf<ServedRequester, UploadJob>
   /** Asks for a place among those served, for a requester of this image; false when it was sent away. */
   admit(requester: ServedRequester, image: string): boolean
+  /** A block or a node was sent to it. */
+  gave(requester: ServedRequester): void
   /** Something was put into the queue, or the stream can take more. */
   work(): void
   ended(requester: ServedRequester): void
@@ -135,6 +137,7 @@ export class ServedRequester {
     this.servedBlocks++
     this.servedBytes += frame.byteLength
     this.#frames.send(frame)
+    this.#components.gave(this)
   }
 
   /** @param key - has the handle in the place of the image's number, as all keys here */
@@ -144,9 +147,12 @@ export class ServedRequester {
     if (item.kind !== 'node' || image === undefined) return
     const place = { level: item.level, position: item.position }
     const bytes = image.nodeBytes(item.level, item.position)
-    this.#frames.send(
-      bytes === undefined ? nodesFrame(item.image, [], [place]) : nodesFrame(item.image, [{ ...place, bytes }], [])
-    )
+    if (bytes === undefined) {
+      this.#frames.send(nodesFrame(item.image, [], [place]))
+      return
+    }
+    this.#frames.send(nodesFrame(item.image, [{ ...place, bytes }], []))
+    this.#components.gave(this)
   }
 
   answerMissing(key: number, reason: MissingReason): void {

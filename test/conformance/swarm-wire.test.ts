@@ -15,6 +15,7 @@ import {
   FRAME_HEADER_BYTES,
   type Frame
 } from '../../src/swarm/frames.ts'
+import { IDLE_STREAM_MS } from '../../src/swarm/limits.ts'
 import * as messages from '../../src/swarm/messages.ts'
 import {
   hintOf,
@@ -153,6 +154,46 @@ describe('a server', () => {
     end.send(creditFrame(frameBytes + 1))
     await end.next(FRAME.block, 7)
     expect(numbers()).toEqual([0, 1, 10, 2, 11, 12, 3])
+  })
+
+  describe('that is full', () => {
+    const image = makeImage(34, 20, { isZero: () => false })
+    const frameBytes = FRAME_HEADER_BYTES + image.block(0).byteLength
+    let laterMs: number
+
+    /** With one place, and a requester on it whose block waits for credit. */
+    async function full() {
+      laterMs = 0
+      const clock: Clock = {
+        now: () => systemClock.now(),
+        monotonicMs: () => systemClock.monotonicMs() + laterMs,
+        after: (delayMs, run) => systemClock.after(delayMs, run)
+      }
+      const server = await replica(image, { clock, maxPeers: 1 })
+      const holder = await opened(server, image)
+      holder.send(creditFrame(1), messages.wantFrame(HANDLE, [0, 1], 3, false))
+      await until(() => server.swarm.served()[0]!.queued === 1, 'a block to wait for credit')
+      return { server, holder }
+    }
+
+    test('gives the place of whoever was sent nothing for long to a newcomer, whatever it asked for', async () => {
+      const { server, holder } = await full()
+      laterMs += IDLE_STREAM_MS
+      await opened(server, image)
+      await until(() => holder.closed, 'the one before to be sent away')
+    })
+
+    test('leaves its place to whoever was sent something, however long ago it asked for that', async () => {
+      const { server, holder } = await full()
+      laterMs += IDLE_STREAM_MS / 2
+      holder.send(creditFrame(frameBytes))
+      await holder.next(FRAME.block)
+      laterMs += IDLE_STREAM_MS / 2
+      const newcomer = await requester(server)
+      newcomer.send(messages.openFrame(HANDLE, fromHex(image.id), messages.OPEN_INDEX.top))
+      await newcomer.next(FRAME.busy)
+      expect(holder.closed).toBe(false)
+    })
   })
 
   describe('that reads from a slow disk', () => {
