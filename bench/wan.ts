@@ -1,7 +1,10 @@
 /**
  * A first boot over a wide-area link, and what else happens on such a link: side by side with the floor that the link sets.
  *
- *     npm run bench -- wan [--row boot,killed …] [--profile] [--folder DIR] [--list]
+ *     npm run bench -- wan [--row boot,killed …] [--profile] [--runs N] [--folder DIR] [--list]
+ *
+ * All rows together take about 15 minutes on a machine that does nothing else, and are kept in bench/results/wan.json with the machine
+ * and its load before and after each row. Rows that need a boot profile of the release get it; single rows (`--row`) with `--profile`.
  *
  * Two replicas behind one line (bench/tools/wanlink.mjs), a volunteer that joined but knows no replica, the Debian appliance of
  * examples/debian in DIR (default $ROWAN_APPLIANCES, else .appliances). *Disk wait* is the time with a demand read pending on the
@@ -9,7 +12,7 @@
  * (bench/wan/trace.ts). Wall times drift with the machine; compare them within one run only.
  */
 import { existsSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { debianAppliance } from '../test/tools/appliance.ts'
@@ -31,6 +34,7 @@ const { values: options } = parseArgs({
     profile: { type: 'boolean', default: false },
     folder: { type: 'string' },
     trace: { type: 'string', default: join(tmpdir(), 'rowan-wan-trace.json') },
+    runs: { type: 'string', default: '1' },
     list: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false }
   }
@@ -44,10 +48,14 @@ if (options.list || unknown !== undefined) {
   process.exit(unknown === undefined ? 0 : 2)
 }
 
-const rows = ROWS.filter(({ name, needsProfile, needsNoProfile }) => {
-  if (wanted.length > 0) return wanted.includes(name)
-  return options.profile ? needsNoProfile !== true : needsProfile !== true
-})
+/** Rows with the kind of release that they are measured with. */
+const plan: { withProfile: boolean; rows: Row[] }[] =
+  wanted.length > 0
+    ? [{ withProfile: options.profile, rows: ROWS.filter(({ name }) => wanted.includes(name)) }]
+    : [
+        { withProfile: false, rows: options.profile ? [] : ROWS.filter(({ needsProfile }) => needsProfile !== true) },
+        { withProfile: true, rows: ROWS.filter(({ needsProfile }) => needsProfile === true) }
+      ].filter(({ rows }) => rows.length > 0)
 
 if (options.folder !== undefined) process.env.ROWAN_APPLIANCES = options.folder
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -55,30 +63,49 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 const { v1, v2 } = await appliance()
 const machine = await describeMachine(['qemu-system-x86_64'])
-const results: { row: string; about: string; figures: Figure[]; failed?: string }[] = []
+const results: {
+  row: string
+  about: string
+  withProfile: boolean
+  run: number
+  loadBefore: number
+  loadAfter: number
+  figures: Figure[]
+  failed?: string
+}[] = []
 try {
   const trace = await bootTrace(v1, options.trace)
   const touches = await firstTouches(trace, v1)
-  const world = await World.build({ v1, publishArgs: options.profile ? ['--record'] : [] })
-  for (const row of rows) {
-    console.log(`\n${row.name}: ${row.about}`)
-    try {
-      const figures = await row.measure({ world, v1, v2, trace, touches })
-      results.push({ row: row.name, about: row.about, figures })
-      console.log(table(figures.map(cells)))
-    } catch (error) {
-      // The other rows are worth having all the same; the exit status tells of this one.
-      results.push({ row: row.name, about: row.about, figures: [], failed: String(error) })
-      console.error(`failed: ${error instanceof Error ? error.stack : error}`)
-      process.exitCode = 1
+  for (const { withProfile, rows } of plan) {
+    const world = await World.build({ v1, publishArgs: withProfile ? ['--record'] : [] })
+    for (const row of rows) {
+      for (let run = 1; run <= Number(options.runs); run++) {
+        console.log(`\n${row.name}: ${row.about}`)
+        const result = { row: row.name, about: row.about, withProfile, run, loadBefore: load(), loadAfter: 0 }
+        try {
+          const figures = await row.measure({ world, v1, v2, trace, touches })
+          results.push({ ...result, loadAfter: load(), figures })
+          console.log(table(figures.map(cells)))
+        } catch (error) {
+          // The other rows are worth having all the same; the exit status tells of this one.
+          results.push({ ...result, loadAfter: load(), figures: [], failed: String(error) })
+          console.error(`failed: ${error instanceof Error ? error.stack : error}`)
+          process.exitCode = 1
+        }
+      }
     }
+    await endProcesses()
   }
 } finally {
   await endProcesses()
   await removeFolders()
 }
-if (wanted.length === 0 || options.keep)
-  await saveResults('wan', { settings: { profile: options.profile }, machine, results })
+if (wanted.length === 0 || options.keep) await saveResults('wan', { when: new Date().toISOString(), machine, results })
+
+/** Of the last minute. */
+function load(): number {
+  return Math.round(100 * loadavg()[0]!) / 100
+}
 
 async function appliance(): Promise<{ v1: string; v2: string }> {
   const folder = process.env.ROWAN_APPLIANCES

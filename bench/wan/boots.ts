@@ -41,7 +41,7 @@ function firstBoot(name: string, line: LineKind, withProfile: boolean): Row {
   return {
     name,
     about: `first boot ${withProfile ? 'with' : 'without'} a profile, ${describe(line)}; then the second`,
-    ...(withProfile ? { needsProfile: true } : { needsNoProfile: true }),
+    needsProfile: withProfile,
     async measure({ world, trace, touches }) {
       await world.setLine(line)
       const volunteer = await world.volunteer()

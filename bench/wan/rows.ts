@@ -26,9 +26,7 @@ export interface Row {
   name: string
   /** For a person who chooses rows. */
   about: string
-  /** Whether it is left out where the release has no boot profile. */
+  /** Whether the release is to have a boot profile. */
   needsProfile?: boolean
-  /** Whether it is left out where the release has one. */
-  needsNoProfile?: boolean
   measure(context: RowContext): Promise<Figure[]>
 }

@@ -4,6 +4,7 @@
  *     IMAGE/root          the image's root
  *     IMAGE/node-L-P      the index node at position P of level L
  *     IMAGE/pack-P        the data blocks of page P of the index: up to 1,024 of them
+ *     IMAGE/profile       a boot profile (boot-profile.ts), if the exporter had one to give
  *
  * A pack is a *range index* and behind it the blocks, one after the other: each as zstd where that is smaller, else plain. The range
  * index is 16 bytes (a magic number, a version, the page, the number of blocks) and then four bytes for each block of the page: its
@@ -12,7 +13,7 @@
  * would have other file names, so that a peer of today finds nothing there instead of what it cannot read.
  *
  * Nothing of this needs to be believed: the root has the image's id for its hash, the nodes and blocks have theirs. Only the range
- * index has none; one that lies leads to bytes that have no right hash.
+ * index has none; one that lies leads to bytes that have no right hash. A profile is advice, or the release names its hash.
  */
 import { BLOCK_SIZE_BYTES, INDEX_FANOUT } from '../cluster.ts'
 import { RowanError } from '../errors.ts'
@@ -31,6 +32,10 @@ export function nodeFile(image: string, level: number, position: number): string
 
 export function packFile(image: string, page: number): string {
   return `${image}/pack-${page}`
+}
+
+export function profileFile(image: string): string {
+  return `${image}/profile`
 }
 
 /** Of a page with so many blocks. */

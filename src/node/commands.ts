@@ -37,6 +37,8 @@ export interface Rooms {
   pool: Pool
   images: Images
   profiles: Profiles
+  /** The encoded boot profile of an image that others may have. */
+  profileToShare(image: string): Uint8Array | undefined
   directory: Directory
   memory: ApplianceMemory
   swarm: Swarm
@@ -164,7 +166,7 @@ export function commands(rooms: Rooms): Handlers {
       const image = await rooms.images.open(id)
       if (image === undefined) throw new RowanError('IMAGE_INCOMPLETE', `nothing of ${appliance}@${version} is here`)
       const onProgress = (done: number, of: number) => progress({ phase: 'exporting', done, of, unit: 'blocks' })
-      const written = await exportWeb(image, { folder, signal, onProgress })
+      const written = await exportWeb(image, { folder, signal, profile: rooms.profileToShare(id), onProgress })
       const seconds = (rooms.clock.monotonicMs() - startMs) / 1000
       return { appliance, version, image: id, folder, ...written, size: sizeBytes, seconds }
     },

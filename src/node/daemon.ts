@@ -181,6 +181,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   }
   const http = new HttpNetwork({ mayDial, clock })
   started.add('the calls of web seeds', () => http.stop())
+  const exchange = profileExchange(profiles, uses, settings.swarm.shareProfile)
   const swarm: Swarm = new Swarm(
     {
       liars,
@@ -190,7 +191,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       findReplicas: (image, options) => directory.findReplicas(image, options),
       neighbours: () => lan.replicas(),
       records: new GreetingRecords({ memory, directory, clock, log }),
-      profiles: profileExchange(profiles, uses, settings.swarm.shareProfile),
+      profiles: exchange,
       mayDial: address => mayDial(address.toString()),
       isNear: address => reachMet(address.toString()) !== REACH.public,
       web: { network: http, seedsOf: image => webSeedsOf(image, memory) },
@@ -306,6 +307,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       pool,
       images,
       profiles,
+      profileToShare: (image: string) => exchange.toShare(image),
       directory,
       memory,
       swarm,

@@ -12,7 +12,7 @@
 import { type LookupAddress, type LookupAllOptions, lookup as systemLookup } from 'node:dns'
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
-import { isIP, type LookupFunction } from 'node:net'
+import { isIP, type LookupFunction, type Socket } from 'node:net'
 import type { Clock, Timer } from '../environment.ts'
 import { asRowanError, type ErrorCode, RowanError } from '../errors.ts'
 import type { WebNetwork, WebRequest } from '../swarm/web-network.ts'
@@ -52,6 +52,7 @@ export interface HttpComponents {
 export class HttpNetwork implements WebNetwork {
   readonly #components: HttpComponents
   readonly #timeouts: HttpTimeouts
+  readonly #guarded = new WeakSet<Socket>()
   readonly #agents: { 'http:': HttpAgent; 'https:': HttpsAgent }
 
   constructor(components: HttpComponents, timeouts: HttpTimeouts = HTTP_TIMEOUTS) {
@@ -107,6 +108,7 @@ export class HttpNetwork implements WebNetwork {
       const awaitAnswer = () => waits.begin(firstByteMs, () => fail('TIMEOUT_RESPONSE', 'does not answer'))
       waits.begin(connectMs, () => fail('TIMEOUT_DIAL', 'cannot be reached in time'))
       request.on('socket', socket => {
+        this.#guard(socket)
         if (socket.connecting) socket.once(protocol === 'https:' ? 'secureConnect' : 'connect', awaitAnswer)
         else awaitAnswer()
       })
@@ -120,6 +122,16 @@ export class HttpNetwork implements WebNetwork {
       })
       request.end()
     })
+  }
+
+  /**
+   * Node takes its own listener off a connection when an answer has ended, and gives it back a moment later. A request that is stopped
+   * in between would be an exception that nobody catches; nobody waits for anything then.
+   */
+  #guard(socket: Socket): void {
+    if (this.#guarded.has(socket)) return
+    this.#guarded.add(socket)
+    socket.on('error', () => undefined)
   }
 
   /** Judges the head of an answer. */

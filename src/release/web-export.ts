@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { INDEX_FANOUT } from '../cluster.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { childCount, nodeCount } from '../image/geometry.ts'
-import { encodeRangeIndex, nodeFile, packFile, rangeIndexBytes, rootFile } from '../image/web-pack.ts'
+import { encodeRangeIndex, nodeFile, packFile, profileFile, rangeIndexBytes, rootFile } from '../image/web-pack.ts'
 import type { LocalImage } from '../store/images.ts'
 import { compressBlock } from '../swarm/compression.ts'
 
@@ -18,6 +18,8 @@ export interface WebExportRequest {
   /** Absolute; it may exist. */
   folder: string
   signal: AbortSignal
+  /** Encoded; none if absent. */
+  profile?: Uint8Array | undefined
   /** Data blocks that are written. */
   onProgress(done: number, of: number): void
 }
@@ -67,6 +69,8 @@ class WebWriter {
   async all(): Promise<WebExport> {
     const { id, root, rootBytes } = this.#image
     await this.#file(rootFile(id), file => write(file, rootBytes, 0))
+    const { profile } = this.#request
+    if (profile !== undefined) await this.#file(profileFile(id), file => write(file, profile, 0))
     for (let level = root.height; level >= 0; level--) {
       const count = nodeCount(level, root.blocks)
       for (let position = 0; position < count; position++) await this.#node(level, position)

@@ -10,10 +10,19 @@
 
 import { BLOCK_SIZE_BYTES, INDEX_FANOUT } from '../cluster.ts'
 import { asRowanError, RowanError } from '../errors.ts'
+import { MAX_PROFILE_BYTES } from '../image/boot-profile.ts'
 import { childCount } from '../image/geometry.ts'
 import { decodeImageRoot, imageIdOf, MAX_ROOT_BYTES } from '../image/image-root.ts'
 import { MAX_NODE_BYTES } from '../image/index-node.ts'
-import { decodeRangeIndex, nodeFile, packFile, type RangeIndex, rangeIndexBytes, rootFile } from '../image/web-pack.ts'
+import {
+  decodeRangeIndex,
+  nodeFile,
+  packFile,
+  profileFile,
+  type RangeIndex,
+  rangeIndexBytes,
+  rootFile
+} from '../image/web-pack.ts'
 import { MAX_IMAGES_PER_STREAM, MAX_RANGE_INDEXES, MAX_WEB_REQUESTS } from './limits.ts'
 import type { Rank } from './messages.ts'
 import type { ReplicaEvents } from './replica-client.ts'
@@ -178,7 +187,10 @@ export class WebSeedClient implements ReplicaLink {
   }
 
   async #root(image: number, opened: OpenedImage): Promise<void> {
-    const root = await this.#file(rootFile(opened.id), MAX_ROOT_BYTES)
+    const [root, profile = NOTHING] = await Promise.all([
+      this.#file(rootFile(opened.id), MAX_ROOT_BYTES),
+      this.#file(profileFile(opened.id), MAX_PROFILE_BYTES)
+    ])
     if (this.ended) return
     if (!this.#greeted) {
       this.#greeted = true
@@ -189,7 +201,7 @@ export class WebSeedClient implements ReplicaLink {
     // The receiver accuses whoever sends another root; only the right one is worth a look.
     if (root !== undefined && imageIdOf(root) === opened.id) opened.blocks = decodeImageRoot(root).blocks
     await this.#events.image(image, {
-      ...{ root: root ?? NOTHING, top: NOTHING, complete: true, follow: 0, profile: NOTHING }
+      ...{ root: root ?? NOTHING, top: NOTHING, complete: true, follow: 0, profile }
     })
   }
 

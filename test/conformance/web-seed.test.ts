@@ -3,16 +3,18 @@
  * servers are real ones, the files are those that the export writes.
  */
 import { once } from 'node:events'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, test } from 'vitest'
+import { encodeProfile, MAX_PROFILE_BYTES } from '../../src/image/boot-profile.ts'
 import { HTTP_TIMEOUTS, HttpNetwork } from '../../src/node/http-network.ts'
 import { Neighbourhood } from '../../src/node/neighbourhood.ts'
 import { systemClock } from '../../src/node/system.ts'
 import { exportWeb } from '../../src/release/web-export.ts'
+import type { ProfileExchange } from '../../src/swarm/swarm.ts'
 import { type Misbehave, WebServer } from '../tools/web-server.ts'
 import {
   keepImage,
@@ -102,6 +104,35 @@ describe('with nothing but a web seed', () => {
     expect(Buffer.compare(obtainedBytes(client, obtained), image.block(401))).toBe(0)
     expect(client.swarm.transfers(image.id).blocks).toBe(1)
     expect(server.packs).toHaveLength(2)
+  })
+
+  test('a boot profile among its files is heard, and one that cannot be one is not read', async () => {
+    const image = makeImage(51, 20)
+    const server = await serverOf(image)
+    const profile = encodeProfile([{ block: 5, atMs: 0 }])
+    const heard: unknown[] = []
+    const profiles: ProfileExchange = {
+      toShare: () => undefined,
+      heard: async (...all) => void heard.push(all),
+      disown: () => undefined
+    }
+    for (const bytes of [profile, new Uint8Array(MAX_PROFILE_BYTES + 1)]) {
+      server.misbehave = (path, answer) => {
+        if (!path.endsWith('/profile')) return false
+        answer.end(bytes)
+        return true
+      }
+      const { log, lines } = recordingLog()
+      const client = await peer({ log, profiles, web: { network: network(), seedsOf: () => [server.url] } })
+      if (bytes === profile) await client.swarm.fill(image.id)
+      else {
+        await expect(client.swarm.openImage(image.id, [], { timeoutMs: 3_000 })).rejects.toMatchObject({
+          code: 'NO_REPLICA'
+        })
+        expect(lines.some(({ values }) => values.code === 'WEB_SEED_REFUSED')).toBe(true)
+      }
+      expect(heard).toEqual([[image.id, `web:${server.url}`, profile, 20]])
+    }
   })
 
   test('a redirection within the same server is followed', async () => {
@@ -345,7 +376,7 @@ describe('a web seed that', () => {
     const client = await peer({ web: { network: network(), seedsOf: () => [server.url] } })
     const opening = client.swarm.openImage(image.id, [], { timeoutMs: 4_000 })
     await expect(opening).rejects.toMatchObject({ code: 'NO_REPLICA' })
-    expect(server.asked).toHaveLength(1)
+    expect(server.asked.map(({ path }) => path).sort()).toEqual([`/${image.id}/profile`, `/${image.id}/root`])
   })
 
   test.each<[string, string, Misbehave]>([
@@ -473,6 +504,10 @@ describe('the export', () => {
     expect(await readdir(folder)).toEqual([image.id])
     expect((await readdir(join(folder, image.id))).sort()).toEqual(['node-0-0', 'pack-0', 'root'])
     expect(written.files).toBe(3)
+    const profile = encodeProfile([{ block: 5, atMs: 0 }])
+    const withProfile = join(folder, 'with-profile')
+    expect(await exportWeb(local, { ...request, folder: withProfile, profile })).toMatchObject({ files: 4 })
+    expect(await readFile(join(withProfile, image.id, 'profile'))).toEqual(Buffer.from(profile))
     expect(progress.at(-1)).toEqual([26, 26])
     await expect(exportWeb(local, request)).rejects.toMatchObject({ code: 'FILE_EXISTS' })
   })

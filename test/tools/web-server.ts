@@ -3,6 +3,7 @@
  */
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join, normalize } from 'node:path'
 
@@ -19,17 +20,25 @@ export class WebServer {
   /** Asked for each request; set it to make the server bad. */
   misbehave: Misbehave = () => false
   connections = 0
+  /** Of TLS: clients that went away in the middle. */
+  refusedHandshakes = 0
   readonly #server: Server
   readonly #folder: string
 
-  private constructor(folder: string) {
+  readonly #scheme: 'http' | 'https'
+
+  private constructor(folder: string, tls?: { cert: string; key: string }) {
     this.#folder = folder
-    this.#server = createServer((request, answer) => this.#answer(request, answer))
+    this.#scheme = tls === undefined ? 'http' : 'https'
+    const onRequest = (request: IncomingMessage, answer: ServerResponse) => this.#answer(request, answer)
+    this.#server = tls === undefined ? createServer(onRequest) : createTlsServer(tls, onRequest)
     this.#server.on('connection', () => this.connections++)
+    this.#server.on('tlsClientError', () => this.refusedHandshakes++)
   }
 
-  static async start(folder: string): Promise<WebServer> {
-    const server = new WebServer(folder)
+  /** @param tls - certificate and key, in PEM */
+  static async start(folder: string, tls?: { cert: string; key: string }): Promise<WebServer> {
+    const server = new WebServer(folder, tls)
     await new Promise<void>(resolve => void server.#server.listen(0, '127.0.0.1', resolve))
     return server
   }
@@ -39,7 +48,7 @@ export class WebServer {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.port}/`
+    return `${this.#scheme}://127.0.0.1:${this.port}/`
   }
 
   /** Requests of blocks. */
