@@ -84,9 +84,22 @@ export function mayDial(address: string, met: Reach): boolean {
   return reachOf(address) <= met
 }
 
-/** What one host is, for limits per host: the IP or name of an address. */
+/** The IP or name of an address. */
 export function hostOf(address: string): string {
   return componentsOf(address)?.[0]?.value ?? address
+}
+
+/**
+ * Who an address is, for limits: its host, and of IPv6 the /64, for whoever has one address of that has them all.
+ */
+export function networkOf(address: string): string {
+  const first = componentsOf(address)?.[0]
+  if (first?.name !== 'ip6' || first.value === undefined) return first?.value ?? address
+  const bytes = multiaddr(`/ip6/${first.value}`).bytes.subarray(1)
+  const hex = Buffer.from(bytes).toString('hex')
+  // An IPv4 address in IPv6's clothes is that address.
+  if (hex.startsWith('00000000000000000000ffff')) return bytes.subarray(12).join('.')
+  return `${hex.slice(0, 16)}::/64`
 }
 
 const HOST_PARTS = ['ip4', 'ip6', 'dns', 'dns4', 'dns6']

@@ -13,7 +13,7 @@ import { peerIdFromString } from '@libp2p/peer-id'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { withDeadline } from '../deadline.ts'
 import type { Clock, Log } from '../environment.ts'
-import { hostOf, mayDial, type Reach } from './addresses.ts'
+import { hostOf, mayDial, networkOf, type Reach } from './addresses.ts'
 import type { DirectoryNetwork } from './directory-network.ts'
 import {
   DIAL_BACK_FAILURE_VALID_MS,
@@ -52,7 +52,7 @@ export class DialBack {
   readonly #underWay = new Map<string, Promise<boolean>>()
   readonly #waiting: Job[] = []
   readonly #perAsker: RateMeter
-  readonly #perHost: RateMeter
+  readonly #perNetwork: RateMeter
   readonly #inAll: RateMeter
   readonly #stopped = new AbortController()
   #running = 0
@@ -63,7 +63,7 @@ export class DialBack {
     this.#log = components.log
     const minutely = (count: number) => ({ burst: count, perSecond: count / 60 })
     this.#perAsker = new RateMeter(minutely(DIAL_BACKS_PER_ASKER_PER_MINUTE), MAX_METERED_PEERS)
-    this.#perHost = new RateMeter(minutely(DIAL_BACKS_PER_HOST_PER_MINUTE), MAX_METERED_PEERS)
+    this.#perNetwork = new RateMeter(minutely(DIAL_BACKS_PER_HOST_PER_MINUTE), MAX_METERED_PEERS)
     this.#inAll = new RateMeter(minutely(DIAL_BACKS_PER_MINUTE), 1)
   }
 
@@ -116,9 +116,12 @@ export class DialBack {
     const now = this.#clock.monotonicMs()
     const allowed = announced.addresses.filter(address => mayDial(address, announced.met))
     if (allowed.length === 0) return this.#remember(announced, false)
-    const hosts = [...new Set(allowed.map(hostOf))].slice(0, HOSTS_PER_DIAL_BACK)
+    const hosts = [...new Map(allowed.map(address => [hostOf(address), networkOf(address)]))].slice(
+      0,
+      HOSTS_PER_DIAL_BACK
+    )
     if (!this.#inAll.take('', now)) return false
-    const affordable = hosts.filter(host => this.#perHost.take(host, now))
+    const affordable = hosts.filter(([, network]) => this.#perNetwork.take(network, now)).map(([host]) => host)
     if (affordable.length === 0) return false
     const targets = allowed.filter(address => affordable.includes(hostOf(address))).map(text => multiaddr(text))
     return this.#remember(announced, await this.#dial(announced.peer, targets))

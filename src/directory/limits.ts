@@ -81,7 +81,7 @@ export const DIAL_BACK_TIMEOUT_MS = 8_000
 export const DIAL_BACKS_PER_MINUTE = 120
 /** On behalf of one peer, whomever it announces: an honest one needs a dial whenever its addresses change. */
 export const DIAL_BACKS_PER_ASKER_PER_MINUTE = 10
-/** So that many invented announcers cannot turn the holders against one host. */
+/** So that many invented announcers cannot turn the holders against one host (of IPv6: one /64). */
 export const DIAL_BACKS_PER_HOST_PER_MINUTE = 30
 export const MAX_DIAL_BACK_RESULTS = 4096
 export const DIAL_BACK_SUCCESS_VALID_MS = 6 * HOUR_MS

@@ -18,12 +18,17 @@ const REQUEST_TIMEOUT_MS = 15_000
 /** Requests of others that are being answered, and dials back that come in. */
 const MAX_REQUESTS = 16
 const MAX_REQUESTS_PER_PEER = 2
+const MAX_REQUESTS_PER_NETWORK = 4
 
 export class AutoNat {
   #askPeer: NonNullable<Topology['onConnect']> = () => undefined
 
   readonly service = (components: AutoNATv2Components): Startable => {
-    const gate = new StreamGate({ atOnce: MAX_REQUESTS, perPeer: MAX_REQUESTS_PER_PEER })
+    const gate = new StreamGate({
+      atOnce: MAX_REQUESTS,
+      perPeer: MAX_REQUESTS_PER_PEER,
+      perNetwork: MAX_REQUESTS_PER_NETWORK
+    })
     const { addressManager } = components
     const registrar = gated(components.registrar, gate)
     const library = autoNATv2({ timeout: REQUEST_TIMEOUT_MS, maxInboundStreams: MAX_REQUESTS_PER_PEER })(

@@ -1,8 +1,8 @@
 /**
- * Circuits that carry blocks: the bytes that pass from one stream to the other, and no faster than they may.
+ * Circuits: the bytes that pass from one stream to the other, and no faster than they may.
  *
  * The library joins the two streams of a circuit with a queue that has no end: whatever one side sends is taken, however slowly the other
- * reads. For a hello that does no harm, for blocks it would fill the memory. So each side is paused here while too much of it
+ * reads. For a hello that does little harm, for blocks it would fill the memory. So each side is paused here while too much of it
  * waits for the other, and all sides while the relay's rate is used up.
  *
  * Which two streams are joined the library tells nobody: it opens the second while it answers the first. That is how they
@@ -47,6 +47,7 @@ export class Circuits {
 
   stop(): void {
     this.#timer?.cancel()
+    this.#timer = undefined
   }
 
   /** Ends all circuits. */

@@ -6,6 +6,7 @@
  */
 import type { AutoNATv2Components } from '@libp2p/autonat-v2'
 import type { Connection, Stream } from '@libp2p/interface'
+import { networkOf } from '../directory/addresses.ts'
 import { RowanError } from '../errors.ts'
 
 /** Where services say which protocols they speak; libp2p's own name for it is in a package that is none of ours. */
@@ -24,13 +25,20 @@ export function overriding<T extends object>(target: T, changes: Partial<T>): T 
   })
 }
 
-/** Counts streams that are open: of all peers, and of each. */
+export interface StreamLimits {
+  atOnce: number
+  perPeer: number
+  /** Ids cost nothing, addresses do. */
+  perNetwork: number
+}
+
+/** Counts streams that are open: of all peers, of each, and of each network (`networkOf`). */
 export class StreamGate {
-  readonly #limits: { atOnce: number; perPeer: number }
-  readonly #perPeer = new Map<string, number>()
+  readonly #limits: StreamLimits
+  readonly #ofOne = new Map<string, number>()
   #open = 0
 
-  constructor(limits: { atOnce: number; perPeer: number }) {
+  constructor(limits: StreamLimits) {
     this.#limits = limits
   }
 
@@ -39,23 +47,33 @@ export class StreamGate {
   }
 
   /** Lets a stream in until it closes; one too many is ended, and false. */
-  enter(stream: Pick<Stream, 'addEventListener' | 'abort'>, peer: string): boolean {
-    const own = this.#perPeer.get(peer) ?? 0
-    if (this.#open >= this.#limits.atOnce || own >= this.#limits.perPeer) {
-      stream.abort(new RowanError('LIMIT_EXCEEDED', `${own} streams of this peer and ${this.#open} of all are open`))
+  enter(
+    stream: Pick<Stream, 'addEventListener' | 'abort' | 'status'>,
+    from: { peer: string; network: string }
+  ): boolean {
+    // It has told its end already, so its place would never be free again.
+    if (stream.status !== 'open') return false
+    const { atOnce, perPeer, perNetwork } = this.#limits
+    const names = [`peer ${from.peer}`, `network ${from.network}`]
+    const [ofPeer, ofNetwork] = names.map(name => this.#ofOne.get(name) ?? 0)
+    if (this.#open >= atOnce || ofPeer! >= perPeer || ofNetwork! >= perNetwork) {
+      const says = `${ofPeer} streams of this peer, ${ofNetwork} of its network and ${this.#open} of all are open`
+      stream.abort(new RowanError('LIMIT_EXCEEDED', says))
       return false
     }
     this.#open++
-    this.#perPeer.set(peer, own + 1)
-    stream.addEventListener('close', () => this.#left(peer), { once: true })
+    for (const name of names) this.#ofOne.set(name, (this.#ofOne.get(name) ?? 0) + 1)
+    stream.addEventListener('close', () => this.#left(names), { once: true })
     return true
   }
 
-  #left(peer: string): void {
+  #left(names: readonly string[]): void {
     this.#open--
-    const own = this.#perPeer.get(peer)! - 1
-    if (own === 0) this.#perPeer.delete(peer)
-    else this.#perPeer.set(peer, own)
+    for (const name of names) {
+      const left = this.#ofOne.get(name)! - 1
+      if (left === 0) this.#ofOne.delete(name)
+      else this.#ofOne.set(name, left)
+    }
   }
 }
 
@@ -65,8 +83,11 @@ export function gated(registrar: Registrar, gate: StreamGate): Registrar {
     handle: (protocol, handler, options) =>
       registrar.handle(
         protocol,
-        (stream: Stream, connection: Connection) =>
-          gate.enter(stream, connection.remotePeer.toString()) ? handler(stream, connection) : undefined,
+        (stream: Stream, connection: Connection) => {
+          const { remotePeer, remoteAddr } = connection
+          const from = { peer: remotePeer.toString(), network: networkOf(remoteAddr.toString()) }
+          return gate.enter(stream, from) ? handler(stream, connection) : undefined
+        },
         options
       )
   })

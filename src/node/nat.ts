@@ -47,7 +47,7 @@ export interface Reachability {
   how: 'direct' | 'relay' | 'none' | 'off'
   /** The relays that it is called through, by their ids. */
   relays: string[]
-  /** Peers that are called through this one, and what this one has passed on for such as carry blocks. */
+  /** Peers that are called through this one, and what it has passed on for them. */
   relayedPeers: number
   relayedBytes: number
 }
@@ -58,6 +58,7 @@ const DCUTR_TIMEOUT_MS = 5_000
 /** Attempts to turn one relayed connection round, beside the one that needs no talk. */
 const DCUTR_RETRIES = 1
 const MAX_DCUTR_STREAMS = 32
+const DCUTR_STREAMS_PER_RELAY = 16
 const FIND_PEERS_MS = 10_000
 const FOR_EVER_MS = 100 * 365 * 24 * 3_600_000
 
@@ -99,7 +100,7 @@ export class Nat {
   readonly service = (components: Components): Startable => {
     this.#addressManager = components.addressManager
     this.#server.service(components)
-    const gate = new StreamGate({ atOnce: MAX_DCUTR_STREAMS, perPeer: 1 })
+    const gate = new StreamGate({ atOnce: MAX_DCUTR_STREAMS, perPeer: 1, perNetwork: DCUTR_STREAMS_PER_RELAY })
     const upgrade = dcutr({ timeout: DCUTR_TIMEOUT_MS, retries: DCUTR_RETRIES })(
       overriding(components, { registrar: gated(components.registrar, gate) })
     )
@@ -110,7 +111,7 @@ export class Nat {
   get gater(): ConnectionGater {
     return {
       denyInboundRelayReservation: source => this.#server.deniesReservation(source),
-      denyOutboundRelayedConnection: () => this.#server.isQuiet,
+      denyOutboundRelayedConnection: source => this.#server.deniesCircuit(source),
       denyInboundRelayedConnection: relay => this.#client.deniesCall(relay)
     }
   }

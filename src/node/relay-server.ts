@@ -6,8 +6,9 @@
  * and not for long; where the owner allows it, it carries blocks, for two peers that nobody can dial (circuits.ts). The protocol is the
  * library's; how much of it there may be is here.
  *
- * Anybody may ask, so everything has a bound: reservations in all and for each host, circuits in all and for each peer, bytes and time
- * of each. A reservation ends with the connection that it was made over, so a flood leaves nothing behind.
+ * Anybody may ask, so everything has a bound: reservations in all and for each network, circuits at a time and a minute, bytes and time
+ * of each, bytes a second of all: else many small circuits would make a proxy of it. A reservation ends with the connection that it
+ * was made over, so a flood leaves nothing behind.
  *
  * Offered only by a peer that was itself found to be dialable (reachability.ts). Owns: the offer. Does not own: connections.
  */
@@ -17,7 +18,8 @@ import {
   circuitRelayServer
 } from '@libp2p/circuit-relay-v2'
 import { type Connection, type Libp2pEvents, type PeerId, start, stop, type TypedEventTarget } from '@libp2p/interface'
-import { hostOf } from '../directory/addresses.ts'
+import { networkOf } from '../directory/addresses.ts'
+import { RateMeter } from '../directory/rate-meter.ts'
 import type { Clock, Log } from '../environment.ts'
 import { Circuits } from './circuits.ts'
 import { gated, overriding, type Registrar, StreamGate } from './library-parts.ts'
@@ -35,17 +37,24 @@ export interface RelaySettings {
 }
 
 /** A crowd behind one address is a school, or somebody with many ids. */
-export const RESERVATIONS_PER_HOST = 8
+export const RESERVATIONS_PER_NETWORK = 8
 const RESERVATION_TTL_MS = 3_600_000
 /** Greeting, identify and DCUtR of both ends are a tenth of it; two blocks would not fit. */
 const CONTROL_BYTES = 128 * 1024
 const CIRCUIT_MS = 2 * 60_000
+/** Of all circuits together where none carries blocks: some ten greetings a second. */
+const CONTROL_BYTES_PER_SECOND = 125_000
 const BLOCKS_CIRCUIT_MS = 3_600_000
 /** Handshakes and circuits, one stream each at the side that dials. */
 const MAX_HOP_STREAMS = 256
 /** The same where each may have a window full of blocks in this peer's memory. */
 const MAX_BLOCKS_STREAMS = 32
 export const HOP_STREAMS_PER_PEER = 8
+export const HOP_STREAMS_PER_NETWORK = 16
+/** Circuits that are begun: by one network, and by all. */
+export const CIRCUITS_PER_NETWORK_PER_MINUTE = 20
+export const CIRCUITS_PER_MINUTE = 240
+const MAX_METERED_NETWORKS = 4096
 /** Towards one peer that has a reservation. */
 const MAX_STOP_STREAMS = 16
 const HANDSHAKE_MS = 10_000
@@ -56,7 +65,10 @@ export class RelayServer {
   readonly #settings: RelaySettings
   readonly #log: Log
   readonly #gate: StreamGate
-  readonly #circuits: Circuits | undefined
+  readonly #circuits: Circuits
+  readonly #clock: Clock
+  readonly #begunPerNetwork = minutely(CIRCUITS_PER_NETWORK_PER_MINUTE, MAX_METERED_NETWORKS)
+  readonly #begun = minutely(CIRCUITS_PER_MINUTE, 1)
   #components: Components | undefined
   #relay: CircuitRelayService | undefined
   #isOffered = false
@@ -64,19 +76,25 @@ export class RelayServer {
 
   constructor(components: { clock: Clock; log: Log }, settings: RelaySettings) {
     this.#log = components.log
+    this.#clock = components.clock
     this.#settings = settings
     const { blocks } = settings
     const atOnce = blocks === undefined ? MAX_HOP_STREAMS : MAX_BLOCKS_STREAMS
-    this.#gate = new StreamGate({ atOnce, perPeer: HOP_STREAMS_PER_PEER })
-    this.#circuits = blocks === undefined ? undefined : new Circuits(components, blocks)
+    this.#gate = new StreamGate({ atOnce, perPeer: HOP_STREAMS_PER_PEER, perNetwork: HOP_STREAMS_PER_NETWORK })
+    this.#circuits = new Circuits(components, blocks ?? { maxBytesPerSecond: CONTROL_BYTES_PER_SECOND })
   }
 
   /** For libp2p: what it starts and stops is nothing; the offer begins with `offer`. */
   readonly service = (components: Components): object => {
     this.#components = components
+    return {}
+  }
+
+  /** The library's part; one that was stopped does not start again. */
+  #build(components: Components): CircuitRelayService {
     const { maxReservations, blocks } = this.#settings
     const limit = Math.min(blocks?.maxBytes ?? CONTROL_BYTES, Number.MAX_SAFE_INTEGER)
-    this.#relay = circuitRelayServer({
+    return circuitRelayServer({
       hopTimeout: HANDSHAKE_MS,
       maxInboundHopStreams: HOP_STREAMS_PER_PEER,
       maxOutboundStopStreams: MAX_STOP_STREAMS,
@@ -92,12 +110,11 @@ export class RelayServer {
         connectionManager: overriding(components.connectionManager, { getConnections: peer => this.#ways(peer) })
       })
     )
-    return {}
   }
 
-  /** What has passed through circuits that may carry blocks. */
+  /** What has passed through circuits. */
   get relayedBytes(): number {
-    return this.#circuits?.bytes ?? 0
+    return this.#circuits.bytes
   }
 
   get reservations(): number {
@@ -106,18 +123,20 @@ export class RelayServer {
 
   /** From now on others may reserve a place. */
   async offer(): Promise<void> {
-    if (this.#isOffered || this.#relay === undefined || this.#settings.maxReservations === 0) return
+    if (this.#isOffered || this.#components === undefined || this.#settings.maxReservations === 0) return
     this.#isOffered = true
-    this.#components!.events.addEventListener('connection:close', this.#onClosed)
+    this.#relay = this.#build(this.#components)
+    this.#components.events.addEventListener('connection:close', this.#onClosed)
     await start(this.#relay)
     this.#log.info('peers that nobody can dial may be called through this one', { ...this.#settings })
   }
 
+  /** No longer, until it is offered again. */
   async stop(): Promise<void> {
     if (!this.#isOffered) return
     this.#isOffered = false
     this.#components!.events.removeEventListener('connection:close', this.#onClosed)
-    this.#circuits?.stop()
+    this.#circuits.stop()
     for (const { signal } of this.#relay!.reservations.values()) signal.clear()
     await stop(this.#relay)
   }
@@ -125,27 +144,34 @@ export class RelayServer {
   /** On a line that costs, and outside its owner's hours, this peer passes nothing on. */
   set isQuiet(isQuiet: boolean) {
     this.#isQuiet = isQuiet
-    if (isQuiet) this.#circuits?.cut()
+    if (isQuiet) this.#circuits.cut()
   }
 
   get isQuiet(): boolean {
     return this.#isQuiet
   }
 
-  /** Whether this peer's host has enough reservations. For libp2p's gater. */
+  /** Whether this peer's network has enough reservations. For libp2p's gater. */
   readonly deniesReservation = (source: PeerId): boolean => {
     if (this.#isQuiet) return true
     const reserved = this.#relay?.reservations
     if (reserved === undefined || reserved.has(source)) return false
-    const hosts = new Set(this.#connectionsOf(source).map(({ remoteAddr }) => hostOf(remoteAddr.toString())))
-    const ofHost = [...reserved.values()].filter(({ addr }) => hosts.has(hostOf(addr.toString())))
-    return ofHost.length >= RESERVATIONS_PER_HOST
+    const networks = this.#networksOf(source)
+    const ofThese = [...reserved.values()].filter(({ addr }) => networks.has(networkOf(addr.toString())))
+    return ofThese.length >= RESERVATIONS_PER_NETWORK
+  }
+
+  /** Whether no more circuits may begin now that this peer wants. For libp2p's gater. */
+  readonly deniesCircuit = (source: PeerId): boolean => {
+    if (this.#isQuiet) return true
+    const now = this.#clock.monotonicMs()
+    const isWithin = [...this.#networksOf(source)].every(network => this.#begunPerNetwork.take(network, now))
+    return !isWithin || !this.#begun.take('', now)
   }
 
   /** A registrar whose handlers' circuits are found. */
   #watching(registrar: Registrar): Registrar {
     const circuits = this.#circuits
-    if (circuits === undefined) return registrar
     return overriding(registrar, {
       handle: (protocol, handler, options) =>
         registrar.handle(
@@ -160,7 +186,6 @@ export class RelayServer {
   #ways(peer: PeerId | undefined): Connection[] {
     const direct = this.#connectionsOf(peer)
     const circuits = this.#circuits
-    if (circuits === undefined) return direct
     return direct.map(connection =>
       overriding(connection, {
         newStream: async (protocol, options) => {
@@ -181,8 +206,16 @@ export class RelayServer {
     this.#relay!.reservations.delete(remotePeer)
   }
 
+  #networksOf(peer: PeerId): Set<string> {
+    return new Set(this.#connectionsOf(peer).map(({ remoteAddr }) => networkOf(remoteAddr.toString())))
+  }
+
   #connectionsOf(peer: PeerId | undefined): Connection[] {
     const open = this.#components?.connectionManager.getConnections(peer) ?? []
     return open.filter(({ direct, status }) => direct && status === 'open')
   }
+}
+
+function minutely(count: number, maxNames: number): RateMeter {
+  return new RateMeter({ burst: count, perSecond: count / 60 }, maxNames)
 }

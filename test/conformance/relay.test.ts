@@ -14,11 +14,19 @@ import { tcp } from '@libp2p/tcp'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p, type Libp2p } from 'libp2p'
 import { afterEach, describe, expect, test } from 'vitest'
+import type { Clock } from '../../src/environment.ts'
 import { Nat } from '../../src/node/nat.ts'
 import { type RowanPeer, rowanMuxer, startPeer } from '../../src/node/peer.ts'
-import { HOP_STREAMS_PER_PEER, RESERVATIONS_PER_HOST, type RelaySettings } from '../../src/node/relay-server.ts'
+import {
+  CIRCUITS_PER_NETWORK_PER_MINUTE,
+  HOP_STREAMS_PER_NETWORK,
+  HOP_STREAMS_PER_PEER,
+  RESERVATIONS_PER_NETWORK,
+  type RelaySettings
+} from '../../src/node/relay-server.ts'
 import { systemClock, systemRandom } from '../../src/node/system.ts'
 import { waitUntil } from '../tools/wait.ts'
+import { ManualClock } from '../unit/release/support/clock.ts'
 import { silentLog } from '../unit/swarm/support.ts'
 
 const SINK = '/test/sink/1.0.0'
@@ -32,12 +40,13 @@ afterEach(async () => {
 /** A peer that offers to be a relay: a call came in from the only network that there is. */
 async function startRelay(
   maxReservations: number,
-  blocks?: RelaySettings['blocks']
+  blocks?: RelaySettings['blocks'],
+  clock: Clock = systemClock
 ): Promise<{ relay: RowanPeer; nat: Nat; address: string }> {
   const listen = ['/ip4/127.0.0.1/tcp/0']
   const situation = { policy: 'auto', listen, announce: [], bootstrap: [] } as const
   const nat = new Nat(
-    { clock: systemClock, random: systemRandom, log: silentLog },
+    { clock, random: systemRandom, log: silentLog },
     {
       situation: { ...situation, announce: [], bootstrap: [] },
       useRelays: true,
@@ -83,9 +92,9 @@ describe('a flood of reservations', () => {
   test('ends at what one host may have, and leaves nothing behind', async () => {
     const { nat, address } = await startRelay(100)
     await startCaller(address)
-    const guests = Array.from({ length: RESERVATIONS_PER_HOST + 4 }, () => startGuest(address))
-    expect(await count(guests)).toBe(RESERVATIONS_PER_HOST)
-    expect(nat.state().relayedPeers).toBe(RESERVATIONS_PER_HOST)
+    const guests = Array.from({ length: RESERVATIONS_PER_NETWORK + 4 }, () => startGuest(address))
+    expect(await count(guests)).toBe(RESERVATIONS_PER_NETWORK)
+    expect(nat.state().relayedPeers).toBe(RESERVATIONS_PER_NETWORK)
     await Promise.all((await Promise.allSettled(guests)).map(each => each.status === 'fulfilled' && each.value.stop()))
     await waitUntil('free places', () => nat.state().relayedPeers === 0, { timeoutMs: 10_000 })
     expect(await count([startGuest(address)])).toBe(1)
@@ -125,6 +134,19 @@ test('a peer can have so many questions open, and a stranger still gets an answe
     { timeoutMs: 5_000 }
   )
   expect(await count([startGuest(address)])).toBe(1)
+})
+
+test('a network can have so many questions open, whatever ids it takes', async () => {
+  const { address } = await startRelay(10)
+  const ids = HOP_STREAMS_PER_NETWORK / HOP_STREAMS_PER_PEER + 1
+  const flooders = await Promise.all(Array.from({ length: ids }, () => startCaller(address)))
+  const streams = await Promise.all(
+    flooders
+      .flatMap(flooder => Array.from({ length: HOP_STREAMS_PER_PEER }, () => flooder.getConnections()[0]!))
+      .map(connection => connection.newStream(RELAY_V2_HOP_CODEC).catch(() => undefined))
+  )
+  const open = () => streams.filter(stream => stream?.status === 'open').length
+  await waitUntil('streams beyond the limit to end', () => open() <= HOP_STREAMS_PER_NETWORK, { timeoutMs: 5_000 })
 })
 
 /** A circuit from a caller to a guest that counts what it gets. */
@@ -170,6 +192,43 @@ describe('a circuit', () => {
     stream.send(new Uint8Array(2 * KIB * KIB))
     await waitUntil('the end of the circuit', () => circuit.status !== 'open', { timeoutMs: 30_000 })
     expect(got.bytes).toBeLessThanOrEqual(3 * KIB * KIB)
+  })
+})
+
+describe('a relay that carries no blocks is no proxy', () => {
+  test('one network begins so many circuits a minute', async () => {
+    const clock = new ManualClock()
+    const { address } = await startRelay(10, undefined, clock)
+    // Another id does not help.
+    const callers = await Promise.all([startCaller(address), startCaller(address)])
+    const guest = await startGuest(address)
+    const circuit = multiaddr(`${address}/p2p-circuit/p2p/${guest.peerId}`)
+    const call = async (caller: Libp2p) => {
+      const connection = await caller.dial(circuit, { force: true })
+      await connection.close()
+      // For the bytes of the next one; too short for another circuit.
+      clock.advance(100)
+    }
+    for (let i = 0; i < CIRCUITS_PER_NETWORK_PER_MINUTE; i++) await call(callers[i % 2]!)
+    for (const caller of callers) await expect(call(caller)).rejects.toThrow('PERMISSION_DENIED')
+    clock.advance(60_000)
+    await call(callers[0]!)
+  })
+
+  test('what passes through all circuits waits for their rate', async () => {
+    const clock = new ManualClock()
+    const { nat, address } = await startRelay(10, undefined, clock)
+    const { stream, got } = await openCircuit(address)
+    const isWaiting = () => clock.waiting > idle
+    const idle = clock.waiting
+    stream.send(new Uint8Array(100 * KIB))
+    await waitUntil('the end of what may pass at once', isWaiting, { timeoutMs: 10_000 })
+    expect(nat.state().relayedBytes).toBeGreaterThan(64 * KIB)
+    const passed = () => {
+      clock.advance(1_000)
+      return got.bytes === 100 * KIB
+    }
+    await waitUntil('the rest, with time', passed, { timeoutMs: 10_000 })
   })
 })
 

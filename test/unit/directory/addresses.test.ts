@@ -1,5 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import { bareAddress, hostOf, mayDial, REACH, reachMet, reachOf, relayOf } from '../../../src/directory/addresses.ts'
+import {
+  bareAddress,
+  hostOf,
+  mayDial,
+  networkOf,
+  REACH,
+  reachMet,
+  reachOf,
+  relayOf
+} from '../../../src/directory/addresses.ts'
 
 const PEER = '12D3KooWSxi87aiqEM5hCxqK55utTw6HZUErvPcvnDLXAeJFEKRW'
 const OTHER = '12D3KooWPv9JYcRtUoZt8WoKauZw8GqQw3m8FVsMRe6qZJnAP2vi'
@@ -99,5 +108,13 @@ describe('an announced address as it is kept', () => {
 
   test('its host', () => {
     expect(hostOf('/ip4/1.2.3.4/tcp/5')).toBe('1.2.3.4')
+  })
+
+  test('who it is for limits: an IPv4 address, a /64, a name', () => {
+    expect(networkOf('/ip4/1.2.3.4/tcp/5')).toBe('1.2.3.4')
+    expect(networkOf('/ip6/::ffff:1.2.3.4/tcp/5')).toBe('1.2.3.4')
+    expect(networkOf('/ip6/2a00:1450:0:1::5/tcp/5')).toBe(networkOf('/ip6/2a00:1450::1:ffff:1:2:3/tcp/9'))
+    expect(networkOf('/ip6/2a00:1450:0:1::5/tcp/5')).not.toBe(networkOf('/ip6/2a00:1450:0:2::5/tcp/5'))
+    expect(networkOf('/dns4/example.org/tcp/5')).toBe('example.org')
   })
 })

@@ -117,6 +117,14 @@ describe('dialling back', () => {
     expect(dialled).toHaveLength(2 * DIAL_BACKS_PER_HOST_PER_MINUTE)
   })
 
+  test('a network of IPv6 is dialled as often as one host', async () => {
+    const { dialBack, dialled } = setUp(async () => {
+      throw new Error('refused')
+    })
+    for (let host = 1; host <= 100; host++) await dialBack.check(announced(`/ip6/2a00:1450:0:1::${host}/tcp/1`))
+    expect(dialled).toHaveLength(DIAL_BACKS_PER_HOST_PER_MINUTE)
+  })
+
   test('one who asks, whomever it names, does not keep others from being looked for', async () => {
     const { dialBack, dialled, clock } = setUp(async ([target]) => connectionTo(target!))
     const flood = async () => {

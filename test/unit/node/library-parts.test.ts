@@ -1,33 +1,58 @@
 import { describe, expect, test } from 'vitest'
-import { overriding, StreamGate } from '../../../src/node/library-parts.ts'
+import { overriding, StreamGate, type StreamLimits } from '../../../src/node/library-parts.ts'
 
 class TestStream extends EventTarget {
+  status = 'open'
   aborted: Error | undefined
   abort(error: Error) {
     this.aborted = error
+    this.end()
+  }
+  end() {
+    this.status = 'closed'
     this.dispatchEvent(new Event('close'))
   }
 }
 
 describe('a gate for streams', () => {
+  function setUp(limits: Partial<StreamLimits>) {
+    const gate = new StreamGate({ atOnce: 100, perPeer: 100, perNetwork: 100, ...limits })
+    const enter = (peer: string, network = peer, stream = new TestStream()) => ({
+      stream,
+      isIn: gate.enter(stream as never, { peer, network })
+    })
+    return { gate, enter, isIn: (peer: string, network = peer) => enter(peer, network).isIn }
+  }
+
   test('lets so many of one peer in, and others beside it', () => {
-    const gate = new StreamGate({ atOnce: 3, perPeer: 2 })
-    const streams = Array.from({ length: 5 }, () => new TestStream())
-    const enter = (stream: TestStream, peer: string) => gate.enter(stream as never, peer)
-    expect([enter(streams[0]!, 'a'), enter(streams[1]!, 'a'), enter(streams[2]!, 'a')]).toEqual([true, true, false])
-    expect(streams[2]!.aborted).toMatchObject({ code: 'LIMIT_EXCEEDED' })
-    expect([enter(streams[3]!, 'b'), enter(streams[4]!, 'c')]).toEqual([true, false])
+    const { enter, isIn } = setUp({ atOnce: 3, perPeer: 2 })
+    expect([isIn('a'), isIn('a')]).toEqual([true, true])
+    const third = enter('a')
+    expect([third.isIn, third.stream.aborted]).toMatchObject([false, { code: 'LIMIT_EXCEEDED' }])
+    expect([isIn('b'), isIn('c')]).toEqual([true, false])
+  })
+
+  test('lets so many of one network in, whatever their ids', () => {
+    const { isIn } = setUp({ perNetwork: 2 })
+    expect([isIn('a', 'n'), isIn('b', 'n'), isIn('c', 'n'), isIn('c', 'm')]).toEqual([true, true, false, true])
   })
 
   test('has room again when one closes, once', () => {
-    const gate = new StreamGate({ atOnce: 1, perPeer: 1 })
-    const [first, second, third] = [new TestStream(), new TestStream(), new TestStream()]
-    expect(gate.enter(first as never, 'a')).toBe(true)
-    first.dispatchEvent(new Event('close'))
-    first.dispatchEvent(new Event('close'))
+    const { gate, enter, isIn } = setUp({ atOnce: 1 })
+    const { stream } = enter('a')
+    stream.end()
+    stream.end()
     expect(gate.open).toBe(0)
-    expect(gate.enter(second as never, 'b')).toBe(true)
-    expect(gate.enter(third as never, 'a')).toBe(false)
+    expect([isIn('b'), isIn('a')]).toEqual([true, false])
+  })
+
+  test('gives no place to one that has ended before', () => {
+    const { gate, enter, isIn } = setUp({ atOnce: 1 })
+    const ended = new TestStream()
+    ended.end()
+    expect(enter('a', 'a', ended).isIn).toBe(false)
+    expect(gate.open).toBe(0)
+    expect(isIn('a')).toBe(true)
   })
 })
 
