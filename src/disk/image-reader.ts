@@ -4,9 +4,10 @@
  * A block that is in the pool is read in place, synchronously. One that is missing is asked of the block source; all
  * that a read misses is asked for at once, and two reads that miss the same block ask once. A block may have been
  * evicted, or found rotten, between its coming and its reading, so it is located again then, and asked for again. A
- * block whose slot cannot be read is not here either: a guest rather waits for a replica than sees an I/O error.
+ * block whose slot cannot be read is not here either: a guest rather waits for a replica than sees an I/O error. One that came as
+ * bytes, because it is not stored yet, is read from them until it is (early-blocks.ts).
  *
- * Owns: the wants under way. Does not own the image, the pool or the source.
+ * Owns: the wants under way, the blocks that came as bytes. Does not own the image, the pool or the source.
  */
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import type { Clock } from '../environment.ts'
@@ -16,6 +17,7 @@ import type { BlockSource, ObtainedBlock } from '../store/block-source.ts'
 import { ZERO } from '../store/local-image.ts'
 import { SLOTS_PER_SEGMENT } from '../store/segment-layout.ts'
 
+import { EarlyBlocks } from './early-blocks.ts'
 import { FirstTouches, type TouchSink } from './first-touches.ts'
 import { WaitMeter } from './wait-meter.ts'
 
@@ -59,6 +61,7 @@ export class ImageReader {
   readonly #source: BlockSource
   readonly #stopping = new AbortController()
   readonly #wanted = new Map<number, Promise<ObtainedBlock>>()
+  readonly #early: EarlyBlocks
   readonly #touches: FirstTouches | undefined
   #fetchedBlocks = 0
 
@@ -75,6 +78,7 @@ export class ImageReader {
     this.#source = components.source
     this.waits = new WaitMeter(components.clock)
     const { image, touches, clock } = components
+    this.#early = new EarlyBlocks(block => image.peek(block) >= 0)
     if (touches !== undefined) this.#touches = new FirstTouches(image.root.sizeBytes, touches, clock)
   }
 
@@ -155,8 +159,13 @@ export class ImageReader {
   #readLocal(block: number, inBlock: number, part: Uint8Array): boolean {
     const slot = this.#image.locate(block)
     if (slot >= 0) return this.#readSlot(block, slot, inBlock, part)
-    if (slot !== ZERO) return false
-    part.fill(0)
+    if (slot === ZERO) {
+      part.fill(0)
+      return true
+    }
+    const bytes = this.#early.get(block)
+    if (bytes === undefined) return false
+    part.set(bytes.subarray(inBlock, inBlock + part.length))
     return true
   }
 
@@ -200,6 +209,7 @@ export class ImageReader {
       signal.throwIfAborted()
       const obtained = await this.#source.want(this.#image.id, block, 'demand', { signal })
       this.#fetchedBlocks++
+      if ('bytes' in obtained) this.#early.add(block, obtained.bytes)
       return obtained
     } catch (error) {
       if (!signal.aborted) throw error

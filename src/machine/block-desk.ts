@@ -8,11 +8,13 @@
  * loop, so when it comes to the message it is in the midst of no read, and its look-ups from then on find the slot gone
  * from the page: it lets go just by answering. One epoch is on its way at a time; later ones become one message.
  *
+ * A block that comes as bytes is the disk's from then on: its memory goes over with the message, and is not copied.
+ *
  * Owns: the disk's place among the pool's readers, its wants. Does not own: the thread (disk-thread.ts).
  */
 import type { Log } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
-import type { BlockSource } from '../store/block-source.ts'
+import type { BlockSource, ObtainedBlock } from '../store/block-source.ts'
 import { type LocalImage, ZERO } from '../store/images.ts'
 import type { Pool } from '../store/pool.ts'
 import type { RetiredBatch, SlotReaderHandle } from '../store/slot-readers.ts'
@@ -32,6 +34,9 @@ export interface BlockDeskComponents {
   log: Log
 }
 
+/** @param transfer - memory that goes over with the message */
+export type PostToDisk = (message: ToDisk, transfer?: ArrayBuffer[]) => void
+
 export class BlockDesk {
   /** What the thread needs to know of the image. */
   readonly image: SharedImage
@@ -39,7 +44,7 @@ export class BlockDesk {
   readonly #reader: SlotReaderHandle
   readonly #endSharing: () => void
   readonly #wants = new Map<number, AbortController>()
-  #post: ((message: ToDisk) => void) | undefined
+  #post: PostToDisk | undefined
   #pages: SentPage[] = []
   /** The epoch that the disk was told of and has not let go of. */
   #toldEpoch: number | undefined
@@ -65,7 +70,7 @@ export class BlockDesk {
   }
 
   /** From now on messages go to the thread. */
-  open(post: (message: ToDisk) => void): void {
+  open(post: PostToDisk): void {
     this.#post = post
     this.#tellEpoch()
     this.#components.image
@@ -114,7 +119,7 @@ export class BlockDesk {
       const slot = image.locate(block)
       const { signal } = abort
       const obtained = slot >= ZERO ? { slot } : await source.want(image.id, block, priority, { signal })
-      this.#say({ type: 'came', want, obtained })
+      this.#say({ type: 'came', want, obtained }, memoryOf(obtained))
     } catch (error) {
       this.#say({ type: 'notCame', want, error: packError(error) })
     } finally {
@@ -158,13 +163,20 @@ export class BlockDesk {
     if (this.#pages.length >= PAGES_PER_MESSAGE) this.#sendPages()
   }
 
-  #say(message: ToDisk): void {
+  #say(message: ToDisk, transfer: ArrayBuffer[] = []): void {
     this.#sendPages()
-    this.#post?.(message)
+    this.#post?.(message, transfer)
   }
 
   #sendPages(): void {
     if (this.#post === undefined || this.#pages.length === 0) return
     this.#post({ type: 'pages', pages: this.takePages() })
   }
+}
+
+/** Nothing where it is a part of something larger, which others may use. */
+function memoryOf(obtained: ObtainedBlock): ArrayBuffer[] {
+  if (!('bytes' in obtained)) return []
+  const { buffer, byteLength } = obtained.bytes
+  return buffer instanceof ArrayBuffer && buffer.byteLength === byteLength ? [buffer] : []
 }

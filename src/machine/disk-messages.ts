@@ -1,6 +1,6 @@
 /**
  * What the thread of a disk and the main thread say to each other. Small messages: the data itself lies in the pool's
- * files, and where in shared memory.
+ * files, and where in shared memory. Only a block that a guest waits for and that is not stored yet comes in one, without being copied.
  *
  * | from the disk | answered with | at most at a time |
  * |---|---|---|

@@ -106,7 +106,7 @@ export class DiskThread implements DiskCalls {
         resolve()
       })
     })
-    this.#desk.open(message => this.#worker.postMessage(message))
+    this.#desk.open((message, transfer) => this.#worker.postMessage(message, transfer))
   }
 
   /** Of its data disk; undefined if it has none. */

@@ -6,7 +6,10 @@
 export const PRIORITIES = ['demand', 'read-ahead', 'profile', 'fill'] as const
 export type Priority = (typeof PRIORITIES)[number]
 
-/** A verified block: in the pool at `slot`; or as bytes (64 KiB), when the pool could not keep it, or a guest has it sooner. */
+/**
+ * A verified block: in the pool at `slot`; or as bytes (64 KiB), when the pool could not keep it, or a guest has it sooner. The bytes
+ * belong to whoever asked.
+ */
 export type ObtainedBlock = { slot: number } | { bytes: Uint8Array }
 
 export interface BlockSource {

@@ -2,8 +2,8 @@
  * The way of verified blocks into the pool.
  *
  * Blocks that come while a batch is being stored make up the next one (group commit): a demand block waits for one batch at most.
- * Others wait for company for a moment, so that a fill stores dozens of blocks with one write of the table. Where the pool cannot keep a block, its taker is told so and
- * gets the bytes: a guest must not wait for a full disk.
+ * Others wait for company for a moment, so that a fill stores dozens of blocks with one write of the table. Where the pool cannot keep
+ * a block, its taker is told so; a guest has its bytes by then.
  */
 
 import type { Clock, Log } from '../environment.ts'

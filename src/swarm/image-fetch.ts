@@ -287,7 +287,7 @@ export class ImageFetch {
         this.#onStored(block)
         this.#finish(block, { slot })
       },
-      failed: error => this.#notKept(block, bytes, error)
+      failed: error => this.#notKept(block, error)
     })
   }
 
@@ -313,15 +313,12 @@ export class ImageFetch {
     for (const waiter of pending.waiters) waiter.reject(error)
   }
 
-  /** The pool is full, or failed: a guest gets the bytes all the same, and who wanted to have it kept gets the error. */
-  #notKept(block: number, bytes: Uint8Array, error: RowanError): void {
+  /** The pool is full, or failed: guests have the bytes already, and who wanted to have it kept gets the error. */
+  #notKept(block: number, error: RowanError): void {
     const pending = this.#pending.get(block)
     if (pending === undefined) return
     this.#remove(block, pending)
-    for (const waiter of pending.waiters) {
-      if (waiter.rank === DEMAND && !waiter.relied) waiter.resolve({ bytes })
-      else waiter.reject(error)
-    }
+    for (const waiter of pending.waiters) waiter.reject(error)
   }
 
   /** Now the blocks of this page can be told right from wrong. */
@@ -364,7 +361,7 @@ function serveGuests({ bytes, waiters }: PendingBlock): void {
     // What a neighbour waits for is served from the pool.
     if (waiter.rank !== DEMAND || waiter.relied) continue
     waiters.delete(waiter)
-    // A copy: the buffer is used for another block once this one is stored.
+    // A copy: the buffer is used for another block once this one is stored, and a disk's thread takes what it is given.
     waiter.resolve({ bytes: new Uint8Array(bytes) })
   }
 }

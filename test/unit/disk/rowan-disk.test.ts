@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
+import { MAX_EARLY_BLOCKS } from '../../../src/disk/early-blocks.ts'
 import { RowanDisk, type RowanDiskSettings } from '../../../src/disk/rowan-disk.ts'
 import { RowanError } from '../../../src/errors.ts'
 import { RecordingFiles } from './support/recording-files.ts'
@@ -102,6 +103,48 @@ describe('RowanDisk: reads', () => {
     await disk.read(77, target)
     expect(target).toEqual(expected(77, 1000))
     expect(image.missing.has(0)).toBe(true)
+  })
+
+  test('a block that came before the pool had it is read on at once, and was fetched once', async () => {
+    const disk = await openDisk()
+    image.missing.add(0)
+    image.poolIsFull = true
+    const target = new Uint8Array(4096)
+    await disk.read(0, target)
+    for (let at = 4096; at < BLOCK_SIZE_BYTES; at += 4096) {
+      expect(disk.read(at, target)).toBeUndefined()
+      expect(target).toEqual(expected(at, 4096))
+    }
+    expect(image.wanted).toEqual([0])
+    expect(disk.stats).toMatchObject({ fetchedBlocks: 1, waitedReads: 1 })
+    expect(image.poolReads).toBe(0)
+    image.missing.delete(0)
+    expect(disk.read(0, target)).toBeUndefined()
+    expect(image.poolReads).toBe(1)
+  })
+
+  test('of blocks that the pool cannot keep a bounded number is remembered, the last ones', async () => {
+    image = new TestImage((MAX_EARLY_BLOCKS + 2) * BLOCK_SIZE_BYTES)
+    parts = components(image)
+    const disk = await openDisk()
+    image.poolIsFull = true
+    const target = new Uint8Array(512)
+    const read = (block: number) => disk.read(block * BLOCK_SIZE_BYTES, target)
+    for (let block = 0; block <= MAX_EARLY_BLOCKS; block++) {
+      image.missing.add(block)
+      await read(block)
+    }
+    for (let block = 1; block <= MAX_EARLY_BLOCKS; block++) expect(read(block)).toBeUndefined()
+    expect(image.wanted).toHaveLength(MAX_EARLY_BLOCKS + 1)
+    await read(0)
+    expect(image.wanted.at(-1)).toBe(0)
+    // Those that the pool has by now make room first.
+    image.missing.delete(5)
+    image.missing.add(MAX_EARLY_BLOCKS + 1)
+    await read(MAX_EARLY_BLOCKS + 1)
+    image.missing.add(5)
+    expect(read(2)).toBeUndefined()
+    expect(read(5)).toBeInstanceOf(Promise)
   })
 
   test('a block that is gone again when it is read is asked for again, but not for ever', async () => {

@@ -103,6 +103,30 @@ describe('what is not here', () => {
     await client.disconnect()
   })
 
+  test('and comes before it is stored goes to the disk without a copy, once for all that is read of it', async () => {
+    await open({ blocks: BLOCKS })
+    const whole = new Uint8Array(blockOf(0))
+    const part = new Uint8Array(2 * BLOCK_SIZE_BYTES).subarray(BLOCK_SIZE_BYTES)
+    part.set(blockOf(1))
+    const given = [whole, part]
+    const wanted: number[] = []
+    const want = async (_image: string, block: number) => {
+      wanted.push(block)
+      return { bytes: given[block]! }
+    }
+    const { disk, socketPath } = await disks!.serve({ source: { want } })
+    const client = await clientOf(socketPath)
+    const read: Buffer[] = []
+    for (let at = 0; at < 2 * BLOCK_SIZE_BYTES; at += 4096) read.push(await client.bytes(at, 4096))
+    expect(isRight(Buffer.concat(read), 0)).toBe(true)
+    expect(wanted.filter(block => block < 2)).toEqual([0, 1])
+    expect((await disk.report()).fetchedBlocks).toBe(2)
+    expect(whole.buffer.detached).toBe(true)
+    // What is a part of something larger stays whose it is.
+    expect(part.byteLength).toBe(BLOCK_SIZE_BYTES)
+    await client.disconnect()
+  })
+
   test('was asked for by nobody any more when the disk is closed', async () => {
     await open({ blocks: BLOCKS })
     disks!.isHeld = true

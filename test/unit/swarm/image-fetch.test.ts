@@ -111,6 +111,20 @@ describe('a block that came', () => {
     expect(scheduler.wanted).toBe(0)
   })
 
+  test('is given to each guest in memory of its own', async () => {
+    const own = async (guests: Promise<{ slot: number } | { bytes: Uint8Array }>[]) => {
+      const given = (await Promise.all(guests)).map(obtained => obtainedBytes(disk, obtained))
+      for (const bytes of given) expect(Buffer.compare(bytes, image.block(BLOCK))).toBe(0)
+      return new Set(given.map(({ buffer }) => buffer)).size
+    }
+    const guests = [fetch.want(BLOCK, DEMAND), fetch.want(BLOCK, DEMAND)]
+    asked()
+    come()
+    expect(await own([...guests, fetch.want(BLOCK, DEMAND)])).toBe(3)
+    await until(() => storing.length === 1, 'the pool to be given the block')
+    storing[0]!.go(new RowanError('POOL_FULL', 'full'))
+  })
+
   test('and cannot be kept is not wanted any more, and can be wanted anew', async () => {
     await comeUnwanted()
     const kept = fetch.want(BLOCK, FILL)
