@@ -2,7 +2,7 @@
  * What every peer of a network must agree on.
  *
  * These are part of the protocol, not settings: a peer with another value could not talk to the others, so a change
- * here is a new version in the protocol ids below. What a peer may choose for itself is in node/settings.ts.
+ * here is, from the first release on, a new version in the protocol ids below. What a peer may choose for itself is in node/settings.ts.
  */
 
 /** The unit of hashing, transfer and caching. */

@@ -18,7 +18,7 @@ import { asRowanError, RowanError } from '../errors.ts'
 import { DIAL_TIMEOUT_MS, SHORT_TURN_ROUND_MS, TURN_ROUND_MS } from './limits.ts'
 import { carriesBlocks } from './relayed.ts'
 
-/** A call back takes some seven round trips, part of them through the relay. */
+/** From one look for the call back to the next: little beside the seven round trips or so that it takes. */
 const LOOK_MS = 20
 
 export interface DialNetwork {
@@ -123,9 +123,9 @@ export class Dialer {
 
   /** Of several relays some may carry blocks, and libp2p takes the first that answers. */
   async #throughAnother(tried: Connection, { addresses, signal }: CallBack): Promise<Connection | undefined> {
-    const relays = new Set([relayOf(tried.remoteAddr)])
+    const relays = new Set([relayAddressOf(tried.remoteAddr)])
     for (const address of addresses) {
-      const relay = relayOf(address)
+      const relay = relayAddressOf(address)
       if (relay === undefined || relays.has(relay) || signal.aborted) continue
       relays.add(relay)
       try {
@@ -157,7 +157,7 @@ interface CallBack {
 }
 
 /** The relay's own address, of one that leads over a relay. */
-function relayOf(address: Multiaddr): string | undefined {
+function relayAddressOf(address: Multiaddr): string | undefined {
   const [relay, rest] = address.toString().split('/p2p-circuit')
   return rest === undefined ? undefined : relay
 }
