@@ -5,7 +5,7 @@
  * colour-blind tell apart (Okabe and Ito, 2008), and each line is named where it ends. Where nobody could say, it is broken;
  * an estimate has a band of two standard errors.
  */
-import type { ReleaseRow } from '../src/node/daemon-api.ts'
+import type { ReleaseRow } from '../src/node/command-results.ts'
 
 const WIDTH = 900
 const HEIGHT = 420

@@ -1,7 +1,7 @@
 /**
  * How far a command is: a bar that redraws itself on a terminal, a line for every ten per cent elsewhere.
  */
-import type { Progress } from '../src/node/daemon-api.ts'
+import type { Progress } from '../src/node/command-results.ts'
 import { formatDuration, formatSize } from '../src/node/units.ts'
 
 const BAR_CELLS = 30

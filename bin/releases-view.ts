@@ -1,7 +1,7 @@
 /**
  * `rowan releases` as a person reads it: who uses each version, how that went, who serves it, and what becomes of it.
  */
-import type { ReleaseRow } from '../src/node/daemon-api.ts'
+import type { ReleaseRow } from '../src/node/command-results.ts'
 import { spellDuration } from '../src/release/spell.ts'
 import { shortAppliance, table } from './text.ts'
 

@@ -3,8 +3,10 @@
  *
  * stdout carries the answer: one JSON value with --json, else text. Everything else goes to stderr.
  */
+
+import type { Results } from '../src/node/command-results.ts'
 import { ControlClient } from '../src/node/control-client.ts'
-import type { Command, Params, Results } from '../src/node/daemon-api.ts'
+import type { Command, Params } from '../src/node/daemon-api.ts'
 import { type HomePaths, homePaths, resolveHome } from '../src/node/home.ts'
 import { ProgressView } from './progress.ts'
 

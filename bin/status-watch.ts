@@ -4,7 +4,7 @@
  * Rates are differences between two answers of the daemon. On a terminal the view stays where it is; elsewhere each second is a
  * paragraph, and with --json a line with the whole status.
  */
-import type { MachineStatus, StatusResult } from '../src/node/daemon-api.ts'
+import type { MachineStatus, StatusResult } from '../src/node/command-results.ts'
 import { formatDuration, formatSize } from '../src/node/units.ts'
 import { table } from './text.ts'
 

@@ -1,7 +1,7 @@
 /**
  * The rows of the wan bench that boot a guest.
  */
-import type { MachineStatus } from '../../src/node/daemon-api.ts'
+import type { MachineStatus } from '../../src/node/command-results.ts'
 import type { LineKind } from '../../test/tools/line.ts'
 import type { Peer } from '../../test/tools/peers.ts'
 import { waitUntil } from '../../test/tools/wait.ts'

@@ -3,7 +3,7 @@
  */
 import type { Command } from 'commander'
 import { RowanError } from '../../src/errors.ts'
-import type { DoctorRow } from '../../src/node/daemon-api.ts'
+import type { DoctorRow } from '../../src/node/command-results.ts'
 import type { Session } from '../session.ts'
 
 export function addDoctor(program: Command, session: Session): void {

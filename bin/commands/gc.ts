@@ -2,7 +2,7 @@
  * rowan gc: remove versions that nobody uses any more.
  */
 import type { Command } from 'commander'
-import type { GcResult } from '../../src/node/daemon-api.ts'
+import type { GcResult } from '../../src/node/command-results.ts'
 import { formatDuration, formatSize } from '../../src/node/units.ts'
 import type { Session } from '../session.ts'
 import { counted, shortAppliance, table } from '../text.ts'

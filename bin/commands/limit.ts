@@ -2,7 +2,7 @@
  * rowan limit.
  */
 import { type Command, Option } from 'commander'
-import type { LimitResult } from '../../src/node/daemon-api.ts'
+import type { LimitResult } from '../../src/node/command-results.ts'
 import type { Session } from '../session.ts'
 import { facts } from '../text.ts'
 

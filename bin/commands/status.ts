@@ -5,7 +5,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { RowanError } from '../../src/errors.ts'
-import type { MachineStatus, StatusResult, TraceResult } from '../../src/node/daemon-api.ts'
+import type { MachineStatus, StatusResult, TraceResult } from '../../src/node/command-results.ts'
 import { formatDuration, formatSize } from '../../src/node/units.ts'
 import type { Session } from '../session.ts'
 import { showWatch, WATCH_INTERVAL_MS, watchText } from '../status-watch.ts'

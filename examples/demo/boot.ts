@@ -7,7 +7,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { MachineStatus } from '../../src/node/daemon-api.ts'
+import type { MachineStatus } from '../../src/node/command-results.ts'
 import type { Appliance } from './appliance.ts'
 import { DemoError, endChild, startChild } from './children.ts'
 import { type DemoPeer, ROWAN } from './peers.ts'

@@ -2,7 +2,7 @@
  * What a person reads at the end of the demo.
  */
 import { relative } from 'node:path'
-import type { AttachResult, PublishResult } from '../../src/node/daemon-api.ts'
+import type { AttachResult, PublishResult } from '../../src/node/command-results.ts'
 import type { Appliance } from './appliance.ts'
 import { type BootOutcome, writtenBytes } from './boot.ts'
 import type { DemoPeer } from './peers.ts'

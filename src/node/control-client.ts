@@ -5,7 +5,8 @@ import { type IncomingMessage, request } from 'node:http'
 import { pipe } from 'it-pipe'
 import { ERRORS, type ErrorCode, RowanError } from '../errors.ts'
 import { checkSocketPath } from '../socket-path.ts'
-import type { Command, Params, Progress, Results } from './daemon-api.ts'
+import type { Progress, Results } from './command-results.ts'
+import type { Command, Params } from './daemon-api.ts'
 import { splitLines } from './split-lines.ts'
 
 /** The longest line of an answer: `status` of a thousand machines is under 1 MiB. */

@@ -16,7 +16,8 @@ import type { Socket } from 'node:net'
 import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { checkSocketPath, freeSocketPath } from '../socket-path.ts'
-import type { CommandTable, Progress } from './daemon-api.ts'
+import type { Progress } from './command-results.ts'
+import type { CommandTable } from './daemon-api.ts'
 
 export const MAX_REQUEST_BYTES = 1024 * 1024
 /** Commands that run at a time. */

@@ -1,6 +1,6 @@
 /** What only a running daemon can tell about itself: its network and its store. The rest of `doctor` is doctor.ts. */
 import type { Pool } from '../store/pool.ts'
-import type { DoctorRow } from './daemon-api.ts'
+import type { DoctorRow } from './command-results.ts'
 import { routingTableSize } from './join.ts'
 import type { Reachability } from './nat.ts'
 import type { RowanPeer } from './peer.ts'

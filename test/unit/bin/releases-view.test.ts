@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { historyPlot } from '../../../bin/plot.ts'
 import { bar, releasesText, sparkline } from '../../../bin/releases-view.ts'
-import type { ReleaseRow } from '../../../src/node/daemon-api.ts'
+import type { ReleaseRow } from '../../../src/node/command-results.ts'
 
 const NOW = Date.UTC(2026, 10, 21, 12)
 const HOUR_MS = 3_600_000

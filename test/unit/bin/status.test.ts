@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { traceText } from '../../../bin/commands/status.ts'
 import { showWatch, watchText } from '../../../bin/status-watch.ts'
-import type { MachineStatus, StatusResult } from '../../../src/node/daemon-api.ts'
+import type { MachineStatus, StatusResult } from '../../../src/node/command-results.ts'
 
 const machine: MachineStatus = {
   name: 'grid',
