@@ -23,12 +23,14 @@ export interface Boot {
  *
  * @param target - what `rowan run` takes
  * @param meanwhile - called again and again while it boots
+ * @param atReady - called when it is ready, before it is ended: what is fetched for its next start comes after that
  */
 export async function bootGuest(
   peer: Peer,
   target: string,
   machine: string,
-  meanwhile: () => Promise<void> | void = () => undefined
+  meanwhile: () => Promise<void> | void = () => undefined,
+  atReady: () => Promise<void> | void = () => undefined
 ): Promise<Boot> {
   const console = `${await temporaryFolder()}/console`
   const startMs = performance.now()
@@ -45,7 +47,9 @@ export async function bootGuest(
       await meanwhile()
       await sleep(POLL_MS)
     }
-    return { wallSeconds: (performance.now() - startMs) / 1000 }
+    const wallSeconds = (performance.now() - startMs) / 1000
+    await atReady()
+    return { wallSeconds }
   } finally {
     await guest.stop('SIGTERM')
   }

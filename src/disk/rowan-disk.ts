@@ -19,6 +19,7 @@ import { RowanError } from '../errors.ts'
 import type { BlockSource } from '../store/block-source.ts'
 import { ZERO } from '../store/local-image.ts'
 import { allDone } from './all-done.ts'
+import { behindWrites } from './behind-writes.ts'
 import type { BlockDevice, Extent, ZeroOptions } from './block-device.ts'
 import type { DiskName, Snapshot } from './chain.ts'
 import { ColdReads } from './cold-reads.ts'
@@ -241,6 +242,16 @@ export class RowanDisk implements BlockDevice {
   cache(offset: number, lengthBytes: number, options?: { signal?: AbortSignal }): Promise<void> | void {
     this.#check(offset, lengthBytes)
     if (lengthBytes > 0) return this.#ahead.fetch(offset, lengthBytes, options?.signal)
+  }
+
+  /** For a guest that has left: brings here what its next start may read (behind-writes.ts). Rejects as `cache`. */
+  async prepareNextStart(): Promise<void> {
+    if (this.#states === undefined) return
+    await Promise.all(
+      behindWrites(this.#states, this.sizeBytes).map(({ offset, lengthBytes }) =>
+        this.#ahead.fetch(offset, lengthBytes)
+      )
+    )
   }
 
   settle(): void {

@@ -12,6 +12,7 @@
 import type { Snapshot } from '../disk/chain.ts'
 import { type DiskStats, RowanDisk, type RowanDiskComponents, type RowanDiskSettings } from '../disk/rowan-disk.ts'
 import type { Clock } from '../environment.ts'
+import { asRowanError } from '../errors.ts'
 import type { Export } from '../nbd/export.ts'
 import type { ListenerSettings } from '../nbd/listener.ts'
 import { NbdServer } from '../nbd/server.ts'
@@ -78,7 +79,14 @@ export class ServedDisk implements DiskCalls {
     }
     const unix: ListenerSettings = { kind: 'unix', path: socketPath }
     const listeners = tcp === undefined ? [unix] : [unix, tcp]
-    return new ServedDisk(disk, new NbdServer({ exports, clock, log, memory }, { listeners }), name)
+    const deserted = (asked: string) => {
+      if (asked !== name) return
+      disk.prepareNextStart().catch((cause: unknown) => {
+        const { code, message } = asRowanError(cause)
+        log.debug('not all that a next start may read is here', { name, code, message })
+      })
+    }
+    return new ServedDisk(disk, new NbdServer({ exports, clock, log, memory, deserted }, { listeners }), name)
   }
 
   private constructor(disk: RowanDisk, server: NbdServer, name: string) {

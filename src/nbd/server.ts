@@ -23,6 +23,7 @@ export class NbdServer {
   readonly #log: Log
   readonly #exports: Exports
   readonly #settings: ListenerSettings[]
+  readonly #deserted: (exportName: string) => void
   readonly #limits: NbdLimits
   readonly #buffers: BufferPool
   readonly #connections = new Set<Connection>()
@@ -36,13 +37,21 @@ export class NbdServer {
 
   /** @param components.memory - of all servers of the process; absent: there is no other */
   constructor(
-    components: { exports: Exports; clock: Clock; log: Log; memory?: SharedMemory | undefined },
+    components: {
+      exports: Exports
+      clock: Clock
+      log: Log
+      memory?: SharedMemory | undefined
+      /** The last client of an export has left. */
+      deserted?: (exportName: string) => void
+    },
     settings: NbdServerSettings
   ) {
     const { listeners, ...limits } = settings
     this.#clock = components.clock
     this.#log = components.log
     this.#settings = listeners
+    this.#deserted = components.deserted ?? (() => undefined)
     this.#limits = { ...NBD_LIMITS, ...limits }
     this.#buffers = new BufferPool(this.#limits, components.memory)
     this.#stalls = new StallWatch(
@@ -120,7 +129,11 @@ export class NbdServer {
       this.#limits
     )
     this.#connections.add(connection)
-    connection.over.then(() => this.#connections.delete(connection))
+    connection.over.then(() => {
+      this.#connections.delete(connection)
+      const { exportName } = connection
+      if (exportName !== undefined && this.#accepts && this.clients(exportName) === 0) this.#deserted(exportName)
+    })
   }
 
   /**

@@ -2,8 +2,11 @@
  * What an NBD client sees of a disk that is not here yet, and how it brings it here: `rowan:local` and CACHE, through a
  * real peer.
  */
+import { randomBytes } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
+import { BEHIND_BYTES } from '../../src/disk/behind-writes.ts'
 import { removeFolders, temporaryFolder } from '../tools/folders.ts'
 import { nbdsh } from '../tools/nbdsh.ts'
 import { needTools } from '../tools/need.ts'
@@ -68,5 +71,28 @@ needTools(['nbdinfo', 'nbdsh', 'nbdcopy'])('a disk that is not here yet', () => 
     const copy = join(await temporaryFolder(), 'copy.raw')
     await runOk('nbdcopy', [uri, copy])
     await runOk('cmp', [copy, image])
+  })
+
+  test('has what lies behind a long write when its guest has left, so that a next start finds it without a network', async () => {
+    const image = join(await temporaryFolder(), 'random.raw')
+    writeFileSync(image, randomBytes(8 * 1024 * 1024))
+    const publisher = await Peer.start()
+    await publisher.json(['publish', image, 'random@v1'])
+    const volunteer = await Peer.start({ bootstrap: [publisher] })
+    const { uri } = await volunteer.json(['attach', `${publisher.publisher}/random`, '--as', 'm'])
+    const [at, length] = [4 * 1024 * 1024, 512 * 1024]
+    await nbdsh(['-u', uri, '-c', `h.pwrite(b"j" * ${length}, ${at})`])
+    const behind = { offset: at + length, end: at + length + BEHIND_BYTES }
+    await waitUntil(
+      'what lies behind the write',
+      async () => {
+        const remote = (await mapOf(uri, 'rowan:local')).filter(part => part.type === REMOTE)
+        return !remote.some(part => part.offset < behind.end && part.offset + part.length > behind.offset)
+      },
+      { timeoutMs: 20_000 }
+    )
+    // And nothing else of the disk, but for its front.
+    const remote = bytesOf(await mapOf(uri, 'rowan:local'), REMOTE)
+    expect(remote).toBe(8 * 1024 * 1024 - FRONT_BYTES - length - BEHIND_BYTES)
   })
 })
