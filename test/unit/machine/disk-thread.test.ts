@@ -127,6 +127,25 @@ describe('what is not here', () => {
     await client.disconnect()
   })
 
+  test('is asked for before it is told that it was touched, which brings what is read on', async () => {
+    await open({ blocks: BLOCKS })
+    const heard: string[] = []
+    const want = async (_image: string, block: number) => {
+      heard.push('want')
+      return { bytes: blockOf(block) }
+    }
+    const { socketPath } = await disks!.serve({
+      source: { want },
+      touches: { touched: () => void heard.push('touch') }
+    })
+    const client = await clientOf(socketPath)
+    // Of one read, all blocks.
+    await client.bytes(0, 3 * BLOCK_SIZE_BYTES)
+    await waitUntil('the touches', () => heard.length === 6, SOON)
+    expect(heard).toEqual(['want', 'want', 'want', 'touch', 'touch', 'touch'])
+    await client.disconnect()
+  })
+
   test('was asked for by nobody any more when the disk is closed', async () => {
     await open({ blocks: BLOCKS })
     disks!.isHeld = true
