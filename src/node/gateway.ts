@@ -25,6 +25,11 @@ export interface Mapping {
   leaseSeconds: number
 }
 
+interface Call {
+  /** Ends the wait for the router. */
+  signal: AbortSignal
+}
+
 /** A router has refused. */
 class Fault extends RowanError {
   readonly fault: number
@@ -53,8 +58,8 @@ export class Gateway {
    *
    * @throws GATEWAY_REFUSED where it gives no ports away, or is no router; TIMEOUT_RESPONSE
    */
-  static async open(location: URL): Promise<Gateway> {
-    const description = await exchange(location, { method: 'GET' })
+  static async open(location: URL, options: Call): Promise<Gateway> {
+    const description = await exchange(location, { method: 'GET' }, options)
     for (const [, service = ''] of description.body.matchAll(/<service>([\s\S]*?)<\/service>/g)) {
       const type = textOf(service, 'serviceType') ?? ''
       const path = textOf(service, 'controlURL') ?? ''
@@ -66,19 +71,20 @@ export class Gateway {
   }
 
   /** The address that the Internet sees. */
-  async externalAddress(): Promise<string> {
-    const answer = await this.#order('GetExternalIPAddress', {})
+  async externalAddress(options: Call): Promise<string> {
+    const answer = await this.#order('GetExternalIPAddress', {}, options)
     return textOf(answer, 'NewExternalIPAddress') ?? ''
   }
 
   /** Leads a port of the router to this host, for a time. @returns false when it is another's */
-  async map({ host, port, externalPort, leaseSeconds }: Mapping): Promise<boolean> {
+  async map({ host, port, externalPort, leaseSeconds }: Mapping, options: Call): Promise<boolean> {
+    const values = {
+      ...{ NewRemoteHost: '', NewExternalPort: externalPort, NewProtocol: 'TCP', NewInternalPort: port },
+      ...{ NewInternalClient: host, NewEnabled: 1, NewPortMappingDescription: DESCRIPTION },
+      NewLeaseDuration: leaseSeconds
+    }
     try {
-      await this.#order('AddPortMapping', {
-        ...{ NewRemoteHost: '', NewExternalPort: externalPort, NewProtocol: 'TCP', NewInternalPort: port },
-        ...{ NewInternalClient: host, NewEnabled: 1, NewPortMappingDescription: DESCRIPTION },
-        NewLeaseDuration: leaseSeconds
-      })
+      await this.#order('AddPortMapping', values, options)
       return true
     } catch (error) {
       if (error instanceof Fault && error.isTaken) return false
@@ -86,18 +92,20 @@ export class Gateway {
     }
   }
 
-  async unmap(externalPort: number): Promise<void> {
-    await this.#order('DeletePortMapping', { NewRemoteHost: '', NewExternalPort: externalPort, NewProtocol: 'TCP' })
+  async unmap(externalPort: number, options: Call): Promise<void> {
+    const values = { NewRemoteHost: '', NewExternalPort: externalPort, NewProtocol: 'TCP' }
+    await this.#order('DeletePortMapping', values, options)
   }
 
-  async #order(action: string, values: Record<string, string | number>): Promise<string> {
+  async #order(action: string, values: Record<string, string | number>, options: Call): Promise<string> {
     const parts = Object.entries(values).map(([name, value]) => `<${name}>${value}</${name}>`)
     const order = `<u:${action} xmlns:u="${this.#service}">${parts.join('')}</u:${action}>`
-    const { status, body } = await exchange(this.#control, {
+    const message: Order = {
       method: 'POST',
       body: `<?xml version="1.0"?><s:Envelope ${ENVELOPE}><s:Body>${order}</s:Body></s:Envelope>`,
       headers: { 'content-type': 'text/xml; charset="utf-8"', soapaction: `"${this.#service}#${action}"` }
-    })
+    }
+    const { status, body } = await exchange(this.#control, message, options)
     if (status === 200) return body
     throw new Fault(Number(textOf(body, 'errorCode') ?? status), action)
   }
@@ -117,14 +125,19 @@ interface Order {
   headers?: Record<string, string>
 }
 
-function exchange(url: URL, { method, body, headers = {} }: Order): Promise<{ status: number; body: string }> {
+interface Answer {
+  status: number
+  body: string
+}
+
+function exchange(url: URL, { method, body, headers = {} }: Order, options: Call): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const late = new RowanError('TIMEOUT_RESPONSE', `the router at ${url.host} does not answer`)
     const length = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }
     const call = request(url, {
       method,
       headers: { ...headers, ...length },
-      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS)
+      signal: AbortSignal.any([options.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)])
     })
     call.on('error', error => reject(error.name === 'AbortError' ? late : refused(error, url)))
     call.on('response', answer => {

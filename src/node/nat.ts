@@ -14,9 +14,12 @@
  * Addresses that strangers tell in these protocols pass the same gate as all others (neighbourhood.ts): a call through a relay never
  * makes this peer dial a private address that it has not met privately.
  *
+ * What was found out does not stay true: a laptop is carried elsewhere, a router forgets a port. So proofs end (reach-proofs.ts), and then
+ * this peer waits again for somebody to dial it, and seeks relays. IPv6 alone does not let them go, for many have only IPv4.
+ *
  * All of this is about the Internet: a peer that has met nobody of it asks neither its router nor a relay.
  *
- * Owns: when each of these begins. Does not own: which relays (relay-client.ts), what is a proof (reachability.ts).
+ * Owns: when each of these begins. Does not own: which relays (relay-client.ts), what is a proof (reach-proofs.ts).
  */
 import type { AutoNATv2Components } from '@libp2p/autonat-v2'
 import { type DCUtRServiceComponents, dcutr } from '@libp2p/dcutr'
@@ -28,6 +31,7 @@ import { AutoNat } from './autonat.ts'
 import { type AddressManager, gated, overriding, StreamGate } from './library-parts.ts'
 import type { RowanPeer } from './peer.ts'
 import { PortMapping } from './port-mapping.ts'
+import { ReachProofs } from './reach-proofs.ts'
 import { isNamedForInternet, isOfInternet, namedPublicHosts, type ServeSituation } from './reachability.ts'
 import { RelayClient } from './relay-client.ts'
 import { RelayServer, type RelaySettings } from './relay-server.ts'
@@ -54,6 +58,8 @@ export interface Reachability {
 
 /** So long a peer that has met the Internet waits for somebody of it to dial it, before it counts as behind a router. */
 const PATIENCE_MS = 3_000
+/** How often it looks whether what was proven still holds. */
+export const REVIEW_MS = 60_000
 const DCUTR_TIMEOUT_MS = 5_000
 /** Attempts to turn one relayed connection round, beside the one that needs no talk. */
 const DCUTR_RETRIES = 1
@@ -75,10 +81,15 @@ export class Nat {
   #addressManager: AddressManager | undefined
   #peer: RowanPeer | undefined
   #ports: PortMapping | undefined
-  /** The last of these counts only while the Internet was not met. */
-  readonly #proven = { forInternet: false, nearby: false }
+  readonly #proofs: ReachProofs
+  /** Somebody near has dialled it; counts only while the Internet was not met. */
+  #isProvenNearby = false
   #hasMetInternet = false
+  /** Connections from before a proof was lost show nothing any more, although they may not have noticed their end yet. */
+  readonly #doubted = new WeakSet<Connection>()
+  /** Set also when it is over, until somebody dials. */
   #patience: Timer | undefined
+  #review: Timer | undefined
   #stopped = false
 
   constructor(components: { clock: Clock; random: Random; log: Log }, settings: NatSettings) {
@@ -88,7 +99,7 @@ export class Nat {
     this.#log = components.log
     this.#client = new RelayClient(components)
     this.#server = new RelayServer(components, settings.relay)
-    this.#proven.forInternet = isNamedForInternet(settings.situation)
+    this.#proofs = new ReachProofs(isNamedForInternet(settings.situation))
   }
 
   // ---- What libp2p is made with
@@ -112,7 +123,7 @@ export class Nat {
     return {
       denyInboundRelayReservation: source => this.#server.deniesReservation(source),
       denyOutboundRelayedConnection: source => this.#server.deniesCircuit(source),
-      denyInboundRelayedConnection: relay => this.#client.deniesCall(relay)
+      denyInboundRelayedConnection: (relay, caller) => this.#client.deniesCall(relay, caller)
     }
   }
 
@@ -126,12 +137,13 @@ export class Nat {
     this.#confirmNamed()
     this.#client.start(peer, () => findPeers(peer))
     peer.addEventListener('connection:open', this.#onConnection)
-    if (this.#isDialable()) this.#offer()
+    if (this.#listens) this.#reviewAgain()
   }
 
   async stop(): Promise<void> {
     this.#stopped = true
     this.#patience?.cancel()
+    this.#review?.cancel()
     this.#peer?.removeEventListener('connection:open', this.#onConnection)
     await this.#ports?.stop()
     await this.#client.release()
@@ -145,11 +157,10 @@ export class Nat {
 
   state(): Reachability {
     const { relays } = this.#client
-    const listens = this.#settings.situation.listen.length > 0
     // The first peer of a network, and one that was told to, need not have been dialled.
     const isPresumed = !this.#hasMetInternet && this.#peer?.services.dht.getMode() === 'server'
-    const isDirect = this.#isDialable() || isPresumed
-    const how = !listens ? 'off' : isDirect ? 'direct' : relays.length > 0 ? 'relay' : 'none'
+    const isDirect = this.#isDialableByAll() || isPresumed || (this.#isDialable() && relays.length === 0)
+    const how = !this.#listens ? 'off' : isDirect ? 'direct' : relays.length > 0 ? 'relay' : 'none'
     return {
       how,
       relays: how === 'relay' ? relays : [],
@@ -160,30 +171,82 @@ export class Nat {
 
   readonly #onConnection = ({ detail }: CustomEvent<Connection>): void => {
     const remote = detail.remoteAddr.toString()
-    if (this.#stopped || this.#settings.situation.listen.length === 0 || relayOf(remote) !== undefined) return
+    if (this.#stopped || !this.#listens || relayOf(remote) !== undefined) return
     const isOutside = isOfInternet(remote)
     if (detail.direction === 'inbound') {
-      if (isOutside) this.#proven.forInternet = true
-      else this.#proven.nearby = true
+      if (isOutside) this.#proofs.cameIn(remote, this.#clock.monotonicMs())
+      else this.#isProvenNearby = true
     }
     if (isOutside) this.#hasMetInternet = true
-    if (this.#isDialable()) this.#offer()
-    else if (isOutside) this.#patience ??= this.#clock.after(PATIENCE_MS, () => this.#getReached())
+    this.#act()
   }
 
+  get #listens(): boolean {
+    return this.#settings.situation.listen.length > 0
+  }
+
+  /** Whether somebody can dial it. */
   #isDialable(): boolean {
-    return this.#proven.forInternet || (this.#proven.nearby && !this.#hasMetInternet)
+    const isProven = this.#proofs.holds('ip6', this.#clock.monotonicMs())
+    return isProven || this.#isDialableByAll()
+  }
+
+  /** Whether nobody needs a relay to call it. */
+  #isDialableByAll(): boolean {
+    const isProven = this.#proofs.holds('ip4', this.#clock.monotonicMs())
+    return isProven || (this.#isProvenNearby && !this.#hasMetInternet)
+  }
+
+  /** Begins, and ends, what the proofs at hand call for. */
+  #act(): void {
+    if (this.#isDialable()) this.#offer()
+    else this.#withdraw()
+    if (this.#isDialableByAll()) this.#letGo()
+    else if (this.#hasMetInternet) this.#patience ??= this.#clock.after(PATIENCE_MS, () => this.#getReached())
   }
 
   #offer(): void {
+    this.#server.offer().catch(error => this.#log.warn('cannot become a relay', { error: String(error) }))
+  }
+
+  #withdraw(): void {
+    this.#server.stop().catch(error => this.#log.warn('cannot cease to be a relay', { error: String(error) }))
+  }
+
+  #letGo(): void {
     this.#patience?.cancel()
-    const warn = (error: unknown) => this.#log.warn('cannot become a relay', { error: String(error) })
-    this.#server.offer().catch(warn)
-    if (this.#proven.forInternet) this.#client.release().catch(warn)
+    this.#patience = undefined
+    this.#client.release().catch(error => this.#log.warn('cannot let relays go', { error: String(error) }))
+  }
+
+  #reviewAgain(): void {
+    this.#lookAround()
+    this.#review = this.#clock.after(REVIEW_MS, () => this.#reviewAgain())
+  }
+
+  /** Who came in and is still here shows it still; a host's address that is gone shows the contrary. */
+  #lookAround(): void {
+    const now = this.#clock.monotonicMs()
+    const own = this.#addressManager?.getAddressesWithMetadata().filter(({ type }) => type === 'transport') ?? []
+    const places = own.map(({ multiaddr }) => multiaddr.toString()).filter(text => relayOf(text) === undefined)
+    if (this.#proofs.own(places.map(hostOf))) {
+      this.#doubt()
+      this.#ports?.start()
+    }
+    for (const connection of this.#peer!.getConnections()) {
+      const remote = connection.remoteAddr.toString()
+      const isHere = connection.direction === 'inbound' && connection.status === 'open' && isOfInternet(remote)
+      if (isHere && !this.#doubted.has(connection)) this.#proofs.cameIn(remote, now)
+    }
+    this.#act()
+  }
+
+  #doubt(): void {
+    for (const connection of this.#peer!.getConnections()) this.#doubted.add(connection)
   }
 
   #getReached(): void {
-    if (this.#stopped || this.#isDialable()) return
+    if (this.#stopped || this.#isDialableByAll()) return
     const { useRelays, mapPort } = this.#settings
     this.#log.info('nobody has dialled this peer: it is likely behind a router', { useRelays, mapPort })
     if (mapPort) this.#mapPort()
@@ -192,9 +255,16 @@ export class Nat {
   }
 
   #mapPort(): void {
-    const components = { clock: this.#clock, random: this.#random, log: this.#log }
-    const promised = () => this.#autoNat.askAgain(this.#peer!.getConnections())
-    this.#ports = new PortMapping({ ...components, addresses: this.#addressManager!, promised })
+    if (this.#ports === undefined) {
+      const components = { clock: this.#clock, random: this.#random, log: this.#log }
+      const promised = () => this.#autoNat.askAgain(this.#peer!.getConnections())
+      const lost = () => {
+        this.#proofs.forget('ip4')
+        this.#doubt()
+        this.#act()
+      }
+      this.#ports = new PortMapping({ ...components, addresses: this.#addressManager!, promised, lost })
+    }
     this.#ports.start()
   }
 

@@ -48,6 +48,8 @@ export interface PortMappingComponents {
   addresses: Addresses
   /** There is a port that may be tried. */
   promised: () => void
+  /** One that was promised leads here no more. */
+  lost: () => void
   /** Of the local network, if absent. */
   search?: typeof findGateways
   clock: Clock
@@ -70,6 +72,7 @@ export class PortMapping {
   /** From now on ports are sought, and kept. */
   start(): void {
     if (this.#round !== undefined || this.#stopping.signal.aborted) return
+    this.#timer?.cancel()
     this.#round = this.#work().finally(() => {
       this.#round = undefined
       if (this.#stopping.signal.aborted) return
@@ -85,15 +88,25 @@ export class PortMapping {
     this.#stopping.abort()
     this.#timer?.cancel()
     await this.#round
-    const leases = [...this.#leases.values()]
-    const late = new Promise<void>(resolve => this.#components.clock.after(GIVE_BACK_MS, resolve))
-    await Promise.race([late, Promise.all(leases.map(lease => this.#giveBack(lease)))])
+    // Not by this clock alone: it ends what waits for an answer, too.
+    const late = new AbortController()
+    const timer = this.#components.clock.after(GIVE_BACK_MS, () => late.abort())
+    await Promise.all([...this.#leases.values()].map(lease => this.#giveBack(lease, late.signal)))
+    timer.cancel()
   }
 
   /** Never rejects. */
   async #work(): Promise<void> {
-    for (const listener of this.#listeners()) {
-      if (this.#stopping.signal.aborted) return
+    const { signal } = this.#stopping
+    const listeners = this.#listeners()
+    const names = listeners.map(nameOf)
+    for (const lease of [...this.#leases.values()].filter(each => !names.includes(nameOf(each)))) {
+      // This host has left that address, which may be another's next.
+      await this.#giveBack(lease, signal)
+      this.#components.lost()
+    }
+    for (const listener of listeners) {
+      if (signal.aborted) return
       const lease = this.#leases.get(nameOf(listener))
       const isKept = lease !== undefined && (await this.#keep(lease))
       if (!isKept) await this.#seek(listener)
@@ -115,11 +128,12 @@ export class PortMapping {
 
   async #seek(listener: Listener): Promise<void> {
     const { search = findGateways } = this.#components
-    for (const location of await search(listener.host, { signal: this.#stopping.signal })) {
-      if (this.#stopping.signal.aborted) return
+    const { signal } = this.#stopping
+    for (const location of await search(listener.host, { signal })) {
+      if (signal.aborted) return
       try {
-        const gateway = await Gateway.open(location)
-        const externalHost = await gateway.externalAddress()
+        const gateway = await Gateway.open(location, { signal })
+        const externalHost = await gateway.externalAddress({ signal })
         const isOfInternet = isIPv4(externalHost) && reachOf(`/ip4/${externalHost}/tcp/1`) === REACH.public
         if (!isOfInternet) {
           this.#components.log.info('the router is behind another one, so a port of it is of no use', { externalHost })
@@ -130,6 +144,7 @@ export class PortMapping {
         this.#promised({ ...listener, gateway, externalHost, externalPort })
         return
       } catch (error) {
+        if (signal.aborted) return
         this.#tell('a router gives no port', error, { location: location.href })
       }
     }
@@ -137,10 +152,12 @@ export class PortMapping {
 
   async #ask(gateway: Gateway, { host, port }: Listener): Promise<number | undefined> {
     const { random } = this.#components
+    const { signal } = this.#stopping
     for (let time = 0; time < TRIES; time++) {
       const drawn = FIRST_DYNAMIC_PORT + Math.floor(random.unit() * (65_536 - FIRST_DYNAMIC_PORT))
       const externalPort = time === 0 ? port : drawn
-      if (await gateway.map({ host, port, externalPort, leaseSeconds: LEASE_SECONDS })) return externalPort
+      const isGiven = await gateway.map({ host, port, externalPort, leaseSeconds: LEASE_SECONDS }, { signal })
+      if (isGiven) return externalPort
     }
     return undefined
   }
@@ -148,13 +165,18 @@ export class PortMapping {
   /** Renews a lease. @returns false where it is lost, or leads elsewhere */
   async #keep(lease: Lease): Promise<boolean> {
     const { gateway, host, port, externalHost, externalPort } = lease
+    const { signal } = this.#stopping
     try {
-      const isSame = (await gateway.externalAddress()) === externalHost
-      if (isSame && (await gateway.map({ host, port, externalPort, leaseSeconds: LEASE_SECONDS }))) return true
+      const isSame = (await gateway.externalAddress({ signal })) === externalHost
+      const mapping = { host, port, externalPort, leaseSeconds: LEASE_SECONDS }
+      if (isSame && (await gateway.map(mapping, { signal }))) return true
     } catch (error) {
+      // It is given back, then.
+      if (signal.aborted) return true
       this.#tell('a router does not keep its promise', error, { externalHost, externalPort })
     }
     this.#forget(lease)
+    this.#components.lost()
     return false
   }
 
@@ -173,10 +195,10 @@ export class PortMapping {
     this.#components.addresses.removePublicAddressMapping(host, port, externalHost, externalPort, 'tcp')
   }
 
-  async #giveBack(lease: Lease): Promise<void> {
+  async #giveBack(lease: Lease, signal: AbortSignal): Promise<void> {
     const { gateway, externalPort } = lease
     try {
-      await gateway.unmap(externalPort)
+      await gateway.unmap(externalPort, { signal })
     } catch (error) {
       this.#tell('a port of the router could not be given back; its lease ends by itself', error, { externalPort })
     }

@@ -27,7 +27,7 @@ import { RowanError } from '../errors.ts'
 import { overriding } from './library-parts.ts'
 
 /** Reservations that are held at a time. */
-const RELAYS_WANTED = 2
+export const RELAYS_WANTED = 2
 /** A relay that had no place, or did not answer, is not asked again for so long, and each time twice as long. */
 const FIRST_PAUSE_MS = 5_000
 const LONGEST_PAUSE_MS = 10 * 60_000
@@ -42,6 +42,10 @@ const MAX_REMEMBERED_REFUSALS = 256
 /** Calls that come in through relays: each makes this peer dial whoever calls. */
 const MAX_STOP_STREAMS = 16
 export const CALLS_PER_MINUTE = 60
+/** So that neither one stranger nor one relay takes them all. */
+export const CALLS_PER_RELAY_PER_MINUTE = 30
+export const CALLS_PER_CALLER_PER_MINUTE = 6
+const MAX_METERED_PEERS = 1024
 
 /** The library's own, which its type does not show. */
 interface Reservations {
@@ -61,7 +65,11 @@ export type RelayClientPeer = Pick<Libp2p, 'getConnections' | 'dial' | 'peerStor
 export class RelayClient {
   readonly #clock: Clock
   readonly #log: Log
-  readonly #calls = new RateMeter({ burst: CALLS_PER_MINUTE, perSecond: CALLS_PER_MINUTE / 60 }, 1)
+  readonly #calls = {
+    perCaller: minutely(CALLS_PER_CALLER_PER_MINUTE, MAX_METERED_PEERS),
+    perRelay: minutely(CALLS_PER_RELAY_PER_MINUTE, MAX_METERED_PEERS),
+    inAll: minutely(CALLS_PER_MINUTE, 1)
+  }
   readonly #refusals = new Map<string, { untilMs: number; pauseMs: number }>()
   readonly #listeners = new Set<Listener>()
   #components: CircuitRelayTransportComponents | undefined
@@ -149,9 +157,14 @@ export class RelayClient {
     return relayOf(address) === undefined || leadsOver(address, this.#usable())
   }
 
-  /** Whether somebody may call through a relay now. For libp2p's gater. */
-  readonly deniesCall = (relay: PeerId): boolean =>
-    this.#reservations?.hasReservation(relay) !== true || !this.#calls.take('', this.#clock.monotonicMs())
+  /** Whether this one may not call through a relay now. For libp2p's gater. */
+  readonly deniesCall = (relay: PeerId, caller: PeerId): boolean => {
+    if (this.#reservations?.hasReservation(relay) !== true) return true
+    const now = this.#clock.monotonicMs()
+    const { perCaller, perRelay, inAll } = this.#calls
+    // Who has used up its own takes nothing from the others.
+    return !(perCaller.take(caller.toString(), now) && perRelay.take(relay.toString(), now) && inAll.take('', now))
+  }
 
   /** Connections to what may be a relay: called by this peer, at a public address, and not through another relay. */
   #usable(): Connection[] {
@@ -273,6 +286,10 @@ export function leadsOver(
   return connections.some(
     ({ remotePeer, remoteAddr }) => remotePeer.toString() === relay && withPeer(remoteAddr.toString(), relay) === prefix
   )
+}
+
+function minutely(count: number, maxNames: number): RateMeter {
+  return new RateMeter({ burst: count, perSecond: count / 60 }, maxNames)
 }
 
 /** Where a relay may be called, of all that it, or somebody else, said of it. */

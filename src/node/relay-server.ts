@@ -125,9 +125,12 @@ export class RelayServer {
   async offer(): Promise<void> {
     if (this.#isOffered || this.#components === undefined || this.#settings.maxReservations === 0) return
     this.#isOffered = true
-    this.#relay = this.#build(this.#components)
+    const relay = this.#build(this.#components)
+    this.#relay = relay
     this.#components.events.addEventListener('connection:close', this.#onClosed)
-    await start(this.#relay)
+    await start(relay)
+    // It may have been taken back meanwhile.
+    if (!this.#isOffered) return await stop(relay)
     this.#log.info('peers that nobody can dial may be called through this one', { ...this.#settings })
   }
 

@@ -6,14 +6,22 @@
 import { createServer } from 'node:net'
 import { circuitRelayServer, RELAY_V2_HOP_CODEC } from '@libp2p/circuit-relay-v2'
 import { identify } from '@libp2p/identify'
+import type { Connection, PeerId } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
 import { tcp } from '@libp2p/tcp'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p, type Libp2p } from 'libp2p'
 import { afterEach, describe, expect, test } from 'vitest'
+import { overriding } from '../../src/node/library-parts.ts'
 import { Neighbourhood } from '../../src/node/neighbourhood.ts'
 import { rowanMuxer } from '../../src/node/peer.ts'
-import { RelayClient } from '../../src/node/relay-client.ts'
+import {
+  CALLS_PER_CALLER_PER_MINUTE,
+  CALLS_PER_MINUTE,
+  CALLS_PER_RELAY_PER_MINUTE,
+  RELAYS_WANTED,
+  RelayClient
+} from '../../src/node/relay-client.ts'
 import { waitUntil } from '../tools/wait.ts'
 import { ManualClock } from '../unit/release/support/clock.ts'
 import { silentLog } from '../unit/swarm/support.ts'
@@ -52,7 +60,7 @@ async function openDoor(): Promise<{ place: string; knocks: () => number }> {
 }
 
 /** A peer behind a router that has met a neighbour, so that private addresses are open to it. */
-async function startVolunteer() {
+async function startVolunteer(asPublic = (_: Connection): string | undefined => undefined) {
   const clock = new ManualClock()
   const client = new RelayClient({ clock, log: silentLog })
   const neighbourhood = new Neighbourhood()
@@ -67,7 +75,14 @@ async function startVolunteer() {
   started.push(peer)
   neighbourhood.met('/ip4/127.0.0.1/tcp/2')
   let searches = 0
-  client.start(peer, async () => void searches++)
+  const shown = overriding(peer, {
+    getConnections: () =>
+      peer.getConnections().map(connection => {
+        const address = asPublic(connection)
+        return address === undefined ? connection : overriding(connection, { remoteAddr: multiaddr(address) })
+      })
+  })
+  client.start(shown, async () => void searches++)
   started.push({ stop: () => client.release() })
   return { client, clock, peer, searches: () => searches }
 }
@@ -106,5 +121,102 @@ describe('one that claims to be a relay where another is', () => {
     const named = `${door.place}/p2p/${liar.peerId}/p2p-circuit/p2p/${SOMEBODY}`
     await expect(peer.dial(multiaddr(named))).rejects.toThrow()
     expect(door.knocks()).toBe(0)
+  })
+})
+
+/** A relay that gives so many places. */
+async function startRelay(places: number): Promise<Libp2p> {
+  const relay = await createLibp2p({
+    addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
+    transports: [tcp()],
+    connectionEncrypters: [noise()],
+    streamMuxers: [rowanMuxer()],
+    services: { identify: identify(), relay: circuitRelayServer({ reservations: { maxReservations: places } }) }
+  })
+  started.push(relay)
+  return relay
+}
+
+/** A volunteer that has called these relays at addresses that look public, of which some are at one host. */
+async function callRelays(relays: readonly { relay: Libp2p; host: string }[]) {
+  const hosts = new Map(relays.map(({ relay, host }) => [relay.peerId.toString(), host]))
+  const volunteer = await startVolunteer(({ remotePeer }) => `/ip4/${hosts.get(remotePeer.toString())}/tcp/4601`)
+  for (const { relay } of relays) await volunteer.peer.dial(relay.getMultiaddrs())
+  const areKnown = async () =>
+    (await volunteer.peer.peerStore.all()).filter(({ protocols }) => protocols.includes(RELAY_V2_HOP_CODEC)).length ===
+    relays.length
+  await waitUntil('the relays to say who they are', areKnown, { timeoutMs: 10_000 })
+  await volunteer.client.seek()
+  return volunteer
+}
+
+const idsOf = (...relays: Libp2p[]) => relays.map(({ peerId }) => peerId.toString()).sort()
+
+describe('the choice of relays', () => {
+  test('takes different hosts before the same one twice', async () => {
+    const [first, beside, other] = await Promise.all([startRelay(1), startRelay(1), startRelay(1)])
+    const { client } = await callRelays([
+      { relay: first!, host: '9.9.9.1' },
+      { relay: beside!, host: '9.9.9.1' },
+      { relay: other!, host: '9.9.9.2' }
+    ])
+    await waitUntil('two places', () => client.relays.length === RELAYS_WANTED, { timeoutMs: 10_000 })
+    expect(client.relays.sort()).toEqual(idsOf(first!, other!))
+  })
+
+  test('asks one that had no place again, later', async () => {
+    const relay = await startRelay(1)
+    const taken = await callRelays([{ relay, host: '9.9.9.1' }])
+    await waitUntil('the place to be taken', () => taken.client.relays.length === 1, { timeoutMs: 10_000 })
+    let asked = 0
+    await relay.unhandle(RELAY_V2_HOP_CODEC)
+    await relay.handle(RELAY_V2_HOP_CODEC, stream => {
+      asked++
+      stream.abort(new Error('no place'))
+    })
+    const { client, clock, searches } = await callRelays([{ relay, host: '9.9.9.1' }])
+    await waitUntil('the first question', () => asked === 1 && searches() === 1, { timeoutMs: 10_000 })
+    // A look every quarter of a minute; pauses of 5, 10, 20 and 40 seconds.
+    const isAsked = async (passedMs: number, times: number) => {
+      clock.advance(passedMs)
+      await waitUntil(`question ${times}`, () => asked === times, { timeoutMs: 10_000 })
+    }
+    await isAsked(15_000, 2)
+    await isAsked(15_000, 3)
+    await isAsked(30_000, 4)
+    expect(client.relays).toEqual([])
+  })
+})
+
+describe('calls through relays', () => {
+  /** @returns how many of these were let through */
+  const count = (calls: number, denies: (call: number) => boolean) =>
+    Array.from({ length: calls }, (_, call) => denies(call)).filter(isDenied => !isDenied).length
+
+  /** Any id will do for a caller. */
+  const caller = (number: number) => ({ toString: () => `caller ${number}` }) as PeerId
+
+  test('are bounded for each caller, for each relay, and in all', async () => {
+    const [one, two] = await Promise.all([startRelay(1), startRelay(1)])
+    const { client, clock } = await callRelays([
+      { relay: one!, host: '9.9.9.1' },
+      { relay: two!, host: '9.9.9.2' }
+    ])
+    await waitUntil('two places', () => client.relays.length === RELAYS_WANTED, { timeoutMs: 10_000 })
+    const through = (relay: Libp2p, number: number) => client.deniesCall(relay.peerId, caller(number))
+    expect(count(100, () => through(one!, 0))).toBe(CALLS_PER_CALLER_PER_MINUTE)
+    // Its vain calls have cost nobody else anything.
+    const left = CALLS_PER_RELAY_PER_MINUTE - CALLS_PER_CALLER_PER_MINUTE
+    expect(count(100, call => through(one!, call + 1))).toBe(left)
+    expect(count(100, call => through(two!, call + 1_000))).toBe(CALLS_PER_MINUTE - CALLS_PER_RELAY_PER_MINUTE)
+    clock.advance(60_000)
+    expect(through(one!, 0)).toBe(false)
+  })
+
+  test('through one that has given no place are not let in', async () => {
+    const relay = await startRelay(0)
+    const { client, searches } = await callRelays([{ relay, host: '9.9.9.1' }])
+    await waitUntil('the end of the choice', () => searches() > 0, { timeoutMs: 20_000 })
+    expect(client.deniesCall(relay.peerId, caller(0))).toBe(true)
   })
 })

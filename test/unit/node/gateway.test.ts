@@ -10,6 +10,9 @@ const describing = (control: string, type = SERVICE) =>
 
 let server: Server | undefined
 
+/** Longer than any wait for a router. */
+const wait = () => ({ signal: AbortSignal.timeout(30_000) })
+
 afterEach(() => {
   server?.closeAllConnections()
   server?.close()
@@ -58,8 +61,8 @@ describe('a router', () => {
       orders.push(`${request.url} ${request.headers.soapaction}`)
       response.end('<s:Envelope><u:GetExternalIPAddressResponse><NewExternalIPAddress>9.9.9.1</NewExternalIPAddress>')
     })
-    const gateway = await Gateway.open(location)
-    expect(await gateway.externalAddress()).toBe('9.9.9.1')
+    const gateway = await Gateway.open(location, wait())
+    expect(await gateway.externalAddress(wait())).toBe('9.9.9.1')
     expect(orders).toEqual([`/control "${SERVICE}#GetExternalIPAddress"`])
   })
 
@@ -70,12 +73,12 @@ describe('a router', () => {
       response.statusCode = 500
       response.end(`<s:Fault><detail><UPnPError><errorCode>${fault}</errorCode></UPnPError></detail></s:Fault>`)
     })
-    const gateway = await Gateway.open(location)
+    const gateway = await Gateway.open(location, wait())
     const mapping = { host: '192.168.1.2', port: 4601, externalPort: 4601, leaseSeconds: 3600 }
-    expect(await gateway.map(mapping)).toBe(false)
+    expect(await gateway.map(mapping, wait())).toBe(false)
     fault = 725
-    await expect(gateway.map(mapping)).rejects.toMatchObject({ code: 'GATEWAY_REFUSED' })
-    await expect(gateway.unmap(4601)).rejects.toThrow('DeletePortMapping: fault 725')
+    await expect(gateway.map(mapping, wait())).rejects.toMatchObject({ code: 'GATEWAY_REFUSED' })
+    await expect(gateway.unmap(4601, wait())).rejects.toThrow('DeletePortMapping: fault 725')
   })
 
   test.each([
@@ -87,7 +90,7 @@ describe('a router', () => {
     ['does not stop talking', 'x'.repeat(1024 * 1024)]
   ])('that %s is none', async (_what, body) => {
     const location = await serve((_request, response) => response.end(body))
-    await expect(Gateway.open(location)).rejects.toMatchObject({ code: 'GATEWAY_REFUSED' })
+    await expect(Gateway.open(location, wait())).rejects.toMatchObject({ code: 'GATEWAY_REFUSED' })
   })
 
   test('that leads elsewhere is not followed', async () => {
@@ -97,12 +100,12 @@ describe('a router', () => {
       if (request.url === '/d.xml') response.writeHead(302, { location: '/other.xml' }).end()
       else response.end(describing('/control'))
     })
-    await expect(Gateway.open(location)).rejects.toMatchObject({ code: 'GATEWAY_REFUSED' })
+    await expect(Gateway.open(location, wait())).rejects.toMatchObject({ code: 'GATEWAY_REFUSED' })
     expect(calls).toBe(1)
   })
 
   test('that is silent is waited for, for a while', async () => {
     const location = await serve(() => undefined)
-    await expect(Gateway.open(location)).rejects.toMatchObject({ code: 'TIMEOUT_RESPONSE' })
+    await expect(Gateway.open(location, wait())).rejects.toMatchObject({ code: 'TIMEOUT_RESPONSE' })
   })
 })

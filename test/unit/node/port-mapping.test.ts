@@ -21,11 +21,15 @@ class TestRouter {
   readonly asked: string[] = []
   external = '9.9.9.1'
   isSilent = false
+  unanswered = 0
   readonly #server: Server
 
   constructor() {
     this.#server = createServer((request, response) => {
-      if (this.isSilent) return
+      if (this.isSilent) {
+        this.unanswered++
+        return
+      }
       if (request.method === 'GET')
         return response.end(`<service><serviceType>${SERVICE}</serviceType><controlURL>/c</controlURL></service>`)
       let order = ''
@@ -80,16 +84,17 @@ async function setUp(prepare: (router: TestRouter) => void = () => undefined) {
   const address = (text: string): ReturnType<AddressManager['getAddressesWithMetadata']>[number] => ({
     ...{ multiaddr: multiaddr(text), verified: true, expires: 0, type: 'transport' }
   })
+  const local = ['/ip4/127.0.0.1/tcp/4601', `/ip4/${HOME}/tcp/4601`, '/ip4/9.9.9.9/tcp/4601', '/ip6/::1/tcp/4601']
+  let lost = 0
   const addresses = {
-    getAddressesWithMetadata: () =>
-      ['/ip4/127.0.0.1/tcp/4601', `/ip4/${HOME}/tcp/4601`, '/ip4/9.9.9.9/tcp/4601', '/ip6/::1/tcp/4601'].map(address),
+    getAddressesWithMetadata: () => local.map(address),
     addPublicAddressMapping: (...[, , host, port]: [string, number, string, number?]) =>
       void mapped.push(`${host}:${port}`),
     removePublicAddressMapping: (...[, , host, port]: [string, number, string, number?]) =>
       void mapped.splice(mapped.indexOf(`${host}:${port}`), 1)
   }
   const mapping = new PortMapping({
-    ...{ addresses, clock, log, promised: () => undefined },
+    ...{ addresses, clock, log, promised: () => undefined, lost: () => void lost++ },
     random: { unit: () => 0.5, bytes: count => new Uint8Array(count) },
     search: async from => {
       searched.push(from)
@@ -100,7 +105,7 @@ async function setUp(prepare: (router: TestRouter) => void = () => undefined) {
   const round = () => waitUntil('the end of a round', () => clock.waiting === 1, { timeoutMs: 10_000 })
   mapping.start()
   await round()
-  return { mapping, mapped, searched, clock, lines, round }
+  return { mapping, mapped, searched, clock, lines, round, local, lost: () => lost }
 }
 
 test('a port is asked for where this peer listens at home, renewed, and given back', async () => {
@@ -131,20 +136,47 @@ test('behind two routers none is asked for', async () => {
 })
 
 test('when the router has another address, the old one is announced no more', async () => {
-  const { mapping, mapped, clock, round } = await setUp()
+  const { mapping, mapped, clock, round, lost } = await setUp()
   router.external = '8.8.4.4'
   clock.advance(RENEWAL_MS)
   await round()
-  expect(mapped).toEqual(['8.8.4.4:4601'])
+  expect([mapped, lost()]).toEqual([['8.8.4.4:4601'], 1])
+  await mapping.stop()
+})
+
+test('when this host has another address, the port leads there, and to the old one no more', async () => {
+  const { mapping, mapped, round, local, lost } = await setUp()
+  local[1] = '/ip4/192.168.1.7/tcp/4601'
+  mapping.start()
+  await round()
+  expect([...router.ports]).toEqual([['4601', '192.168.1.7:4601']])
+  expect([mapped, lost()]).toEqual([['9.9.9.1:4601'], 1])
+  local.splice(1, 1)
+  mapping.start()
+  await round()
+  expect([router.ports.size, mapped, lost()]).toEqual([0, [], 2])
   await mapping.stop()
 })
 
 test('a router that has fallen silent does not keep this peer from stopping', async () => {
-  const { mapping, clock, lines } = await setUp()
+  const { mapping, clock, lines, lost } = await setUp()
   router.isSilent = true
   const stopped = mapping.stop()
   await waitUntil('the wait for the router', () => clock.waiting === 1, { timeoutMs: 5_000 })
   clock.advance(3_000)
   await stopped
   expect(lines.some(({ message }) => message.includes('given a port'))).toBe(true)
+  expect(lost()).toBe(0)
+})
+
+test('one that falls silent in the middle of a round does not either', async () => {
+  const { mapping, clock } = await setUp()
+  router.isSilent = true
+  clock.advance(RENEWAL_MS)
+  await waitUntil('the question', () => router.unanswered > 0, { timeoutMs: 5_000 })
+  const stopped = mapping.stop()
+  // Sooner than the wait for one answer ends by itself.
+  await waitUntil('the attempt to give the port back', () => router.unanswered === 2, { timeoutMs: 3_000 })
+  clock.advance(3_000)
+  await stopped
 })
