@@ -7,12 +7,13 @@
  *
  * The library asks each peer that it meets. Here it is kept from what would be in vain or too much: addresses over relays, and such as
  * others saw this peer come from (a TCP port of one connection), are not asked about, and the DHT is not searched for peers to ask.
- * Who asks this peer has a few requests at a time, and pays for a dial to another host than its own with 30 KB (the protocol).
+ * Who asks this peer has a few requests at a time, about addresses of the Internet that lead over no relay, and pays for a dial to another host than its own with 30 KB (the protocol).
  */
 import { type AutoNATv2Components, autoNATv2 } from '@libp2p/autonat-v2'
 import { type Connection, type Startable, start, stop, type Topology } from '@libp2p/interface'
 import { relayOf } from '../directory/addresses.ts'
 import { type AddressManager, gated, overriding, StreamGate } from './library-parts.ts'
+import { isOfInternet } from './reachability.ts'
 
 const REQUEST_TIMEOUT_MS = 15_000
 /** Requests of others that are being answered, and dials back that come in. */
@@ -29,7 +30,7 @@ export class AutoNat {
       perPeer: MAX_REQUESTS_PER_PEER,
       perNetwork: MAX_REQUESTS_PER_NETWORK
     })
-    const { addressManager } = components
+    const { addressManager, connectionManager } = components
     const registrar = gated(components.registrar, gate)
     const library = autoNATv2({ timeout: REQUEST_TIMEOUT_MS, maxInboundStreams: MAX_REQUESTS_PER_PEER })(
       overriding(components, {
@@ -41,6 +42,12 @@ export class AutoNat {
             this.#askPeer = topology.onConnect ?? this.#askPeer
             return registrar.register(protocol, topology)
           }
+        }),
+        // It takes the relay's address for the asker's, and would dial the relay by its id.
+        connectionManager: overriding(connectionManager, {
+          isDialable: async (address, options) =>
+            [address].flat().every(each => isOfInternet(each.toString())) &&
+            connectionManager.isDialable(address, options)
         }),
         randomWalk: { async *walk() {} }
       })
