@@ -137,9 +137,9 @@ async function startRelay(places: number): Promise<Libp2p> {
   return relay
 }
 
-/** A volunteer that has called these relays at addresses that look public, of which some are at one host. */
-async function callRelays(relays: readonly { relay: Libp2p; host: string }[]) {
-  const hosts = new Map(relays.map(({ relay, host }) => [relay.peerId.toString(), host]))
+/** A volunteer that has called these relays at addresses that look public, of which some are at one host; and some may follow. */
+async function callRelays(relays: readonly { relay: Libp2p; host: string }[], later: typeof relays = []) {
+  const hosts = new Map([...relays, ...later].map(({ relay, host }) => [relay.peerId.toString(), host]))
   const volunteer = await startVolunteer(({ remotePeer }) => `/ip4/${hosts.get(remotePeer.toString())}/tcp/4601`)
   for (const { relay } of relays) await volunteer.peer.dial(relay.getMultiaddrs())
   const areKnown = async () =>
@@ -164,27 +164,26 @@ describe('the choice of relays', () => {
     expect(client.relays.sort()).toEqual(idsOf(first!, other!))
   })
 
-  test('asks one that had no place again, later', async () => {
-    const relay = await startRelay(1)
-    const taken = await callRelays([{ relay, host: '9.9.9.1' }])
-    await waitUntil('the place to be taken', () => taken.client.relays.length === 1, { timeoutMs: 10_000 })
+  test('asks one that had no place again after a pause, and each time a longer one', async () => {
+    const [relay, other] = await Promise.all([startRelay(1), startRelay(1)])
     let asked = 0
     await relay.unhandle(RELAY_V2_HOP_CODEC)
     await relay.handle(RELAY_V2_HOP_CODEC, stream => {
       asked++
       stream.abort(new Error('no place'))
     })
-    const { client, clock, searches } = await callRelays([{ relay, host: '9.9.9.1' }])
-    await waitUntil('the first question', () => asked === 1 && searches() === 1, { timeoutMs: 10_000 })
-    // A look every quarter of a minute; pauses of 5, 10, 20 and 40 seconds.
-    const isAsked = async (passedMs: number, times: number) => {
-      clock.advance(passedMs)
+    const { client, clock, peer } = await callRelays([{ relay, host: '9.9.9.1' }], [{ relay: other, host: '9.9.9.2' }])
+    // It looks every quarter of a minute; the pauses are 5, 10, 20 seconds.
+    for (const times of [1, 2, 3]) {
       await waitUntil(`question ${times}`, () => asked === times, { timeoutMs: 10_000 })
+      clock.advance(15_000)
     }
-    await isAsked(15_000, 2)
-    await isAsked(15_000, 3)
-    await isAsked(30_000, 4)
-    expect(client.relays).toEqual([])
+    // One that is met now is asked, after the first would have been.
+    await peer.dial(other.getMultiaddrs())
+    await waitUntil('a place at the other', () => client.relays.length === 1, { timeoutMs: 10_000 })
+    expect(asked).toBe(3)
+    clock.advance(15_000)
+    await waitUntil('question 4', () => asked === 4, { timeoutMs: 10_000 })
   })
 })
 
