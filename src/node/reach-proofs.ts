@@ -10,7 +10,8 @@
 import { isIPv4 } from 'node:net'
 import { networkOf, REACH, reachOf } from '../directory/addresses.ts'
 
-export const PROOF_MS = 3_600_000
+/** Longer than AutoNAT waits before it asks again, so that who is dialled by nobody else is not doubted each time. */
+export const PROOF_MS = 2 * 3_600_000
 
 export type Family = 'ip4' | 'ip6'
 
