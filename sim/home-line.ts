@@ -8,11 +8,11 @@
  * it was asked to fetch when it came. What a volunteer does wrong is its `fault`.
  */
 
-import { Credit } from '../src/swarm/credit.ts'
 import type { Rank } from '../src/swarm/messages.ts'
 import { Scheduler } from '../src/swarm/scheduler.ts'
 import { blockKey, type ItemKey, itemOf, type SchedulerEvent } from '../src/swarm/scheduler-types.ts'
 import { Agenda } from './agenda.ts'
+import { FarReplica } from './far-replica.ts'
 
 const SLOT_MS = 0.1
 const BLOCK_BYTES = 40_000
@@ -41,6 +41,8 @@ export interface HomeLineOptions {
   faults?: { volunteer: number; fault: Fault; fromMs: number }[]
   /** When each starts; together if absent. */
   startMs?: (volunteer: number) => number
+  /** Their hosts are busy: what a volunteer does is late by up to so much, now more, now less. */
+  busyMs?: number
   /** They do not know of each other. */
   areStrangers?: boolean
 }
@@ -77,6 +79,10 @@ class HomeLine {
     return this.agenda.now
   }
 
+  get rttMs(): number {
+    return this.options.rttMs
+  }
+
   after(ms: number, run: () => void): void {
     this.agenda.at(this.now + ms, run)
   }
@@ -104,61 +110,6 @@ class HomeLine {
   }
 }
 
-/** A far replica, as far as one volunteer is concerned: answers by rank, below demand as far as its credit goes. */
-class FarReplica {
-  readonly #world: HomeLine
-  readonly #answer: (key: ItemKey) => void
-  readonly #lines: Set<ItemKey>[] = [new Set(), new Set(), new Set(), new Set()]
-  readonly #credit = new Credit()
-
-  constructor(world: HomeLine, answer: (key: ItemKey) => void) {
-    this.#world = world
-    this.#answer = answer
-  }
-
-  ask(key: ItemKey, rank: Rank): void {
-    this.#soon(() => void this.#lines[rank]!.add(key))
-  }
-
-  raise(key: ItemKey, rank: Rank): void {
-    this.#soon(() => {
-      if (this.#remove(key)) this.#lines[rank]!.add(key)
-    })
-  }
-
-  callOff(key: ItemKey, wasWaiting: () => void): void {
-    this.#soon(() => {
-      if (this.#remove(key)) wasWaiting()
-    })
-  }
-
-  grant(bytes: number): void {
-    this.#soon(() => this.#credit.grant(bytes))
-  }
-
-  #soon(run: () => void): void {
-    this.#world.after(this.#world.options.rttMs / 2, () => {
-      run()
-      this.#work()
-    })
-  }
-
-  #remove(key: ItemKey): boolean {
-    return this.#lines.some(line => line.delete(key))
-  }
-
-  #work(): void {
-    for (const [rank, line] of this.#lines.entries()) {
-      for (const key of line) {
-        if (rank !== DEMAND && !this.#credit.covers(BLOCK_BYTES)) return
-        line.delete(key)
-        this.#credit.sent(BLOCK_BYTES)
-        this.#world.carry(BLOCK_BYTES, () => this.#answer(key))
-      }
-    }
-  }
-}
-
 class Volunteer {
   readonly number: number
   readonly id: string
@@ -175,6 +126,7 @@ class Volunteer {
   #guestWaitsMs: number | undefined
   #dueMs = Number.POSITIVE_INFINITY
   #isDeciding = false
+  #turns = 0
   #hasNews = false
   #isOn = false
   waitedMs = 0
@@ -196,7 +148,7 @@ class Volunteer {
   start(): void {
     const { options, volunteers } = this.#world
     for (let n = 0; n < (options.far ?? 2); n++) {
-      this.#far.set(`far ${n}`, new FarReplica(this.#world, key => this.answered(`far ${n}`, key)))
+      this.#far.set(`far ${n}`, new FarReplica(this.#world, BLOCK_BYTES, key => this.answered(`far ${n}`, key)))
       this.#event({ type: 'joined', peer: `far ${n}`, rttMs: options.rttMs })
       this.#event({ type: 'has', peer: `far ${n}`, image: IMAGE, complete: true, pages: [] })
     }
@@ -331,7 +283,7 @@ class Volunteer {
 
   #give(asker: Volunteer, block: number): void {
     const key = blockKey(IMAGE, block)
-    this.#world.after(HANDLING_MS + LAN_MS, () => {
+    this.#world.after(HANDLING_MS + LAN_MS + this.#latenessMs(), () => {
       if (asker.isOwed(this.id, key)) asker.answered(this.id, key)
     })
   }
@@ -340,10 +292,17 @@ class Volunteer {
     this.#scheduler.apply(event, this.#world.now)
     if (this.#isDeciding) return
     this.#isDeciding = true
-    this.#world.after(0, () => {
+    this.#world.after(this.#latenessMs(), () => {
       this.#isDeciding = false
       this.#decide()
     })
+  }
+
+  /** Mostly little. Always the same for the same history. */
+  #latenessMs(): number {
+    const { busyMs = 0 } = this.#world.options
+    const share = ((++this.#turns * 7919 + this.number * 104_729) % 101) / 100
+    return busyMs * share ** 4
   }
 
   #decide(): void {

@@ -24,8 +24,9 @@ const UNPROVEN_DEMAND = 1
 const ON_PROBATION = 4
 const FIRST_REST_MS = 2_000
 const MAX_REST_MS = 60_000
-/** A guest's blocks that came late, less those that came in time: so many, and it is left alone, too. */
-const MAX_LATE = 4
+/** A guest's blocks that came late, less those that came in time: so many, and it gets none for a while. */
+const MAX_LATE = 6
+const REST_FOR_GUESTS_MS = 2_000
 
 /** When an answer is expected, and from when on it is late or overdue. */
 export interface Due {
@@ -42,6 +43,7 @@ export class HelperBook {
   #askedBytes = 0
   #strikes: number
   #restsUntilMs = 0
+  #restsForGuestsUntilMs = 0
   #late = 0
   #gaveMs = Number.NEGATIVE_INFINITY
 
@@ -87,7 +89,8 @@ export class HelperBook {
   }
 
   /** @param rateBytesPerSecond - of this peer's own way to the block, undefined where it was not measured */
-  hasRoom(rank: Rank, rateBytesPerSecond: number | undefined): boolean {
+  hasRoom(rank: Rank, rateBytesPerSecond: number | undefined, nowMs: number): boolean {
+    if (rank === DEMAND && nowMs < this.#restsForGuestsUntilMs) return false
     if (this.#strikes > 0) return rank !== DEMAND && this.#asked < ON_PROBATION
     if (!this.#isProven) return this.#asked < UNPROVEN && (rank !== DEMAND || this.#askedDemand < UNPROVEN_DEMAND)
     const windowBytes = Math.max(INITIAL_WINDOW_BYTES, ((rateBytesPerSecond ?? 0) * WINDOW_MS) / 1000)
@@ -106,7 +109,7 @@ export class HelperBook {
       bytes,
       askedMs: nowMs,
       lateMs: expectedMs + marginMs,
-      overdueMs: expectedMs + (expectedMs - nowMs) + graceMs
+      overdueMs: expectedMs + marginMs + (expectedMs - nowMs) + graceMs
     }
   }
 
@@ -132,8 +135,15 @@ export class HelperBook {
     this.#gaveMs = nowMs
     if (nowMs < overdueMs) this.#strikes = 0
     if (rank !== DEMAND) return
-    this.#late = Math.max(0, this.#late + (nowMs >= lateMs ? 1 : -1))
-    if (this.#late >= MAX_LATE) this.disappointed(nowMs)
+    if (nowMs >= lateMs) this.wasLate(nowMs)
+    else this.#late = Math.max(0, this.#late - 1)
+  }
+
+  /** A guest waited for it. It may be as busy as its line: what no guest waits for is asked of it all the same. */
+  wasLate(nowMs: number): void {
+    if (++this.#late < MAX_LATE) return
+    this.#late = 0
+    this.#restsForGuestsUntilMs = nowMs + REST_FOR_GUESTS_MS
   }
 
   get #isProven(): boolean {
@@ -144,6 +154,5 @@ export class HelperBook {
   disappointed(nowMs: number): void {
     if (this.rests(nowMs)) return
     this.#restsUntilMs = nowMs + Math.min(MAX_REST_MS, FIRST_REST_MS * 2 ** this.#strikes++)
-    this.#late = 0
   }
 }

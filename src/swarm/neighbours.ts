@@ -113,7 +113,7 @@ export class Neighbours {
     if (item.onlyDirect) return direct
     const home = this.#homeOf(item, far.peer, nowMs)
     if (home === undefined) return direct
-    if (home.helper.hasRoom(item.rank, far.peer.estimate.rateBytesPerSecond)) return { home, far: far.peer }
+    if (home.helper.hasRoom(item.rank, far.peer.estimate.rateBytesPerSecond, nowMs)) return { home, far: far.peer }
     return item.rank === DEMAND ? direct : 'later'
   }
 

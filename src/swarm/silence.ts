@@ -69,9 +69,11 @@ export class Silence {
     for (const [key, debt] of peer.owes) {
       if (debt.behalf === undefined || debt.overdue || nowMs < debt.behalf.overdueMs) continue
       this.#tookTooLong(key, debt)
-      peer.helper.disappointed(nowMs)
+      const hasGiven = peer.helper.gaveMs > debt.behalf.askedMs
+      if (hasGiven && debt.rank === DEMAND) peer.helper.wasLate(nowMs)
+      else peer.helper.disappointed(nowMs)
       // It may be gone: then the rest need not be waited for.
-      if (peer.helper.gaveMs > debt.behalf.askedMs) continue
+      if (hasGiven) continue
       for (const [other, owed] of peer.owes) if (owed.behalf !== undefined) this.#tookTooLong(other, owed)
       return
     }

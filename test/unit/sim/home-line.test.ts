@@ -40,6 +40,17 @@ describe('volunteers in lockstep behind one line', () => {
     })
   }
 
+  test('share on hosts that are busy, too', () => {
+    const busy = { bytesPerMs: 2500, far: 1, busyMs: 300 }
+    for (const volunteers of [2, 8]) {
+      const along = bootBehindOneLine({ ...HOME, ...busy, volunteers })
+      expect(along.lineBytes / alone().lineBytes).toBeLessThan(1.2)
+      // Guests wait so long for what is late that others are asked, too.
+      const bare = bootBehindOneLine({ ...HOME, ...busy, hasProfile: false, volunteers })
+      expect(bare.lineBytes / alone().lineBytes).toBeLessThan(1.5)
+    }
+  })
+
   test('on a line that is too narrow for two, each waits about half as long as beside a stranger', () => {
     const narrow = { bytesPerMs: 1250 }
     const together = bootBehindOneLine({ ...HOME, ...narrow, volunteers: 2 })

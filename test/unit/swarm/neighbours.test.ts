@@ -222,6 +222,26 @@ describe('a home that', () => {
     expect(scheduler.isSuspected(BESIDE)).toBe(false)
   })
 
+  test("was late with guests' blocks gets none for a while, but what no guest waits for", () => {
+    const scheduler = world()
+    gives(scheduler, theirs[0]!)
+    let nowMs = 0
+    for (const other of theirs.slice(1, 7)) {
+      expect(sends(scheduler.step(want(other, DEMAND), nowMs))).toEqual([
+        { peer: BESIDE, blocks: [other], onBehalf: true }
+      ])
+      nowMs += 400
+      answers(scheduler, BESIDE, [other], nowMs)
+      scheduler.decide(nowMs)
+    }
+    expect(sends(scheduler.step(want(theirs[7]!, DEMAND), nowMs))).toEqual([
+      { peer: 'far', blocks: [theirs[7]!], onBehalf: false }
+    ])
+    expect(sends(scheduler.step(want(theirs[8]!, PROFILE), nowMs))[0]).toMatchObject({ peer: BESIDE, onBehalf: true })
+    answers(scheduler, 'far', [theirs[7]!], nowMs + 60)
+    expect(sends(scheduler.step(want(theirs[9]!, DEMAND), nowMs + 2100))[0]).toMatchObject({ peer: BESIDE })
+  })
+
   test('brings nothing loses all that it was asked for, and is asked for less when it has rested', () => {
     const scheduler = world()
     for (const other of theirs.slice(0, 5)) scheduler.apply(want(other, PROFILE), 0)
