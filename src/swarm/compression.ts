@@ -32,6 +32,7 @@ const THOROUGH_SHARE = 0.1
 const THOROUGH_BURST_MS = 200
 
 export interface LinkMeasurement {
+  /** Or this peer's own network. */
   loopback: boolean
   /** Undefined before the first answer. */
   rttMs: number | undefined

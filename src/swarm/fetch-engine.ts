@@ -247,10 +247,12 @@ export class FetchEngine implements FetchDriver {
 
   #acceptsZstd(peer: string, link: Link): boolean {
     const estimate = this.#scheduler.estimate(peer)
+    // Neighbours are asked for little at a time: a first guess of the rate says nothing, and their processors boot machines.
+    const isTold = !link.onOwnNetwork || estimate?.isMeasured
     return zstdPays({
-      loopback: link.loopback,
+      loopback: link.loopback || link.onOwnNetwork,
       rttMs: estimate?.baseRttMs,
-      rateBytesPerSecond: estimate?.rateBytesPerSecond
+      rateBytesPerSecond: isTold ? estimate?.rateBytesPerSecond : undefined
     })
   }
 

@@ -83,7 +83,10 @@ export class Neighbours {
     for (const peer of this.#peers) {
       if (peer.lastResort || peer.stalled || peer.suspected || peer.holdUntilMs > nowMs) continue
       const rttMs = rttOf(peer)
-      this.#well.push({ peer, rttMs, isPrompt: peer.arrivalMs(PROMPT_RANK, nowMs) - nowMs <= NEAR_PATIENCE_MS })
+      // A first guess of a rate is no reason to leave a neighbour aside: few requests at a time look slow.
+      const isGuess = !peer.estimate.isMeasured
+      const isPrompt = isGuess || peer.arrivalMs(PROMPT_RANK, nowMs) - nowMs <= NEAR_PATIENCE_MS
+      this.#well.push({ peer, rttMs, isPrompt })
       isAnyFar ||= rttMs >= FAR_RTT_MS
       isAnyNear ||= peer.onOwnNetwork || rttMs <= NEAR_RTT_MS
     }

@@ -275,6 +275,15 @@ describe('a block that a neighbour has', () => {
     expect(scheduler.nextMs(0)).toBeDefined()
   })
 
+  test('is not asked of who is far because a neighbour that was asked for little seems slow', () => {
+    const scheduler = world()
+    has(scheduler, BESIDE, [1, 2, 3])
+    scheduler.step(want(1, PROFILE), 0)
+    answers(scheduler, BESIDE, [1], 900)
+    expect(scheduler.estimate(BESIDE)!.arrivalMs(900, 65_536)).toBeGreaterThan(2000)
+    expect(sends(scheduler.step(want(2, PROFILE), 900))[0]).toMatchObject({ peer: BESIDE })
+  })
+
   test('is asked of who is far when the neighbour refuses, stalls, or takes its time', () => {
     const refusing = world()
     has(refusing, BESIDE, [1, 2])
