@@ -34,7 +34,7 @@ const OWN_NETWORK_RTT_MS = 50
 const OWN_NETWORK_FACTOR = 2
 /** Anybody else, and only where blocks have told that the other is far: among replicas of one host a busy one seems to be. */
 export const NEAR_RTT_MS = 5
-const TOLD_FAR_RTT_MS = 10
+const TOLD_FAR_RTT_MS = 20
 const NEAR_FACTOR = 4
 /** What is assumed of who answered on this peer's own network. */
 const OWN_NETWORK_ASSUMED_MS = 1
