@@ -28,7 +28,9 @@ export const PROTOCOL = {
   dht: '/rowan/kad/1.0.0',
   directory: '/rowan/directory/1.0.0',
   blocks: '/rowan/blocks/1.0.0',
-  muxer: '/rowan/yamux/1.0.0'
+  muxer: '/rowan/yamux/1.0.0',
+  /** Says nothing but that who speaks it is a relay that carries blocks. */
+  blocksRelay: '/rowan/blocks-relay/1.0.0'
 } as const
 
 /** Every stream's first window: blocks flow at full speed from the first round trip on. */

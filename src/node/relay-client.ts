@@ -3,7 +3,7 @@
  *
  * The library makes reservations and keeps them alive; which relays are asked is decided here, instead of by its walks through the DHT:
  * peers that this one is connected to anyway and called itself, at a public address, then such as it has met before, and only
- * when there are none, others that the DHT names. Two, at different hosts if possible, so that one may die.
+ * when there are none, others that the DHT names; of these, such as say that they carry blocks before others. Two, at different hosts if possible, so that one may die.
  *
  * A relay's word is not enough for an address: it could name a third party's, whom everybody would then dial. So only the one at which
  * this peer itself is connected to the relay is announced (`announces`).
@@ -20,6 +20,7 @@ import {
 } from '@libp2p/circuit-relay-v2'
 import type { Connection, Libp2p, Listener, Peer, PeerId, Transport } from '@libp2p/interface'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
+import { PROTOCOL } from '../cluster.ts'
 import { hostOf, REACH, reachOf, relayOf } from '../directory/addresses.ts'
 import { RateMeter } from '../directory/rate-meter.ts'
 import type { Clock, Log, Timer } from '../environment.ts'
@@ -230,11 +231,14 @@ export class RelayClient {
     this.#findPeers().catch(error => this.#log.debug('a search for relays ended early', { error: String(error) }))
   }
 
-  /** Who may be asked for a place: connected ones first, each host once before any twice. */
+  /** Who may be asked for a place: connected ones first, each host once before any twice, such as carry blocks before others. */
   async #candidates(): Promise<Candidate[]> {
     const { peerStore, peerId } = this.#peer!
     const speaksHop = await peerStore.all({ filters: [({ protocols }) => protocols.includes(RELAY_V2_HOP_CODEC)] })
     const known = new Map(speaksHop.map(peer => [peer.id.toString(), { id: peer.id, places: publicPlaces(peer) }]))
+    const carriers = speaksHop.filter(({ protocols }) => protocols.includes(PROTOCOL.blocksRelay))
+    const carrying = new Set(carriers.map(({ id }) => id.toString()))
+    const rank = (id: PeerId) => (carrying.has(id.toString()) ? 0 : 1)
     const now = this.#clock.monotonicMs()
     const mayBeAsked = ({ id }: Candidate) =>
       !id.equals(peerId) &&
@@ -242,7 +246,8 @@ export class RelayClient {
       (this.#refusals.get(id.toString())?.untilMs ?? 0) <= now
     const hosts = new Set<string>()
     const [first, second]: Candidate[][] = [[], []]
-    for (const { remotePeer, remoteAddr } of this.#usable()) {
+    const usable = this.#usable().sort((a, b) => rank(a.remotePeer) - rank(b.remotePeer))
+    for (const { remotePeer, remoteAddr } of usable) {
       const candidate = { id: remotePeer, places: [remoteAddr] }
       if (!known.delete(remotePeer.toString()) || !mayBeAsked(candidate)) continue
       const host = hostOf(remoteAddr.toString())
@@ -250,6 +255,7 @@ export class RelayClient {
       hosts.add(host)
     }
     const others = [...known.values()].filter(other => other.places.length > 0 && mayBeAsked(other))
+    others.sort((a, b) => rank(a.id) - rank(b.id))
     return [...first!, ...second!, ...others].slice(0, MAX_CANDIDATES)
   }
 

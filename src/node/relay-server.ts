@@ -17,10 +17,20 @@ import {
   type CircuitRelayService,
   circuitRelayServer
 } from '@libp2p/circuit-relay-v2'
-import { type Connection, type Libp2pEvents, type PeerId, start, stop, type TypedEventTarget } from '@libp2p/interface'
+import {
+  type Connection,
+  type Libp2pEvents,
+  type PeerId,
+  type Stream,
+  start,
+  stop,
+  type TypedEventTarget
+} from '@libp2p/interface'
+import { PROTOCOL } from '../cluster.ts'
 import { networkOf } from '../directory/addresses.ts'
 import { RateMeter } from '../directory/rate-meter.ts'
 import type { Clock, Log } from '../environment.ts'
+import { RowanError } from '../errors.ts'
 import { Circuits } from './circuits.ts'
 import { gated, overriding, type Registrar, StreamGate } from './library-parts.ts'
 
@@ -72,6 +82,7 @@ export class RelayServer {
   #components: Components | undefined
   #relay: CircuitRelayService | undefined
   #isOffered = false
+  #changed: Promise<void> = Promise.resolve()
   #isQuiet = false
 
   constructor(components: { clock: Clock; log: Log }, settings: RelaySettings) {
@@ -90,7 +101,7 @@ export class RelayServer {
     return {}
   }
 
-  /** The library's part; one that was stopped does not start again. */
+  /** The library's part: of one that was stopped and starts again, circuits would not end with it a second time. */
   #build(components: Components): CircuitRelayService {
     const { maxReservations, blocks } = this.#settings
     const limit = Math.min(blocks?.maxBytes ?? CONTROL_BYTES, Number.MAX_SAFE_INTEGER)
@@ -125,23 +136,45 @@ export class RelayServer {
   async offer(): Promise<void> {
     if (this.#isOffered || this.#components === undefined || this.#settings.maxReservations === 0) return
     this.#isOffered = true
-    const relay = this.#build(this.#components)
-    this.#relay = relay
-    this.#components.events.addEventListener('connection:close', this.#onClosed)
-    await start(relay)
-    // It may have been taken back meanwhile.
-    if (!this.#isOffered) return await stop(relay)
-    this.#log.info('peers that nobody can dial may be called through this one', { ...this.#settings })
+    await this.#afterwards(() => this.#begin())
   }
 
   /** No longer, until it is offered again. */
   async stop(): Promise<void> {
     if (!this.#isOffered) return
     this.#isOffered = false
-    this.#components!.events.removeEventListener('connection:close', this.#onClosed)
+    await this.#afterwards(() => this.#end())
+  }
+
+  /** One at a time: libp2p knows each protocol once. */
+  #afterwards(change: () => Promise<void>): Promise<void> {
+    const done = this.#changed.then(change)
+    this.#changed = done.catch(() => undefined)
+    return done
+  }
+
+  async #begin(): Promise<void> {
+    const { events, registrar } = this.#components!
+    if (!this.#isOffered || this.#relay !== undefined) return
+    this.#relay = this.#build(this.#components!)
+    events.addEventListener('connection:close', this.#onClosed)
+    await start(this.#relay)
+    // Volunteers ask such a relay first; nothing is said in that protocol.
+    const tell = (stream: Pick<Stream, 'abort'>) => stream.abort(new RowanError('WIRE_INVALID', 'nothing is said here'))
+    if (this.#settings.blocks !== undefined) await registrar.handle(PROTOCOL.blocksRelay, tell)
+    this.#log.info('peers that nobody can dial may be called through this one', { ...this.#settings })
+  }
+
+  async #end(): Promise<void> {
+    const { events, registrar } = this.#components!
+    const relay = this.#relay
+    if (this.#isOffered || relay === undefined) return
+    this.#relay = undefined
+    events.removeEventListener('connection:close', this.#onClosed)
     this.#circuits.stop()
-    for (const { signal } of this.#relay!.reservations.values()) signal.clear()
-    await stop(this.#relay)
+    for (const { signal } of relay.reservations.values()) signal.clear()
+    await stop(relay)
+    await registrar.unhandle(PROTOCOL.blocksRelay)
   }
 
   /** On a line that costs, and outside its owner's hours, this peer passes nothing on. */

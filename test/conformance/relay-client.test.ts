@@ -12,6 +12,7 @@ import { tcp } from '@libp2p/tcp'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p, type Libp2p } from 'libp2p'
 import { afterEach, describe, expect, test } from 'vitest'
+import { PROTOCOL } from '../../src/cluster.ts'
 import { overriding } from '../../src/node/library-parts.ts'
 import { Neighbourhood } from '../../src/node/neighbourhood.ts'
 import { rowanMuxer } from '../../src/node/peer.ts'
@@ -162,6 +163,14 @@ describe('the choice of relays', () => {
     ])
     await waitUntil('two places', () => client.relays.length === RELAYS_WANTED, { timeoutMs: 10_000 })
     expect(client.relays.sort()).toEqual(idsOf(first!, other!))
+  })
+
+  test('takes such as carry blocks before others', async () => {
+    const relays = await Promise.all([startRelay(1), startRelay(1), startRelay(1), startRelay(1)])
+    for (const relay of relays.slice(2)) await relay.handle(PROTOCOL.blocksRelay, () => undefined)
+    const { client } = await callRelays(relays.map((relay, index) => ({ relay, host: `9.9.9.${index}` })))
+    await waitUntil('two places', () => client.relays.length === RELAYS_WANTED, { timeoutMs: 10_000 })
+    expect(client.relays.sort()).toEqual(idsOf(...relays.slice(2)))
   })
 
   test('asks one that had no place again after a pause, and each time a longer one', async () => {

@@ -14,6 +14,7 @@ import { tcp } from '@libp2p/tcp'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p, type Libp2p } from 'libp2p'
 import { afterEach, describe, expect, test } from 'vitest'
+import { PROTOCOL } from '../../src/cluster.ts'
 import type { Clock } from '../../src/environment.ts'
 import { Nat } from '../../src/node/nat.ts'
 import { type RowanPeer, rowanMuxer, startPeer } from '../../src/node/peer.ts'
@@ -22,6 +23,7 @@ import {
   HOP_STREAMS_PER_NETWORK,
   HOP_STREAMS_PER_PEER,
   RESERVATIONS_PER_NETWORK,
+  RelayServer,
   type RelaySettings
 } from '../../src/node/relay-server.ts'
 import { systemClock, systemRandom } from '../../src/node/system.ts'
@@ -117,6 +119,26 @@ describe('a flood of reservations', () => {
   })
 })
 
+test('an offer that is taken back and made again at once stands', async () => {
+  const server = new RelayServer({ clock: systemClock, log: silentLog }, { maxReservations: 2 })
+  const relay = await createLibp2p({
+    addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
+    transports: [tcp()],
+    connectionEncrypters: [noise()],
+    streamMuxers: [rowanMuxer()],
+    services: { identify: identify(), relay: server.service }
+  })
+  started.push(relay)
+  await Promise.all([server.offer(), server.stop(), server.offer()])
+  await server.stop()
+  await server.offer()
+  const { stream, got } = await openCircuit(relay.getMultiaddrs()[0]!.toString())
+  stream.send(new Uint8Array(KIB))
+  await waitUntil('what is sent through it', () => got.bytes === KIB, { timeoutMs: 10_000 })
+  await server.stop()
+  expect(relay.getProtocols()).not.toContain(RELAY_V2_HOP_CODEC)
+})
+
 test('a peer can have so many questions open, and a stranger still gets an answer', async () => {
   const { address } = await startRelay(10)
   const flooder = await startCaller(address)
@@ -176,6 +198,20 @@ describe('a circuit', () => {
     stream.send(new Uint8Array(256 * KIB))
     await waitUntil('the end of the circuit', () => circuit.status !== 'open', { timeoutMs: 10_000 })
     expect(got.bytes).toBeLessThan(2 * 64 * KIB)
+  })
+
+  test('carries no blocks unless the relay says so to all', async () => {
+    const [plain, carrying] = await Promise.all([
+      startRelay(10),
+      startRelay(10, { maxBytes: KIB, maxBytesPerSecond: KIB })
+    ])
+    for (const { address } of [plain, carrying]) await startCaller(address)
+    await waitUntil('the offer', () => carrying.relay.getProtocols().includes(PROTOCOL.blocksRelay), {
+      timeoutMs: 10_000
+    })
+    expect(plain.relay.getProtocols()).not.toContain(PROTOCOL.blocksRelay)
+    await carrying.nat.stop()
+    expect(carrying.relay.getProtocols()).not.toContain(PROTOCOL.blocksRelay)
   })
 
   test('carries blocks where the relay lets it, no faster than it may, and no more', async () => {
