@@ -13,6 +13,7 @@ import { BootRecorder, MIN_BOOT_BLOCKS } from '../disk/boot-recorder.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import type { BootProfile } from '../image/boot-profile.ts'
 import { type LocalImage, ZERO } from '../store/images.ts'
+import { endingWithParent } from './parent-death.ts'
 import { qemuCommand } from './qemu.ts'
 import { ServedDisk, type ServedDiskComponents } from './served-disk.ts'
 
@@ -111,7 +112,9 @@ function startGuest(
     extra: ['-serial', 'null', '-no-reboot']
   })
   const file = settings.qemu ?? command.file
-  const guest = spawn(file, command.args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  // Its disk is gone with this process, and QEMU would wait for it to come back.
+  const tied = endingWithParent({ file, args: command.args }, process.env.PATH, 'KILL')
+  const guest = spawn(tied.file, tied.args, { stdio: ['ignore', 'ignore', 'pipe'] })
   let says = ''
   guest.stderr.setEncoding('utf8').on('data', (text: string) => {
     says = (says + text).slice(-500)

@@ -14,13 +14,20 @@ export interface Command {
 
 const SETPRIV = 'setpriv'
 
-/** The command, made to end (SIGTERM) when the process that starts it is gone. */
-export function endingWithParent(command: Command, path = process.env.PATH ?? ''): Command {
+/**
+ * The command, made to end when the process that starts it is gone: by SIGTERM, on which a guest's QEMU still writes down what
+ * it has, or by SIGKILL, where nothing of it is worth waiting for.
+ */
+export function endingWithParent(
+  command: Command,
+  path = process.env.PATH ?? '',
+  signal: 'TERM' | 'KILL' = 'TERM'
+): Command {
   // What is missing is told by name by whoever starts it, not by setpriv.
   if (findProgram(command.file, path) === undefined) return command
   const setpriv = findProgram(SETPRIV, path)
   if (setpriv === undefined) return command
-  return { file: setpriv, args: ['--pdeathsig', 'TERM', '--', command.file, ...command.args] }
+  return { file: setpriv, args: ['--pdeathsig', signal, '--', command.file, ...command.args] }
 }
 
 /** Where a program is, by the rules of execvp; undefined if it is nowhere. */

@@ -3,6 +3,7 @@
  *
  * With the tiny appliance, whose guest reads the same sectors in the same order each time.
  */
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { boot, DISK_TROUBLE, type Guest } from '../tools/boot.ts'
@@ -40,6 +41,30 @@ describe('a release with a boot profile', () => {
     expect(published).toMatchObject({ version: 'v1', profile: true })
     expect(await hashFile(image)).toBe(before)
     expect((await publisher.json(['status'])).machines).toEqual([])
+  })
+
+  test('a recording whose daemon is killed leaves no guest behind', async () => {
+    const image = join(await temporaryFolder(), 'tiny.raw')
+    await makeTinyAppliance(image, { sizeBytes: SIZE_BYTES, reads: 200, writes: 10, version: 'other' })
+    const unlucky = await Peer.start()
+    const pid = unlucky.process.pid!
+    const publishing = unlucky.run(['publish', image, 'grid@v1', '--record'], { timeoutMs: 300_000 })
+    const children = async () =>
+      (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).split(' ').filter(Boolean)
+    const commandOf = (child: string) => readFile(`/proc/${child}/cmdline`, 'utf8').catch(() => '')
+    const guest = await waitUntil(
+      'a guest',
+      async () => {
+        for (const child of await children())
+          if ((await commandOf(child)).includes('\0-name\0recording\0')) return child
+        return undefined
+      },
+      { timeoutMs: 60_000, details: () => unlucky.process.tail() }
+    )
+    // The daemon alone, not the processes that it started.
+    process.kill(pid, 'SIGKILL')
+    await waitUntil('the guest to be gone', async () => (await commandOf(guest)) === '', { timeoutMs: 10_000 })
+    expect((await publishing).status).toBe(1)
   })
 
   test('a replica hands it on, though it has never booted it and the publisher is gone', async () => {
