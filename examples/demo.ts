@@ -14,7 +14,7 @@ import { bootMachine } from './demo/boot.ts'
 import { DemoError, endChildren, endChildrenOnSignals } from './demo/children.ts'
 import { DemoPeer, freshDemoFolder } from './demo/peers.ts'
 import { formatBytes, formatSeconds, say, step } from './demo/progress.ts'
-import { reportOf, sourcesOf } from './demo/report.ts'
+import { quietStatus, reportOf, sourcesOf } from './demo/report.ts'
 import { ensureTools } from './demo/tools.ts'
 
 const MACHINE = 'worker'
@@ -68,12 +68,15 @@ async function demo(): Promise<void> {
   step(`… and boots it in QEMU${kvm ? '' : ', without acceleration'}`)
   const bootBlocks = appliance.bootBlocks ?? Math.ceil(BOOT_SHARE * dataBlocks)
   const boot = await bootMachine(volunteer, MACHINE, appliance, { folder, kvm, bootBlocks })
-  const sources = await sourcesOf(volunteer, [publisher, replica])
+  const { machine, exchanging } = await quietStatus(volunteer, MACHINE)
+  const sources = sourcesOf(exchanging, [publisher, replica])
 
   step('Done')
   const peers = { publisher, replica, volunteer }
   const totalMs = performance.now() - started
-  console.log(`\n${reportOf({ appliance, kvm, published, attached, attachMs, boot, peers, sources, totalMs })}\n`)
+  console.log(
+    `\n${reportOf({ appliance, kvm, published, attached, attachMs, boot, machine, peers, sources, totalMs })}\n`
+  )
   if (keep === true) {
     console.log('  The peers keep running. Ctrl-C ends them.')
     await Promise.all([publisher.child.left, replica.child.left, volunteer.child.left])

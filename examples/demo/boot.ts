@@ -26,7 +26,6 @@ export interface BootOutcome {
   /** How the end was noticed, for a person. */
   noticed: string
   consoleFile: string
-  machine: MachineStatus
 }
 
 /** @throws DemoError when the guest leaves or stays silent */
@@ -73,12 +72,12 @@ export async function bootMachine(
 
       if (readyMs !== undefined && console_.includes('APPLIANCE-WORK')) {
         bar.end('the guest is ready and has done its work')
-        return { readyMs, noticed: 'the guest said so on its console', consoleFile, machine: status }
+        return { readyMs, noticed: 'the guest said so on its console', consoleFile }
       }
       if (!appliance.speaks && now - started > MIN_WATCH_MS && now - lastChangeMs > QUIET_MS) {
         bar.end('the disk of the guest has gone quiet')
         const noticed = `its disk has been quiet for ${QUIET_MS / 1000} s (it does not print APPLIANCE-READY on ttyS0)`
-        return { readyMs: readyMs ?? lastChangeMs - started, noticed, consoleFile, machine: status }
+        return { readyMs: readyMs ?? lastChangeMs - started, noticed, consoleFile }
       }
       if (left !== undefined) {
         throw new DemoError(`the guest left (status ${left}) before it was ready:\n${run.stderr().slice(-1500)}`)

@@ -2,9 +2,10 @@
  * What a person reads at the end of the demo.
  */
 import { relative } from 'node:path'
-import type { AttachResult, PublishResult } from '../../src/node/command-results.ts'
+import type { AttachResult, MachineStatus, PublishResult, StatusResult } from '../../src/node/command-results.ts'
 import type { Appliance } from './appliance.ts'
 import { type BootOutcome, writtenBytes } from './boot.ts'
+import { DemoError } from './children.ts'
 import type { DemoPeer } from './peers.ts'
 import { formatBytes, formatSeconds } from './progress.ts'
 
@@ -16,6 +17,7 @@ export interface DemoRun {
   attached: AttachResult
   attachMs: number
   boot: BootOutcome
+  machine: MachineStatus
   peers: { publisher: DemoPeer; replica: DemoPeer; volunteer: DemoPeer }
   /** What the volunteer had from each replica. */
   sources: Source[]
@@ -31,9 +33,27 @@ export interface Source {
 
 const BLOCK_BYTES = 64 * 1024
 
+const QUIET_MS = 200
+const MAX_LOOKS = 25
+
+/** The volunteer's status when nothing is fetched any more: what lies behind the guest's last writes comes after it has gone. */
+export async function quietStatus(
+  volunteer: DemoPeer,
+  name: string
+): Promise<{ machine: MachineStatus; exchanging: StatusResult['exchanging'] }> {
+  let blocks = -1
+  for (let looks = 0; ; looks++) {
+    const { machines, exchanging } = await volunteer.status()
+    const machine = machines.find(each => each.name === name)
+    if (machine === undefined) throw new DemoError(`the volunteer does not know its machine ${name} any more`)
+    if (machine.fetched.blocks === blocks || looks === MAX_LOOKS) return { machine, exchanging }
+    blocks = machine.fetched.blocks
+    await new Promise(resolve => setTimeout(resolve, QUIET_MS))
+  }
+}
+
 /** What the volunteer fetched from each of the two that could serve it, as it counts itself. */
-export async function sourcesOf(volunteer: DemoPeer, replicas: DemoPeer[]): Promise<Source[]> {
-  const { exchanging } = await volunteer.status()
+export function sourcesOf(exchanging: StatusResult['exchanging'], replicas: DemoPeer[]): Source[] {
   return replicas.map(({ role, up }) => {
     const row = exchanging.find(({ peer }) => peer === up.peer)
     return { role, peer: up.peer, blocks: row?.fetched.blocks ?? 0, bytes: row?.fetched.bytes ?? 0 }
@@ -42,7 +62,7 @@ export async function sourcesOf(volunteer: DemoPeer, replicas: DemoPeer[]): Prom
 
 export function reportOf(run: DemoRun): string {
   const { published, boot, peers } = run
-  const { fetched, waited } = boot.machine
+  const { fetched, waited } = run.machine
   const dataBlocks = published.blocks - published.zeroBlocks
   const share = (part: number, whole: number) => `${((100 * part) / Math.max(1, whole)).toFixed(1)} %`
   const here = (path: string) => {
