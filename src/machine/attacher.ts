@@ -46,14 +46,16 @@ export interface AttachAnswer {
   appliance: string
   version: string
   image: string
-  /** Bytes. */
+  /** Bytes of the disk. */
   size: number
+  /** nbd+unix:///MACHINE?socket=PATH */
   uri: string
-  /** The same disk over TCP; null where it is not served there. */
+  /** nbds://HOST:PORT/MACHINE where it is served over TCP, too; else null. */
   tcpUri: string | null
   readOnly: boolean
+  /** Whether this call created the machine. */
   created: boolean
-  /** Its data disk, if it has one. */
+  /** Its data disk, if it has one: bytes, and nbd+unix:///MACHINE/data?socket=PATH */
   data?: { size: number; uri: string }
 }
 

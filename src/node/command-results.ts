@@ -3,6 +3,7 @@
  *
  * A field that scripts rely on stays; new ones may come.
  */
+import type { AttachAnswer } from '../machine/attacher.ts'
 import type { Reachability } from './nat.ts'
 import type { TrafficState } from './traffic.ts'
 
@@ -44,23 +45,7 @@ export interface ReplicateEndResult {
   ended: { version: string; image: string }[]
 }
 
-export interface AttachResult {
-  machine: string
-  appliance: string
-  version: string
-  image: string
-  /** Bytes of the disk. */
-  size: number
-  /** nbd+unix:///MACHINE?socket=PATH */
-  uri: string
-  /** nbds://HOST:PORT/MACHINE where it is served over TCP, too; else null. */
-  tcpUri: string | null
-  readOnly: boolean
-  /** Whether this call created the machine. */
-  created: boolean
-  /** Its data disk, if it has one: bytes, and nbd+unix:///MACHINE/data?socket=PATH */
-  data?: { size: number; uri: string }
-}
+export type AttachResult = AttachAnswer
 
 export interface MachineResult {
   machine: string
