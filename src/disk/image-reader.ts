@@ -51,8 +51,10 @@ export interface SlotReader {
     | undefined
 }
 
-/** A block that came and was gone again this many times in a row is an I/O error: the store is failing or far too small. */
-const MAX_ATTEMPTS = 8
+/** A block that came and was gone again this many times in a row is an I/O error: the store is failing. */
+export const MAX_ATTEMPTS = 8
+/** After so many, its bytes are asked for: where the pool is far too small, nobody can say whether the next one would do. */
+const ATTEMPTS_BY_SLOT = 2
 
 export class ImageReader {
   readonly waits: WaitMeter
@@ -60,7 +62,7 @@ export class ImageReader {
   readonly #pool: SlotReader
   readonly #source: BlockSource
   readonly #stopping = new AbortController()
-  readonly #wanted = new Map<number, Promise<ObtainedBlock>>()
+  readonly #wanted = new Map<number, { obtained: Promise<ObtainedBlock>; asBytes: boolean }>()
   readonly #early: EarlyBlocks
   readonly #touches: FirstTouches | undefined
   #fetchedBlocks = 0
@@ -182,7 +184,7 @@ export class ImageReader {
 
   async #readMissing(block: number, inBlock: number, part: Uint8Array): Promise<void> {
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-      const obtained = await this.#want(block)
+      const obtained = await this.#want(block, attempt >= ATTEMPTS_BY_SLOT)
       if ('bytes' in obtained) {
         part.set(obtained.bytes.subarray(inBlock, inBlock + part.length))
         return
@@ -193,21 +195,22 @@ export class ImageReader {
     throw new RowanError('STORE_IO', `block ${block} of ${id} came ${MAX_ATTEMPTS} times and was gone each time`)
   }
 
-  #want(block: number): Promise<ObtainedBlock> {
+  #want(block: number, asBytes: boolean): Promise<ObtainedBlock> {
     const underWay = this.#wanted.get(block)
-    if (underWay !== undefined) return underWay
-    const asked = this.#ask(block).finally(() => {
-      this.#wanted.delete(block)
+    if (underWay !== undefined && (underWay.asBytes || !asBytes)) return underWay.obtained
+    const obtained = this.#ask(block, asBytes).finally(() => {
+      if (this.#wanted.get(block) === want) this.#wanted.delete(block)
     })
-    this.#wanted.set(block, asked)
-    return asked
+    const want = { obtained, asBytes }
+    this.#wanted.set(block, want)
+    return obtained
   }
 
-  async #ask(block: number): Promise<ObtainedBlock> {
+  async #ask(block: number, asBytes: boolean): Promise<ObtainedBlock> {
     const { signal } = this.#stopping
     try {
       signal.throwIfAborted()
-      const obtained = await this.#source.want(this.#image.id, block, 'demand', { signal })
+      const obtained = await this.#source.want(this.#image.id, block, 'demand', { signal, asBytes })
       this.#fetchedBlocks++
       if ('bytes' in obtained) this.#early.add(block, obtained.bytes)
       return obtained

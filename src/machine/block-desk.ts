@@ -8,10 +8,12 @@
  * loop, so when it comes to the message it is in the midst of no read, and its look-ups from then on find the slot gone
  * from the page: it lets go just by answering. One epoch is on its way at a time; later ones become one message.
  *
- * A block that comes as bytes is the disk's from then on: its memory goes over with the message, and is not copied.
+ * A block that comes as bytes is the disk's from then on: its memory goes over with the message, and is not copied. Where a
+ * pool is so small that a block is evicted again and again before the disk has read it, the disk asks for its bytes.
  *
  * Owns: the disk's place among the pool's readers, its wants. Does not own: the thread (disk-thread.ts).
  */
+import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import type { Log } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
 import type { BlockSource, ObtainedBlock } from '../store/block-source.ts'
@@ -30,7 +32,7 @@ const PAGES_PER_MESSAGE = 64
 export interface BlockDeskComponents {
   image: LocalImage
   source: BlockSource
-  pool: Pick<Pool, 'readers'>
+  pool: Pick<Pool, 'readers' | 'readSync'>
   log: Log
 }
 
@@ -110,7 +112,7 @@ export class BlockDesk {
     for (const want of this.#wants.values()) want.abort()
   }
 
-  async #want({ want, block, priority }: Extract<FromDisk, { type: 'want' }>): Promise<void> {
+  async #want({ want, block, priority, asBytes }: Extract<FromDisk, { type: 'want' }>): Promise<void> {
     const { image, source } = this.#components
     const abort = new AbortController()
     this.#wants.set(want, abort)
@@ -118,13 +120,28 @@ export class BlockDesk {
       // The disk asks whenever a slot page is no plain answer: perhaps the block is here.
       const slot = image.locate(block)
       const { signal } = abort
-      const obtained = slot >= ZERO ? { slot } : await source.want(image.id, block, priority, { signal })
+      let obtained = slot >= ZERO ? { slot } : await source.want(image.id, block, priority, { signal, asBytes })
+      if (asBytes && 'slot' in obtained) obtained = this.#copy(block) ?? obtained
       this.#say({ type: 'came', want, obtained }, memoryOf(obtained))
     } catch (error) {
       this.#say({ type: 'notCame', want, error: packError(error) })
     } finally {
       this.#wants.delete(want)
     }
+  }
+
+  /** The bytes of a block, if it still is where it was: nothing is evicted between looking it up and reading it here. */
+  #copy(block: number): ObtainedBlock | undefined {
+    const slot = this.#components.image.locate(block)
+    if (slot < 0) return undefined
+    const bytes = new Uint8Array(BLOCK_SIZE_BYTES)
+    try {
+      this.#components.pool.readSync(slot, 0, bytes)
+    } catch {
+      // The disk will fail at it as well, and have it checked.
+      return undefined
+    }
+    return { bytes }
   }
 
   #recheck(block: number): void {

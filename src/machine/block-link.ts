@@ -5,12 +5,19 @@
  * How many may wait is limited by who asks: the requests in flight of NBD clients, the window of the read-ahead.
  */
 import { RowanError } from '../errors.ts'
-import { type BlockSource, type ObtainedBlock, PRIORITIES, type Priority } from '../store/block-source.ts'
-import { type FromDisk, MAX_WANTS, type WantOptions } from './disk-messages.ts'
+import {
+  type BlockSource,
+  type ObtainedBlock,
+  PRIORITIES,
+  type Priority,
+  type WantOptions
+} from '../store/block-source.ts'
+import { type FromDisk, MAX_WANTS } from './disk-messages.ts'
 
 interface Want {
   block: number
   priority: Priority
+  asBytes: boolean
   resolve(obtained: ObtainedBlock): void
   reject(error: RowanError): void
   /** Its number, once it was asked for. */
@@ -29,7 +36,8 @@ export class BlockLink implements BlockSource {
   }
 
   /** See BlockSource. The image is always the disk's. */
-  want(_image: string, block: number, priority: Priority, { signal }: WantOptions = {}): Promise<ObtainedBlock> {
+  want(_image: string, block: number, priority: Priority, options: WantOptions = {}): Promise<ObtainedBlock> {
+    const { signal, asBytes = false } = options
     return new Promise((resolve, reject) => {
       if (signal?.aborted === true) {
         reject(notWanted(block))
@@ -38,7 +46,7 @@ export class BlockLink implements BlockSource {
       const giveUp = () => this.#giveUp(want)
       const ended = () => signal?.removeEventListener('abort', giveUp)
       const want: Want = {
-        ...{ block, priority },
+        ...{ block, priority, asBytes },
         resolve: obtained => {
           ended()
           resolve(obtained)
@@ -76,10 +84,10 @@ export class BlockLink implements BlockSource {
       if (queue === undefined) return
       const [want] = queue
       queue.delete(want!)
-      const { block, priority } = want!
+      const { block, priority, asBytes } = want!
       want!.number = ++this.#lastNumber
       this.#asked.set(want!.number, want!)
-      this.#post({ type: 'want', want: want!.number, block, priority })
+      this.#post({ type: 'want', want: want!.number, block, priority, asBytes })
     }
   }
 

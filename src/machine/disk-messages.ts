@@ -1,6 +1,7 @@
 /**
  * What the thread of a disk and the main thread say to each other. Small messages: the data itself lies in the pool's
- * files, and where in shared memory. Only a block that a guest waits for and that is not stored yet comes in one, without being copied.
+ * files, and where in shared memory. Only a block that a guest waits for and that is not stored yet, or never stays stored for long
+ * enough, comes in one, without being copied.
  *
  * | from the disk | answered with | at most at a time |
  * |---|---|---|
@@ -15,7 +16,7 @@
  * | retired | letGo | one: what comes meanwhile becomes one message |
  * | call | answer or failed | MAX_CALLS |
  */
-import type { BlockSource, ObtainedBlock, Priority } from '../store/block-source.ts'
+import type { ObtainedBlock, Priority } from '../store/block-source.ts'
 import type { SharedImage } from '../store/slot-view.ts'
 import type { PackedError } from './packed-error.ts'
 import type { DiskCalls, ServedDiskSettings } from './served-disk.ts'
@@ -58,7 +59,7 @@ export interface LogNote {
 }
 
 export type FromDisk =
-  | { type: 'want'; want: number; block: number; priority: Priority }
+  | { type: 'want'; want: number; block: number; priority: Priority; asBytes: boolean }
   | { type: 'unwant'; want: number }
   | { type: 'suspect'; block: number }
   | { type: 'letGo'; epoch: number }
@@ -73,5 +74,3 @@ export type ToDisk =
   | { type: 'notCame'; want: number; error: PackedError }
   | { type: 'notesTaken' }
   | { type: 'call'; call: number; name: DiskCall; parameters: unknown[] }
-
-export type WantOptions = NonNullable<Parameters<BlockSource['want']>[3]>

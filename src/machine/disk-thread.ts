@@ -33,7 +33,7 @@ import type { DiskCalls, DiskReport, ServedDiskSettings } from './served-disk.ts
 const REPORT_TIMEOUT_MS = 2_000
 
 export interface DiskThreadComponents extends BlockDeskComponents {
-  pool: Pick<Pool, 'readers' | 'directory'>
+  pool: Pick<Pool, 'readers' | 'readSync' | 'directory'>
   /** Hears of the first touch of each block of the image. */
   touches: TouchSink
   clock: Clock

@@ -12,10 +12,16 @@ export type Priority = (typeof PRIORITIES)[number]
  */
 export type ObtainedBlock = { slot: number } | { bytes: Uint8Array }
 
+export interface WantOptions {
+  signal?: AbortSignal
+  /** A wish: the block was evicted before whoever asks could read its slot, and more than once. */
+  asBytes?: boolean
+}
+
 export interface BlockSource {
   /**
    * Resolves once the block was verified. Waits for a replica as long as it takes: a guest rather waits than sees an
    * I/O error. Rejects with ABORTED when `signal` fires and with DISK_CLOSED when the source stops.
    */
-  want(image: string, block: number, priority: Priority, options?: { signal?: AbortSignal }): Promise<ObtainedBlock>
+  want(image: string, block: number, priority: Priority, options?: WantOptions): Promise<ObtainedBlock>
 }

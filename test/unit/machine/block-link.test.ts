@@ -14,10 +14,10 @@ function makeLink() {
 test('a block is asked for by message, and its answer is whoever asked’s', async () => {
   const { link, posted } = makeLink()
   const one = link.want('image', 5, 'demand')
-  const two = link.want('image', 6, 'read-ahead')
+  const two = link.want('image', 6, 'read-ahead', { asBytes: true })
   expect(posted).toEqual([
-    { type: 'want', want: 1, block: 5, priority: 'demand' },
-    { type: 'want', want: 2, block: 6, priority: 'read-ahead' }
+    { type: 'want', want: 1, block: 5, priority: 'demand', asBytes: false },
+    { type: 'want', want: 2, block: 6, priority: 'read-ahead', asBytes: true }
   ])
   link.came(2, { slot: 9 })
   link.notCame(1, new RowanError('NO_REPLICA', 'nobody'))

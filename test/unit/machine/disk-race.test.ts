@@ -27,7 +27,11 @@ async function race(isEnough: (race: Race) => boolean, readers?: (real: SlotRead
   const disks = await ServedDisks.open({ blocks: BLOCKS, quotaBlocks: QUOTA_BLOCKS })
   const result: Race = { reads: 0, wrong: 0, fetched: 0 }
   const { pool } = disks.store
-  const shared = { directory: pool.directory, readers: readers?.(pool.readers) ?? pool.readers }
+  const shared = {
+    directory: pool.directory,
+    readers: readers?.(pool.readers) ?? pool.readers,
+    readSync: pool.readSync.bind(pool)
+  }
   try {
     const until = performance.now() + AT_MOST_MS
     const reader = async (socketPath: string) => {
