@@ -6,6 +6,7 @@ import { type Hash, sha256 } from '../../../src/image/hash.ts'
 import { decodeImageRoot, encodeImageRoot, imageIdOf, makeImageRoot } from '../../../src/image/image-root.ts'
 import { ABSENT, type LocalImage, UNKNOWN, ZERO } from '../../../src/store/images.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
+import { startOwnTime } from '../../tools/own-time.ts'
 import { waitUntil } from '../../tools/wait.ts'
 import { withCode } from '../image/with-code.ts'
 import {
@@ -446,7 +447,7 @@ test('an image of three levels comes in node by node', async () => {
   const image = await one.images.create(large.rootBytes)
   expect(image.root.height).toBe(2)
   await addAllNodes(image, large)
-  await waitUntil('all pages to be counted', () => image.indexComplete, { timeoutMs: 5_000 })
+  await waitUntil('all pages to be counted', () => image.indexComplete)
   expect(image.local).toEqual({ blocks: 2, of: 5 })
   expect([...image.eachMissing()]).toEqual([1, 2, image.root.blocks - 1])
 })
@@ -462,7 +463,7 @@ test('8 TiB, nearly all zero, are opened at once and counted', async () => {
   expect(image.locate(2 ** 26)).toBe(ZERO)
   expect(image.locate(0)).toBe(0)
   expect(image.locate(2 ** 27 - 1)).toBe(ABSENT)
-  await waitUntil('all pages to be counted', () => image.indexComplete, { timeoutMs: 5_000 })
+  await waitUntil('all pages to be counted', () => image.indexComplete)
   expect(image.local).toEqual({ blocks: 1, of: 2 })
 })
 
@@ -474,11 +475,11 @@ test('an image over 4 GiB is counted in the background, and again after the pool
   const parts: Hash[] = Array.from({ length: pages * 1024 }, (_, index) => (index === 5000 ? once : often))
   const large = imageOf(parts)
   const image = await one.images.keep(large.rootBytes, large.nodes)
-  await waitUntil('all pages to be counted', () => image.complete, { timeoutMs: 10_000 })
+  await waitUntil('all pages to be counted', () => image.complete)
   expect(image.local).toEqual({ blocks: pages * 1024, of: pages * 1024 })
   await one.pool.drop(hashOf(2))
   expect(image.complete).toBe(false)
-  await waitUntil('all pages to be counted', () => image.indexComplete, { timeoutMs: 10_000 })
+  await waitUntil('all pages to be counted', () => image.indexComplete)
   expect(image.local).toEqual({ blocks: pages * 1024 - 1, of: pages * 1024 })
   expect([...image.eachMissing()]).toEqual([5000])
 })
@@ -495,9 +496,9 @@ test('opening an image of 4 GiB takes less than 50 ms', async () => {
   for (let attempt = 0; attempt < 5; attempt++) {
     await close(one)
     const again = await store(one.folder)
-    const started = performance.now()
+    const tookMs = startOwnTime()
     const image = (await again.images.open(large.id))!
-    fastestMs = Math.min(fastestMs, performance.now() - started)
+    fastestMs = Math.min(fastestMs, tookMs())
     expect(image.local).toEqual({ blocks: 32_768, of: 65_536 })
     await close(again)
   }
@@ -515,7 +516,7 @@ test('an image that was made here is kept with all its nodes, and survives a cra
   await copyAsAfterCrash(one, folder)
   const again = await store(folder)
   const image = (await again.images.open(made.id))!
-  await waitUntil('all pages to be counted', () => image.indexComplete, { timeoutMs: 5_000 })
+  await waitUntil('all pages to be counted', () => image.indexComplete)
   expect(image.complete).toBe(true)
   expect(await image.verified(image.root.blocks - 1)).toEqual(blockOf(39))
 })
