@@ -189,10 +189,10 @@ describe('a network of eight peers', () => {
     const refuse = (stream: Stream) => void stream.send(Uint8Array.of(2, 8, 1))
     await busy.handle(PROTOCOL.directory, refuse, { force: true })
     try {
-      const started = performance.now()
       const found = await peers[6]!.directory.findLatest(latest.appliance)
       expect(found.latest?.digest).toBe(latest.digest)
-      expect(performance.now() - started).toBeLessThan(2000)
+      // Nobody waited until the silent one was given up.
+      expect(found.failed.map(({ peer }) => peer)).not.toContain(peers[1]!.id)
       // Whoever waits for all learns who failed, and why.
       const put = await peers[6]!.directory.putLatest(latest.bytes)
       expect(put).toMatchObject({ asked: PEERS, kept: PEERS - 3 })

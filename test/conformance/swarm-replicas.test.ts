@@ -165,12 +165,14 @@ describe('one replica', () => {
 describe('several replicas', () => {
   test('share the load', async () => {
     const image = makeImage(7, 500)
-    const servers = await Promise.all([1, 2, 3].map(() => replica(image, undefined, { maxUploadBytesPerSecond: 4e6 })))
+    // So slow that all three are needed, on a busy machine too, and all there before it begins.
+    const servers = await Promise.all([1, 2, 3].map(() => replica(image, undefined, { maxUploadBytesPerSecond: 2e6 })))
     const client = await peer()
     await client.swarm.openImage(
       image.id,
       servers.map(server => server.hint())
     )
+    await until(() => client.swarm.peers().length === 3, 'all three')
     await client.swarm.fill(image.id)
     await expectIdentical(client, image)
     const { perPeer, blocks } = client.swarm.transfers(image.id)

@@ -20,13 +20,18 @@ export interface ThreadInput {
   hasty: boolean
 }
 
+/** How long a hasty read goes on after it has let go. */
+const REUSE_MS = 20
+
 const { folder, slots: slotsBuffer, counts: countsBuffer, hasty } = workerData as ThreadInput
 const slots = new Int32Array(slotsBuffer)
 const counts = new Int32Array(countsBuffer)
 const files = new Map<number, number>()
 const half = Buffer.alloc(8)
 
-function letGo(): void {
+/** @returns whether there was something to let go of */
+function letGo(): boolean {
+  let wasTold = false
   for (let got = receiveMessageOnPort(parentPort!); got !== undefined; got = receiveMessageOnPort(parentPort!)) {
     const { epoch, segment } = got.message as RetiredBatch
     const fd = segment === undefined ? undefined : files.get(segment)
@@ -35,7 +40,9 @@ function letGo(): void {
       files.delete(segment!)
     }
     parentPort!.postMessage(epoch)
+    wasTold = true
   }
+  return wasTold
 }
 
 function fileOf(segment: number): number {
@@ -53,8 +60,9 @@ for (let number = 0; Atomics.load(counts, 2) === 0; number = (number + 7) % slot
   let right = true
   // A read takes a while: both ends of the block, and something in between.
   for (const place of [0, BLOCK_SIZE_BYTES - 8]) {
-    const until = performance.now() + 0.5
-    while (performance.now() < until) if (hasty) letGo()
+    let until = performance.now() + 0.5
+    // What was let go of too early is used again soon, on a busy machine a little later.
+    while (performance.now() < until) if (hasty && letGo()) until = performance.now() + REUSE_MS
     readSync(fd, half, 0, 8, at + place)
     right &&= half.readDoubleLE(0) === number + 0.5
   }

@@ -75,8 +75,13 @@ test('the slot of an evicted block is not given out, nor its room, before a read
 
 const BLOCKS = 60
 
-/** A thread reads while blocks are evicted and others put into their slots. */
-async function race(hasty: boolean, forMs: number): Promise<{ reads: number; wrong: number }> {
+const PATIENCE_MS = 120_000
+
+/** A thread reads while blocks are evicted and others put into their slots, for so long and so often, or until a read was wrong. */
+async function race(
+  hasty: boolean,
+  { atLeastMs, reads }: { atLeastMs: number; reads: number }
+): Promise<{ reads: number; wrong: number }> {
   const store = await openStore(await temporaryFolder(), { quotaBytes: BLOCKS * BLOCK_SIZE_BYTES })
   const slots = new Int32Array(new SharedArrayBuffer(2 * BLOCKS * 4)).fill(-1)
   const counts = new Int32Array(new SharedArrayBuffer(12))
@@ -99,9 +104,11 @@ async function race(hasty: boolean, forMs: number): Promise<{ reads: number; wro
   const reader = pool.readers.join(batch => thread.postMessage({ ...batch, slots: [] }))
   thread.on('message', (epoch: number) => reader.letGo(epoch))
   try {
-    const until = performance.now() + forMs
+    const startMs = performance.now()
+    const elapsedMs = () => performance.now() - startMs
+    const isOver = () => counts[1]! > 0 || (elapsedMs() > atLeastMs && counts[0]! > reads) || elapsedMs() > PATIENCE_MS
     let next = 0
-    while (performance.now() < until && counts[1] === 0) {
+    while (!isOver()) {
       // As many as there is room for, then everything goes, so that its segment is unlinked, too.
       for (let put = 0; pool.level.takenBlocks < pool.level.maxBlocks && put < 8; put++) {
         const number = next++ % slots.length
@@ -125,12 +132,12 @@ async function race(hasty: boolean, forMs: number): Promise<{ reads: number; wro
 }
 
 test('a thread that reads while blocks are evicted never reads another block', async () => {
-  const { reads, wrong } = await race(false, 2000)
+  const { reads, wrong } = await race(false, { atLeastMs: 2000, reads: 100 })
   expect(wrong).toBe(0)
   expect(reads).toBeGreaterThan(100)
 })
 
 test('a thread that lets go too early does: the race is a real one', async () => {
-  const { wrong } = await race(true, 10_000)
+  const { wrong } = await race(true, { atLeastMs: PATIENCE_MS, reads: 0 })
   expect(wrong).toBeGreaterThan(0)
 })
