@@ -56,7 +56,7 @@ test('an address of the Internet is asked about, one over a relay or at home is 
     const got: number[] = []
     stream.addEventListener('message', ({ data }) => void got.push(...data.subarray()))
     stream.send(dialRequest(address))
-    await waitUntil('an answer', () => got.length >= 5, { timeoutMs: 10_000 })
+    await waitUntil('an answer', () => got.length >= 5)
     await connection.close()
     return { kind: got[1], value: got[4] }
   }

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { RowanDisk } from '../../src/disk/rowan-disk.ts'
+import { waitUntil } from '../tools/wait.ts'
 import { components, TestImage } from '../unit/disk/support/test-image.ts'
 import { isTrim, LIMITS, NOTE, NOTE_BYTES } from './disk-kill-child.ts'
 
@@ -33,12 +34,12 @@ async function kill(): Promise<void> {
   await gone
 }
 
-async function until(what: string, condition: () => boolean, limitMs = 20_000): Promise<void> {
-  const end = performance.now() + limitMs
-  while (!condition()) {
-    if (performance.now() > end || child?.exitCode === 1) throw new Error(`${what} did not happen`)
-    await new Promise(resolve => setTimeout(resolve, 2))
+async function until(what: string, condition: () => boolean): Promise<void> {
+  const isThere = () => {
+    if (child?.exitCode === 1) throw new Error(`${what} did not happen`)
+    return condition()
   }
+  await waitUntil(what, isThere, { pollMs: 2 })
 }
 
 /** In place of a change: what the image holds there. */

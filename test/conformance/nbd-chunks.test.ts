@@ -126,7 +126,7 @@ describe.each(['structured', 'extended'] as const)('READ, %s', mode => {
     for (const later of [false, true]) {
       device.hold = () => later
       const reading = client.request(READ, { length: 1 })
-      if (later) await waitUntil('the request', () => device.held.length === 1, { timeoutMs: 5000 })
+      if (later) await waitUntil('the request', () => device.held.length === 1)
       device.releaseAll()
       const reply = await reading
       expect(reply.errno).toBe(ERRNO.EIO)
@@ -145,7 +145,7 @@ describe.each(['structured', 'extended'] as const)('READ, %s', mode => {
     for (const later of [false, true]) {
       device.hold = () => later
       const reading = client.request(READ, { length: MIB })
-      if (later) await waitUntil('the parts', () => device.held.length === 3, { timeoutMs: 5000 })
+      if (later) await waitUntil('the parts', () => device.held.length === 3)
       device.releaseAll()
       const { chunks = [] } = await reading
       const failed = chunks.find(chunk => chunk.type === CHUNK.ERROR_OFFSET)!
@@ -162,7 +162,7 @@ describe.each(['structured', 'extended'] as const)('READ, %s', mode => {
     const { client } = await openDisk(device, mode)
     const reading = client.request(READ, { length: MIB })
     const other = client.request(READ, { length: 4096 })
-    await waitUntil('the parts', () => device.held.length === 5, { timeoutMs: 5000 })
+    await waitUntil('the parts', () => device.held.length === 5)
     for (const index of [2, 0, 2, 1, 0]) {
       device.held.splice(index, 1)[0]?.release()
       await new Promise(resolve => setImmediate(resolve))
@@ -214,7 +214,7 @@ describe.each(['structured', 'extended'] as const)('other commands, %s', mode =>
     device.fail = () => new RowanError('DISK_FULL', 'full')
     const { client } = await openDisk(device, mode)
     const write = client.request(WRITE, { data: Buffer.alloc(512) })
-    await waitUntil('the request', () => device.held.length === 1, { timeoutMs: 5000 })
+    await waitUntil('the request', () => device.held.length === 1)
     device.releaseAll()
     expect(await write).toMatchObject({ errno: ERRNO.ENOSPC })
   })
@@ -416,7 +416,7 @@ describe('extended requests', () => {
         }
         expect(await reply).toMatchObject({ errno: 0 })
       }
-      await waitUntil('all given back', () => server.bufferBytes.lent === 0, { timeoutMs: 5000 })
+      await waitUntil('all given back', () => server.bufferBytes.lent === 0)
     })
   })
 })

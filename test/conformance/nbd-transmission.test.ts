@@ -120,7 +120,7 @@ describe('WRITE', () => {
     expect(settles).toBeLessThanOrEqual(8)
     device.hold = () => true
     const late = client.request(WRITE, { offset: 0, data: pattern(512) })
-    await waitUntil('the disk to be asked', () => device.held.length === 1, { timeoutMs: 10_000 })
+    await waitUntil('the disk to be asked', () => device.held.length === 1)
     device.releaseAll()
     await late
     expect(device.settled).toBe(9)
@@ -223,7 +223,7 @@ describe('CACHE', () => {
     const cached = client.request(CACHE, { offset: 4096, length: 65_536 }).finally(() => {
       answered = true
     })
-    await waitUntil('the request', () => device.held.length === 1, { timeoutMs: 5000 })
+    await waitUntil('the request', () => device.held.length === 1)
     expect(device.calls).toEqual([{ operation: 'cache', offset: 4096, length: 65_536, options: undefined }])
     await client.bytes(0, 512)
     expect(answered).toBe(false)
@@ -242,9 +242,9 @@ describe('CACHE', () => {
     const { client, server } = await openDisk(device)
     const other = await openDisk(device)
     for (const asker of [client, other.client]) asker.request(CACHE, { length: MIB }).catch(() => undefined)
-    await waitUntil('the requests', () => signals.length === 2, { timeoutMs: 5000 })
+    await waitUntil('the requests', () => signals.length === 2)
     client.destroy()
-    await waitUntil('the client to be gone', () => server.clients('disk') === 0, { timeoutMs: 5000 })
+    await waitUntil('the client to be gone', () => server.clients('disk') === 0)
     expect(signals.map(({ aborted }) => aborted)).toEqual([true, false])
   })
 
@@ -270,7 +270,7 @@ describe('FLUSH', () => {
       answered = true
       return reply
     })
-    await waitUntil('the flush', () => device.held.length === 1, { timeoutMs: 5000 })
+    await waitUntil('the flush', () => device.held.length === 1)
     await client.bytes(0, 512)
     expect(answered).toBe(false)
     device.releaseAll()
@@ -396,7 +396,7 @@ describe('failures of the disk', () => {
           client.request(WRITE_ZEROES, { length: 512 }),
           client.request(FLUSH)
         ])
-        if (later) await waitUntil('five requests', () => device.held.length === 5, { timeoutMs: 5000 })
+        if (later) await waitUntil('five requests', () => device.held.length === 5)
         device.releaseAll()
         expect((await replies).map(reply => reply.errno)).toEqual([errno, errno, errno, errno, errno])
         device.fail = () => undefined
@@ -440,7 +440,7 @@ describe('order', () => {
         order.push(index)
       })
     )
-    await waitUntil('the fast half', () => order.length === 16, { timeoutMs: 5000 })
+    await waitUntil('the fast half', () => order.length === 16)
     expect(order.every(index => index % 2 === 1)).toBe(true)
     for (const held of device.held.splice(0).reverse()) held.release()
     await Promise.all(reads)
@@ -487,7 +487,7 @@ describe('the end', () => {
     const { client } = await openDisk(device)
     const read = client.request(READ, { length: 4096 })
     const write = client.request(WRITE, { offset: 4096, data: Buffer.alloc(4096, 5) })
-    await waitUntil('both requests', () => device.held.length === 2, { timeoutMs: 5000 })
+    await waitUntil('both requests', () => device.held.length === 2)
     client.send(requestBytes(DISC, 9n))
     client.send(requestBytes(READ, 10n, { length: 512 }))
     device.releaseAll()
@@ -503,7 +503,7 @@ describe('the end', () => {
     const { client } = await openDisk(device)
     const read = client.request(READ, { length: 4096 })
     client.socket.end()
-    await waitUntil('the request', () => device.held.length === 1, { timeoutMs: 5000 })
+    await waitUntil('the request', () => device.held.length === 1)
     device.releaseAll()
     expect((await read).data).toEqual(pattern(4096))
     await client.closed
@@ -530,7 +530,7 @@ describe('the end', () => {
     const { client, device, path, server } = await openDisk(new MemoryDevice(MIB))
     client.send(requestBytes(WRITE, 1n, { data: Buffer.alloc(200_000, 1) }).subarray(0, 150_000))
     client.destroy()
-    await waitUntil('the connection to go', () => server.clients('disk') === 0, { timeoutMs: 5000 })
+    await waitUntil('the connection to go', () => server.clients('disk') === 0)
     expect(device.calls).toEqual([])
     expect(server.bufferBytes.lent).toBe(0)
     await expectGoodService(path)

@@ -100,9 +100,9 @@ describe('one that claims to be a relay where another is', () => {
       const isThere = known?.addresses.some(address => address.multiaddr.toString().startsWith(door.place))
       return isThere && known!.protocols.includes(RELAY_V2_HOP_CODEC)
     }
-    await waitUntil('what it tells', isBelieved, { timeoutMs: 10_000 })
+    await waitUntil('what it tells', isBelieved)
     await liar.stop()
-    await waitUntil('its end', () => volunteer.peer.getConnections().length === 0, { timeoutMs: 10_000 })
+    await waitUntil('its end', () => volunteer.peer.getConnections().length === 0)
     return { ...volunteer, door, liar }
   }
 
@@ -110,7 +110,7 @@ describe('one that claims to be a relay where another is', () => {
     const { client, searches, door } = await setUp()
     await client.seek()
     // It is sought further on when nobody is left to be asked.
-    await waitUntil('the end of the choice', () => searches() > 0, { timeoutMs: 20_000 })
+    await waitUntil('the end of the choice', () => searches() > 0)
     expect(door.knocks()).toBe(0)
   })
 
@@ -146,7 +146,7 @@ async function callRelays(relays: readonly { relay: Libp2p; host: string }[], la
   const areKnown = async () =>
     (await volunteer.peer.peerStore.all()).filter(({ protocols }) => protocols.includes(RELAY_V2_HOP_CODEC)).length ===
     relays.length
-  await waitUntil('the relays to say who they are', areKnown, { timeoutMs: 10_000 })
+  await waitUntil('the relays to say who they are', areKnown)
   await volunteer.client.seek()
   return volunteer
 }
@@ -161,7 +161,7 @@ describe('the choice of relays', () => {
       { relay: beside!, host: '9.9.9.1' },
       { relay: other!, host: '9.9.9.2' }
     ])
-    await waitUntil('two places', () => client.relays.length === RELAYS_WANTED, { timeoutMs: 10_000 })
+    await waitUntil('two places', () => client.relays.length === RELAYS_WANTED)
     expect(client.relays.sort()).toEqual(idsOf(first!, other!))
   })
 
@@ -169,7 +169,7 @@ describe('the choice of relays', () => {
     const relays = await Promise.all([startRelay(1), startRelay(1), startRelay(1), startRelay(1)])
     for (const relay of relays.slice(2)) await relay.handle(PROTOCOL.blocksRelay, () => undefined)
     const { client } = await callRelays(relays.map((relay, index) => ({ relay, host: `9.9.9.${index}` })))
-    await waitUntil('two places', () => client.relays.length === RELAYS_WANTED, { timeoutMs: 10_000 })
+    await waitUntil('two places', () => client.relays.length === RELAYS_WANTED)
     expect(client.relays.sort()).toEqual(idsOf(...relays.slice(2)))
   })
 
@@ -184,15 +184,15 @@ describe('the choice of relays', () => {
     const { client, clock, peer } = await callRelays([{ relay, host: '9.9.9.1' }], [{ relay: other, host: '9.9.9.2' }])
     // It looks every quarter of a minute; the pauses are 5, 10, 20 seconds.
     for (const times of [1, 2, 3]) {
-      await waitUntil(`question ${times}`, () => asked === times, { timeoutMs: 10_000 })
+      await waitUntil(`question ${times}`, () => asked === times)
       clock.advance(15_000)
     }
     // One that is met now is asked, after the first would have been.
     await peer.dial(other.getMultiaddrs())
-    await waitUntil('a place at the other', () => client.relays.length === 1, { timeoutMs: 10_000 })
+    await waitUntil('a place at the other', () => client.relays.length === 1)
     expect(asked).toBe(3)
     clock.advance(15_000)
-    await waitUntil('question 4', () => asked === 4, { timeoutMs: 10_000 })
+    await waitUntil('question 4', () => asked === 4)
   })
 })
 
@@ -210,7 +210,7 @@ describe('calls through relays', () => {
       { relay: one!, host: '9.9.9.1' },
       { relay: two!, host: '9.9.9.2' }
     ])
-    await waitUntil('two places', () => client.relays.length === RELAYS_WANTED, { timeoutMs: 10_000 })
+    await waitUntil('two places', () => client.relays.length === RELAYS_WANTED)
     const through = (relay: Libp2p, number: number) => client.deniesCall(relay.peerId, caller(number))
     expect(count(100, () => through(one!, 0))).toBe(CALLS_PER_CALLER_PER_MINUTE)
     // Its vain calls have cost nobody else anything.
@@ -224,7 +224,7 @@ describe('calls through relays', () => {
   test('through one that has given no place are not let in', async () => {
     const relay = await startRelay(0)
     const { client, searches } = await callRelays([{ relay, host: '9.9.9.1' }])
-    await waitUntil('the end of the choice', () => searches() > 0, { timeoutMs: 20_000 })
+    await waitUntil('the end of the choice', () => searches() > 0)
     expect(client.deniesCall(relay.peerId, caller(0))).toBe(true)
   })
 })

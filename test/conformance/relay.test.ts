@@ -100,7 +100,7 @@ describe('a flood of reservations', () => {
     expect(await count(guests)).toBe(RESERVATIONS_PER_NETWORK)
     expect(nat.state().relayedPeers).toBe(RESERVATIONS_PER_NETWORK)
     await Promise.all((await Promise.allSettled(guests)).map(each => each.status === 'fulfilled' && each.value.stop()))
-    await waitUntil('free places', () => nat.state().relayedPeers === 0, { timeoutMs: 10_000 })
+    await waitUntil('free places', () => nat.state().relayedPeers === 0)
     expect(await count([startGuest(address)])).toBe(1)
   })
 
@@ -134,7 +134,7 @@ test('an offer that is taken back and made again at once stands', async () => {
   await server.offer()
   const { stream, got } = await openCircuit(relay.getMultiaddrs()[0]!.toString())
   stream.send(new Uint8Array(KIB))
-  await waitUntil('what is sent through it', () => got.bytes === KIB, { timeoutMs: 10_000 })
+  await waitUntil('what is sent through it', () => got.bytes === KIB)
   await server.stop()
   expect(relay.getProtocols()).not.toContain(RELAY_V2_HOP_CODEC)
 })
@@ -194,9 +194,9 @@ describe('a circuit', () => {
     const { circuit, stream, got } = await openCircuit(address)
     expect(circuit.limits?.bytes).toBeLessThanOrEqual(128n * 1024n)
     stream.send(new Uint8Array(32 * KIB))
-    await waitUntil('the first bytes', () => got.bytes === 32 * KIB, { timeoutMs: 10_000 })
+    await waitUntil('the first bytes', () => got.bytes === 32 * KIB)
     stream.send(new Uint8Array(256 * KIB))
-    await waitUntil('the end of the circuit', () => circuit.status !== 'open', { timeoutMs: 10_000 })
+    await waitUntil('the end of the circuit', () => circuit.status !== 'open')
     expect(got.bytes).toBeLessThan(2 * 64 * KIB)
   })
 
@@ -206,9 +206,7 @@ describe('a circuit', () => {
       startRelay(10, { maxBytes: KIB, maxBytesPerSecond: KIB })
     ])
     for (const { address } of [plain, carrying]) await startCaller(address)
-    await waitUntil('the offer', () => carrying.relay.getProtocols().includes(PROTOCOL.blocksRelay), {
-      timeoutMs: 10_000
-    })
+    await waitUntil('the offer', () => carrying.relay.getProtocols().includes(PROTOCOL.blocksRelay))
     expect(plain.relay.getProtocols()).not.toContain(PROTOCOL.blocksRelay)
     await carrying.nat.stop()
     expect(carrying.relay.getProtocols()).not.toContain(PROTOCOL.blocksRelay)
@@ -221,14 +219,14 @@ describe('a circuit', () => {
     expect(circuit.limits?.bytes).toBeGreaterThan(2n * 1024n * 1024n)
     const startMs = performance.now()
     for (let i = 0; i < 32; i++) stream.send(new Uint8Array(64 * KIB))
-    await waitUntil('two megabytes', () => got.bytes === 2 * KIB * KIB, { timeoutMs: 30_000 })
+    await waitUntil('two megabytes', () => got.bytes === 2 * KIB * KIB)
     // What a muxer's window lets through at once may be ahead of the rate; the next must wait for it.
     stream.send(new Uint8Array(64 * KIB))
-    await waitUntil('a block more', () => got.bytes === (2 * KIB + 64) * KIB, { timeoutMs: 30_000 })
+    await waitUntil('a block more', () => got.bytes === (2 * KIB + 64) * KIB)
     expect(performance.now() - startMs).toBeGreaterThan(1_500)
     expect(nat.state().relayedBytes).toBeGreaterThan(2 * KIB * KIB)
     stream.send(new Uint8Array(2 * KIB * KIB))
-    await waitUntil('the end of the circuit', () => circuit.status !== 'open', { timeoutMs: 30_000 })
+    await waitUntil('the end of the circuit', () => circuit.status !== 'open')
     expect(got.bytes).toBeLessThanOrEqual(3 * KIB * KIB)
   })
 })
@@ -258,13 +256,13 @@ describe('a relay that carries no blocks is no proxy', () => {
     const isWaiting = () => clock.waiting > idle
     const idle = clock.waiting
     stream.send(new Uint8Array(100 * KIB))
-    await waitUntil('the end of what may pass at once', isWaiting, { timeoutMs: 10_000 })
+    await waitUntil('the end of what may pass at once', isWaiting)
     expect(nat.state().relayedBytes).toBeGreaterThan(64 * KIB)
     const passed = () => {
       clock.advance(1_000)
       return got.bytes === 100 * KIB
     }
-    await waitUntil('the rest, with time', passed, { timeoutMs: 10_000 })
+    await waitUntil('the rest, with time', passed)
   })
 })
 
@@ -272,9 +270,9 @@ test('on a line that costs, a relay gives no places and passes nothing on, until
   const { nat, address } = await startRelay(10, { maxBytes: 3 * KIB * KIB, maxBytesPerSecond: KIB * KIB })
   const { circuit, stream, got } = await openCircuit(address)
   stream.send(new Uint8Array(32 * KIB))
-  await waitUntil('the first bytes', () => got.bytes === 32 * KIB, { timeoutMs: 10_000 })
+  await waitUntil('the first bytes', () => got.bytes === 32 * KIB)
   nat.setQuiet(true)
-  await waitUntil('the end of the circuit', () => circuit.status !== 'open', { timeoutMs: 10_000 })
+  await waitUntil('the end of the circuit', () => circuit.status !== 'open')
   const caller = await startCaller(address)
   await expect(caller.dial(circuit.remoteAddr)).rejects.toThrow()
   expect(await count([startGuest(address)])).toBe(0)

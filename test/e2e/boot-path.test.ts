@@ -73,10 +73,7 @@ describe('from a published image to a booted machine', () => {
     await waitUntil(
       'the first blocks',
       async () => (await volunteer.json(['status'])).machines[0]!.fetched.blocks > 10,
-      {
-        timeoutMs: 30_000,
-        details: () => volunteer.process.tail()
-      }
+      { details: () => volunteer.process.tail() }
     )
     expect(guest.console).not.toContain('APPLIANCE-READY')
     await publisher.kill()
@@ -91,14 +88,12 @@ describe('from a published image to a booted machine', () => {
   test('a guest only pauses while its daemon is killed and started again, and keeps what it was told is written', async () => {
     const guest = boot({ disk: uri })
     await waitUntil('some acknowledged writes', () => lastAcknowledged(guest) > 500, {
-      timeoutMs: 60_000,
       details: () => guest.process.tail()
     })
     await volunteer.kill()
     const atDeath = lastAcknowledged(guest)
     await volunteer.up()
     await waitUntil('writes after the restart', () => lastAcknowledged(guest) > atDeath + 500, {
-      timeoutMs: 60_000,
       details: () => guest.process.tail(5) + volunteer.process.tail()
     })
     // Once more, and now the guest is gone before the daemon comes back: only the layer can know.
@@ -114,10 +109,7 @@ describe('from a published image to a booted machine', () => {
     const attached = await volunteer.json(['attach', `${publisher.publisher}/grid`, '--as', 'unflushed'])
     const writer = startUnflushedWriter(attached.uri, firstWriteSector(SIZE_BYTES), WRITE_SPAN)
     const lines = () => writer.stdout.split('\n').slice(0, -1)
-    await waitUntil('acknowledged writes', () => lines().length > 2000, {
-      timeoutMs: 30_000,
-      details: () => writer.tail()
-    })
+    await waitUntil('acknowledged writes', () => lines().length > 2000, { details: () => writer.tail() })
     await volunteer.kill()
     await writer.exited
     const last = Number(lines().at(-1))
@@ -134,7 +126,7 @@ describe('from a published image to a booted machine', () => {
     const attached = await volunteer.json(['attach', `${publisher.publisher}/grid`, '--as', 'm'])
     const guest = boot({ disk: attached.uri })
     await guest.waitFor(/APPLIANCE-READY 0 v1 boot 00000003/, 60_000)
-    await waitUntil('writes', () => lastAcknowledged(guest) > 100, { timeoutMs: 30_000 })
+    await waitUntil('writes', () => lastAcknowledged(guest) > 100)
     expect(guest.console).not.toMatch(DISK_TROUBLE)
     await guest.powerOff()
   })

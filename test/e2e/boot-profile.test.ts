@@ -59,11 +59,11 @@ describe('a release with a boot profile', () => {
           if ((await commandOf(child)).includes('\0-name\0recording\0')) return child
         return undefined
       },
-      { timeoutMs: 60_000, details: () => unlucky.process.tail() }
+      { details: () => unlucky.process.tail() }
     )
     // The daemon alone, not the processes that it started.
     process.kill(pid, 'SIGKILL')
-    await waitUntil('the guest to be gone', async () => (await commandOf(guest)) === '', { timeoutMs: 10_000 })
+    await waitUntil('the guest to be gone', async () => (await commandOf(guest)) === '')
     expect((await publishing).status).toBe(1)
   })
 
@@ -74,7 +74,6 @@ describe('a release with a boot profile', () => {
     volunteer = await Peer.start({ bootstrap: [replica] })
     const { uri } = await volunteer.json(['attach', `${publisher.publisher}/grid`, '--as', 'm'])
     await waitUntil('blocks ahead of a guest', async () => ((await bootOf(volunteer)).profile?.unused ?? 0) > 50, {
-      timeoutMs: 30_000,
       details: () => volunteer.process.tail()
     })
     expect((await bootOf(volunteer)).profile).toMatchObject({ from: 'release', voices: 1, touched: 0 })
@@ -109,7 +108,7 @@ describe('a release with a boot profile', () => {
     expect(trace.firstBlock?.ms).toBeGreaterThan(0)
 
     const watch = start(ROWAN, ['status', '--watch', '--home', volunteer.home], { name: 'rowan status --watch' })
-    await watch.waitForOutput(/down -[\s\S]*down \d[\s\S]*m: \d+ of \d+ blocks here/, { timeoutMs: 60_000 })
+    await watch.waitForOutput(/down -[\s\S]*down \d[\s\S]*m: \d+ of \d+ blocks here/)
     expect(watch.stdout).toMatch(/boot █+ \d+ of \d+ blocks, \d+ fetched ahead, along the release's profile/)
     await watch.stop('SIGINT')
     await guest.powerOff()

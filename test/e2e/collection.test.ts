@@ -53,7 +53,7 @@ async function counted(peer: Peer, appliance: string, version: string, count: nu
       last = (await rowOf(peer, appliance, version))?.sharers.count
       return last === count
     },
-    { timeoutMs: 30_000, details: () => `${last}\n${peer.log.slice(-2000)}` }
+    { details: () => `${last}\n${peer.log.slice(-2000)}` }
   )
 }
 
@@ -147,7 +147,6 @@ test('a version is kept while anybody may use it, and goes when nobody does', as
 
   // The blocks stay for one TTL; then they are gone here, and at whoever replicated it.
   await waitUntil('v1’s blocks to go', async () => (await publisher.json(['status'])).pool.bytes < before, {
-    timeoutMs: 30_000,
     details: () => publisher.log.slice(-2000)
   })
   expect((await publisher.json(['status'])).pool.bytes).toBe(before - freedBytes)
@@ -157,7 +156,7 @@ test('a version is kept while anybody may use it, and goes when nobody does', as
       const { replicating, pool } = await replica.json(['status'])
       return replicating.length === 0 && pool.blocks === 0
     },
-    { timeoutMs: 30_000, details: () => replica.log.slice(-2000) }
+    { details: () => replica.log.slice(-2000) }
   )
   // What v2 shares with it is all there.
   const fresh = await third.json(['attach', `${grid}@v2`, '--as', 'm', '--read-only'])
@@ -195,7 +194,6 @@ test('whoever has a version open keeps it, whatever its publisher does, and what
   await publisher.kill()
   await publisher.up()
   await waitUntil('the blocks to go', async () => (await publisher.json(['status'])).pool.bytes < pool.bytes, {
-    timeoutMs: 30_000,
     details: () => publisher.log.slice(-2000)
   })
   expect((await publisher.json(['status'])).pool.bytes).toBe(pool.bytes - freedBytes)
@@ -218,7 +216,6 @@ test('a publisher that is set to it collects by itself', async () => {
   await publisher.json(['publish', v1, 'grid@v1'])
   await publisher.json(['publish', v2, 'grid@v2'])
   await waitUntil('v1 to be gone', async () => (await rowOf(publisher, 'grid', 'v1')) === undefined, {
-    timeoutMs: 60_000,
     details: () => publisher.log.slice(-2000)
   })
   expect(await rowOf(publisher, 'grid', 'v2')).toMatchObject({ collection: { action: 'keep' } })

@@ -76,14 +76,12 @@ describe.skipIf(!debianCanBeHad())('the Debian appliance', () => {
     await guest.login(60_000)
     guest.type(JOURNAL_LOOP)
     await waitUntil('some acknowledged writes', () => lastAcknowledged(guest) >= 20, {
-      timeoutMs: 60_000,
       details: () => guest.process.tail()
     })
     await volunteer.kill()
     const atDeath = lastAcknowledged(guest)
     await volunteer.up()
     await waitUntil('writes after the restart', () => lastAcknowledged(guest) >= atDeath + 20, {
-      timeoutMs: 60_000,
       details: () => guest.process.tail(5) + volunteer.process.tail()
     })
     // The plug is pulled while it still writes.

@@ -61,10 +61,7 @@ test('all replicas gone for 20 s: the guest waits, status says so, and it goes o
 
   await publisher.up()
   const backMs = performance.now()
-  await waitUntil('the read to be answered', () => answered, {
-    timeoutMs: 30_000,
-    details: () => volunteer.process.tail()
-  })
+  await waitUntil('the read to be answered', () => answered, { details: () => volunteer.process.tail() })
   expect(await read).toEqual(block(BLOCKS - 1))
   // Calls are made with growing pauses, a few seconds by now.
   expect(performance.now() - backMs).toBeLessThan(30_000)

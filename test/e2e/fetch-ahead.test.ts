@@ -51,8 +51,7 @@ needTools(['nbdinfo', 'nbdsh', 'nbdcopy'])('a disk that is not here yet', () => 
     expect(holes).toBeGreaterThan(0)
     await waitUntil(
       'the front of the disk',
-      async () => bytesOf(await mapOf(uri, 'rowan:local'), HERE) === holes + FRONT_BYTES,
-      { timeoutMs: 10_000 }
+      async () => bytesOf(await mapOf(uri, 'rowan:local'), HERE) === holes + FRONT_BYTES
     )
     expect(bytesOf(await mapOf(uri, 'rowan:local'), REMOTE)).toBe(size - holes - FRONT_BYTES)
 
@@ -83,14 +82,10 @@ needTools(['nbdinfo', 'nbdsh', 'nbdcopy'])('a disk that is not here yet', () => 
     const [at, length] = [4 * 1024 * 1024, 512 * 1024]
     await nbdsh(['-u', uri, '-c', `h.pwrite(b"j" * ${length}, ${at})`])
     const behind = { offset: at + length, end: at + length + BEHIND_BYTES }
-    await waitUntil(
-      'what lies behind the write',
-      async () => {
-        const remote = (await mapOf(uri, 'rowan:local')).filter(part => part.type === REMOTE)
-        return !remote.some(part => part.offset < behind.end && part.offset + part.length > behind.offset)
-      },
-      { timeoutMs: 20_000 }
-    )
+    await waitUntil('what lies behind the write', async () => {
+      const remote = (await mapOf(uri, 'rowan:local')).filter(part => part.type === REMOTE)
+      return !remote.some(part => part.offset < behind.end && part.offset + part.length > behind.offset)
+    })
     // And nothing else of the disk, but for its front.
     const remote = bytesOf(await mapOf(uri, 'rowan:local'), REMOTE)
     expect(remote).toBe(8 * 1024 * 1024 - FRONT_BYTES - length - BEHIND_BYTES)

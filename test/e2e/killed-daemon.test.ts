@@ -67,7 +67,7 @@ async function guestOf(uri: string, socket: string): Promise<NbdClient> {
     if (qemu.exit !== undefined) throw new Error(`QEMU left\n${qemu.tail()}`)
     return existsSync(forGuest)
   }
-  await waitUntil('QEMU to listen', isListening, { timeoutMs: 60_000 })
+  await waitUntil('QEMU to listen', isListening)
   guest = await NbdClient.open(forGuest, 'disk')
   guest.answerTimeoutMs = ANSWER_TIMEOUT_MS
   return guest
@@ -125,7 +125,7 @@ describeWithTools('a killed daemon', ['qemu-storage-daemon'], () => {
     const [own, fetched] = await answers
     expect(own).toEqual(written)
     expect(fetched).toEqual(image.subarray(fetchedAt, fetchedAt + 4096))
-    await waitUntil('the daemon to call a peer', () => servedAtFirstCall, { timeoutMs: 60_000 })
+    await waitUntil('the daemon to call a peer', () => servedAtFirstCall)
     expect(await servedAtFirstCall).toEqual(written)
     expect((await consumer.json(['status'])).peers).toBe(0)
 

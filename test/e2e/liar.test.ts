@@ -34,7 +34,6 @@ test('wrong bytes are refused, their sender is dropped, and the boot goes on wit
   await publisher.kill()
   const guest = boot({ disk: uri })
   await waitUntil('the lie to be noticed', () => volunteer.log.includes('BLOCK_INVALID'), {
-    timeoutMs: 60_000,
     details: () => volunteer.process.tail()
   })
   expect(volunteer.log).toContain(liar.id)

@@ -43,7 +43,7 @@ async function boot(peer: Peer): Promise<void> {
 }
 
 async function machineOf(peer: Peer): Promise<MachineStatus> {
-  return await waitUntil('the machine', async () => (await peer.json(['status'])).machines[0], { timeoutMs: 60_000 })
+  return await waitUntil('the machine', async () => (await peer.json(['status'])).machines[0])
 }
 
 needTools(['unshare', 'nsenter', 'ip', 'tc', 'nft'])('behind one line', () => {
@@ -83,9 +83,7 @@ needTools(['unshare', 'nsenter', 'ip', 'tc', 'nft'])('behind one line', () => {
       const [survivor, victim] = (await home.volunteers(2)) as [Peer, Peer]
       const ends = Promise.allSettled([boot(victim)])
       const booting = boot(survivor)
-      await waitUntil('the middle', async () => (await machineOf(survivor)).fetched.blocks > BLOCKS / 3, {
-        timeoutMs: 60_000
-      })
+      await waitUntil('the middle', async () => (await machineOf(survivor)).fetched.blocks > BLOCKS / 3)
       // They give each other blocks, or there is nothing to lose.
       const { exchanging } = await survivor.json(['status'])
       expect(exchanging.map(({ peer }) => peer)).toContain(victim.id)

@@ -65,7 +65,7 @@ describe('a volunteer with a small quota', () => {
     expect(quotaBytes).toBe(QUOTA_BYTES)
     expect(blocks).toBe(DATA_BLOCKS)
     expect(pinnedBytes).toBe(DATA_BLOCKS * BLOCK_BYTES)
-    await waitUntil('the announcement', async () => (await replicas('one')) === alone + 1, { timeoutMs: 60_000 })
+    await waitUntil('the announcement', async () => (await replicas('one')) === alone + 1)
   })
 
   test('what nobody needs any more makes room for what is read', async () => {
@@ -76,9 +76,7 @@ describe('a volunteer with a small quota', () => {
     expect(bytes).toBeLessThanOrEqual(QUOTA_BYTES)
     const { local } = await machine('two')
     expect(local).toEqual({ blocks: DATA_BLOCKS, of: DATA_BLOCKS })
-    await waitUntil('the count of pinned bytes', async () => (await pool()).pinnedBytes === DATA_BLOCKS * BLOCK_BYTES, {
-      timeoutMs: 60_000
-    })
+    await waitUntil('the count of pinned bytes', async () => (await pool()).pinnedBytes === DATA_BLOCKS * BLOCK_BYTES)
   })
 
   test('where pinned blocks fill the quota, a guest still gets its blocks, and they are not kept', async () => {
@@ -99,7 +97,6 @@ describe('a volunteer with a small quota', () => {
   test('an image of which nothing is left is announced no more', async () => {
     expect(await pool().then(({ blocks }) => blocks)).toBe(Math.floor(QUOTA_BYTES / BLOCK_BYTES))
     await waitUntil('the withdrawal', async () => (await replicas('one')) === alone, {
-      timeoutMs: 60_000,
       details: () => volunteer.process.tail()
     })
     expect(await replicas('two')).toBe(alone + 1)
@@ -111,7 +108,6 @@ describe('a volunteer with a small quota', () => {
     await writeFile(join(volunteer.home, 'config.toml'), `[pool]\nquota = "${SMALLER_QUOTA_BYTES / 1e6}MB"\n`)
     await volunteer.up()
     await waitUntil('the eviction', async () => (await pool()).bytes <= SMALLER_QUOTA_BYTES, {
-      timeoutMs: 60_000,
       details: () => volunteer.process.tail()
     })
     await publisher.kill()

@@ -67,7 +67,7 @@ test('the quick start of the README works as printed', async () => {
 
 /** The address and the publisher id, read from what `rowan up` prints for a person. */
 async function whatItPrints(up: RunningProcess): Promise<{ ADDRESS: string; PUBLISHER: string }> {
-  const [address] = await up.waitForOutput(/\/ip4\/127\S+\/tcp\/\d+\/p2p\/\w+/, { timeoutMs: 60_000 })
-  const [, publisher] = await up.waitForOutput(/[Pp]ublisher\W+(?:id\W+)?(12D3KooW\w+)/, { timeoutMs: 60_000 })
+  const [address] = await up.waitForOutput(/\/ip4\/127\S+\/tcp\/\d+\/p2p\/\w+/)
+  const [, publisher] = await up.waitForOutput(/[Pp]ublisher\W+(?:id\W+)?(12D3KooW\w+)/)
   return { ADDRESS: address, PUBLISHER: publisher ?? '' }
 }

@@ -106,9 +106,7 @@ test('what is kept whole for others can be taken back: it may make room then, an
   expect((await volunteer.json(['replicate', grid, '--wait'])).complete).toBe(true)
   const before = await volunteer.json(['status'])
   expect(before.pool.pinnedBytes).toBe(before.pool.bytes)
-  await waitUntil('two replicas', async () => (await publisher.json(['releases', 'grid']))[0]!.replicas === 2, {
-    timeoutMs: 30_000
-  })
+  await waitUntil('two replicas', async () => (await publisher.json(['releases', 'grid']))[0]!.replicas === 2)
 
   const wrong = await volunteer.run(['replicate', `${grid}@v2`, '--end'])
   expect(wrong.stderr).toContain('[NOT_REPLICATED]')
@@ -118,7 +116,5 @@ test('what is kept whole for others can be taken back: it may make room then, an
   })
   const after = await volunteer.json(['status'])
   expect(after.pool).toMatchObject({ bytes: before.pool.bytes, pinnedBytes: 0 })
-  await waitUntil('one replica', async () => (await publisher.json(['releases', 'grid']))[0]!.replicas === 1, {
-    timeoutMs: 30_000
-  })
+  await waitUntil('one replica', async () => (await publisher.json(['releases', 'grid']))[0]!.replicas === 1)
 })

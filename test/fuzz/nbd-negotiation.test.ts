@@ -123,7 +123,7 @@ test('a server lives through anything, and serves the next client', async () => 
     }),
     { seed: SEED, numRuns: RUNS }
   )
-  await waitUntil('all to be gone', () => served.server.clients('disk') === 0, { timeoutMs: 10_000 })
+  await waitUntil('all to be gone', () => served.server.clients('disk') === 0)
   expect(served.server.bufferBytes.lent).toBe(0)
   expect(served.log.filter(line => line.level === 'warn')).toEqual([])
 })

@@ -98,7 +98,7 @@ afterAll(stopServers)
 
 async function allIsGivenBack(): Promise<void> {
   const isGivenBack = () => served.server.clients('disk') === 0 && served.server.bufferBytes.lent === 0
-  await waitUntil('everything to be given back', isGivenBack, { timeoutMs: 10_000 })
+  await waitUntil('everything to be given back', isGivenBack)
 }
 
 test('every reply is what the model says, however the requests are cut into packets', async () => {

@@ -28,7 +28,7 @@ function machineOf(image: string, socket: string) {
   let server: RunningProcess | undefined
   const serve = async () => {
     server = start(process.execPath, [SERVE, socket, `machine:disk=${image}`])
-    await server.waitForOutput(/ready/, { timeoutMs: 60_000 })
+    await server.waitForOutput(/ready/)
   }
   const killAndServe = async () => {
     server!.kill('SIGKILL')
@@ -63,7 +63,7 @@ describeWithTools('a killed server of a disk', ['qemu-storage-daemon', 'qemu-sys
       '--export',
       'type=nbd,id=export,node-name=disk,name=disk,writable=on'
     ])
-    await waitUntil('QEMU to listen', () => exists(forClient, between), { timeoutMs: 60_000 })
+    await waitUntil('QEMU to listen', () => exists(forClient, between))
     const fio = start('fio', [
       '--name=restart',
       '--ioengine=nbd',
@@ -101,7 +101,7 @@ describeWithTools('a killed server of a disk', ['qemu-storage-daemon', 'qemu-sys
     const before = bytesReadBy(machine.pid)
     const guest = boot({ disk: `nbd+unix:///disk?socket=${socket}`, reconnectDelaySeconds: 120 })
     // More than a negotiation: it reads its disk.
-    await waitUntil('the guest to boot', () => bytesReadBy(machine.pid) > before + 64 * 1024, { timeoutMs: 60_000 })
+    await waitUntil('the guest to boot', () => bytesReadBy(machine.pid) > before + 64 * 1024)
     expect(guest.console).not.toContain('APPLIANCE-READY')
     await machine.killAndServe()
     await guest.waitFor(/APPLIANCE-READY/, 90_000)

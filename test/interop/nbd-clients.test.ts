@@ -40,7 +40,7 @@ async function serveDisk(kind: string): Promise<Disk> {
   for (const path of [served, locked]) await copyFile(image, path)
   const socket = join(folder, 's')
   const server = start(process.execPath, [SERVE, socket, `${kind}:disk=${served}`, `readonly:locked=${locked}`])
-  await server.waitForOutput(/ready/, { timeoutMs: 30_000 })
+  await server.waitForOutput(/ready/)
   return { folder, image, uri: (name = 'disk') => `nbd+unix:///${name}?socket=${socket}`, server }
 }
 
@@ -398,7 +398,7 @@ for (const kind of ['file', 'machine']) {
         await mkdir(mounted)
         await writeFile(secret, randomBytes(3 * MIB))
         const fuse = start('nbdfuse', [file, uri()])
-        await waitUntil('the disk as a file', async () => (await stat(file)).size === SIZE_BYTES, { timeoutMs: 10_000 })
+        await waitUntil('the disk as a file', async () => (await stat(file)).size === SIZE_BYTES)
         try {
           const loop = (await runOk('losetup', ['--find', '--show', file])).trim()
           try {

@@ -58,7 +58,7 @@ async function serveTls(kind: 'certificates' | 'psk'): Promise<Served> {
 
 async function listening(args: string[]): Promise<{ output: string }> {
   const server = start(process.execPath, args)
-  const [, output] = await server.waitForOutput(/tcp (\S+)[\s\S]*ready/, { timeoutMs: 30_000 })
+  const [, output] = await server.waitForOutput(/tcp (\S+)[\s\S]*ready/)
   return { output: output! }
 }
 

@@ -103,14 +103,10 @@ export class HomeNetwork {
     for (const replica of this.replicas.slice(1)) {
       await replica.json(['replicate', `${this.appliance}@${version}`, '--wait'], { timeoutMs: REPLICATE_TIMEOUT_MS })
     }
-    await waitUntil(
-      'the directory to name all replicas',
-      async () => {
-        const rows = await this.publisher.json(['releases', this.appliance])
-        return rows.some(row => row.version === version && (row.replicas ?? 0) >= this.replicas.length)
-      },
-      { timeoutMs: 60_000 }
-    )
+    await waitUntil('the directory to name all replicas', async () => {
+      const rows = await this.publisher.json(['releases', this.appliance])
+      return rows.some(row => row.version === version && (row.replicas ?? 0) >= this.replicas.length)
+    })
   }
 
   /** Peers at home with nothing, which have joined and found each other. */

@@ -9,7 +9,6 @@ import { type RunningProcess, run, start } from './processes.ts'
 /** What a host's commands are run through. */
 export type Through = string[]
 
-const READY_TIMEOUT_MS = 10_000
 const BRIDGE = 'ip link add br0 type bridge && ip link set br0 up && echo ready && exec cat'
 
 export class TestLan {
@@ -45,14 +44,14 @@ export class Switch {
 
   static async create(): Promise<Switch> {
     const process = start('unshare', ['--user', '--map-root-user', '--net', 'sh', '-c', BRIDGE], { name: 'a switch' })
-    await process.waitForOutput(/ready/, { timeoutMs: READY_TIMEOUT_MS })
+    await process.waitForOutput(/ready/)
     return new Switch(process)
   }
 
   /** Another switch, beside a namespace that exists. */
   static async createIn([file, ...args]: Through, name: string): Promise<Switch> {
     const process = start(file!, [...args, 'unshare', '--net', 'sh', '-c', BRIDGE], { name })
-    await process.waitForOutput(/ready/, { timeoutMs: READY_TIMEOUT_MS })
+    await process.waitForOutput(/ready/)
     return new Switch(process)
   }
 
@@ -61,7 +60,7 @@ export class Switch {
     const inSwitch = enter(this.#process)
     const [file, ...args] = [...inSwitch, 'unshare', '--net', 'sh', '-c', 'echo ready; exec cat']
     const holder = start(file!, args, { name })
-    await holder.waitForOutput(/ready/, { timeoutMs: READY_TIMEOUT_MS })
+    await holder.waitForOutput(/ready/)
     const through = enter(holder)
     await shell(through, 'ip link set lo up')
     await this.connect(holder, device)
@@ -83,8 +82,7 @@ function enter({ child }: RunningProcess): Through {
 
 export async function shell([file, ...args]: Through, script: string): Promise<string> {
   const { status, stdout, stderr } = await run(file!, [...args, 'sh', '-c', script], {
-    name: script,
-    timeoutMs: READY_TIMEOUT_MS
+    name: script
   })
   if (status !== 0) throw new Error(`${script}: ${stderr}`)
   return stdout

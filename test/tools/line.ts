@@ -64,7 +64,7 @@ export class Line {
     const faults = ['--drop-after', dropAfterBytes, '--stall-after', stallAfterBytes].map(String)
     const [file, ...args] = [...between.through, 'node', WANLINK, ...ends, ...rates, ...faults]
     const process = start(file!, args, { name: 'wanlink' })
-    await process.waitForOutput(/^wanlink ready/m, { timeoutMs: 10_000 })
+    await process.waitForOutput(/^wanlink ready/m)
     return new Line(kind, process)
   }
 

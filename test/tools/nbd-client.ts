@@ -28,7 +28,7 @@ import type { ReplyMode } from '../../src/nbd/session.ts'
 
 const BOTH_FLAGS = HANDSHAKE_FLAG.FIXED_NEWSTYLE | HANDSHAKE_FLAG.NO_ZEROES
 /** No answer takes longer in a test, unless it says so. */
-const ANSWER_TIMEOUT_MS = 20_000
+const ANSWER_TIMEOUT_MS = 60_000
 
 export interface OptionReply {
   option: number

@@ -22,7 +22,7 @@ export async function sectorNumbers(uri: string, firstSector: number, count: num
     `    words = struct.unpack("<128I", data[i * ${SECTOR_BYTES}:(i + 1) * ${SECTOR_BYTES}])`,
     '    print(words[0] if len(set(words)) == 1 else -1)'
   ].join('\n')
-  const printed = await nbdsh(['-u', uri, '-c', script], { timeoutMs: 60_000 })
+  const printed = await nbdsh(['-u', uri, '-c', script])
   return printed.trim().split('\n').map(Number)
 }
 
@@ -42,6 +42,6 @@ export function startUnflushedWriter(uri: string, firstSector: number, span: num
 }
 
 /** Copies a whole export into a file. */
-export async function copyDisk(uri: string, file: string, timeoutMs = 120_000): Promise<void> {
-  await runOk('nbdcopy', [uri, file], { timeoutMs })
+export async function copyDisk(uri: string, file: string, timeoutMs?: number): Promise<void> {
+  await runOk('nbdcopy', [uri, file], timeoutMs === undefined ? {} : { timeoutMs })
 }

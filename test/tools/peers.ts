@@ -10,10 +10,9 @@ import type { Results } from '../../src/node/command-results.ts'
 import type { Command, UpResult } from '../../src/node/daemon-api.ts'
 import { temporaryFolder } from './folders.ts'
 import { type RunningProcess, run, start } from './processes.ts'
-import { waitUntil } from './wait.ts'
+import { PATIENCE_MS, waitUntil } from './wait.ts'
 
 export const ROWAN = fileURLToPath(new URL('../../bin/rowan', import.meta.url))
-const READY_TIMEOUT_MS = 60_000
 const COMMAND_TIMEOUT_MS = 180_000
 const LOOPBACK = '/ip4/127.0.0.1/tcp/0'
 
@@ -84,7 +83,7 @@ export class Peer {
     const [file = ROWAN, ...args] = [...this.#through, ROWAN, ...up]
     const started = start(file, args, { name: `rowan up (${this.home})`, env: this.#env })
     this.#process = started
-    const [line] = await started.waitForOutput(/^\{.*\}$/m, { timeoutMs: READY_TIMEOUT_MS })
+    const [line] = await started.waitForOutput(/^\{.*\}$/m)
     const ready = JSON.parse(line) as UpResult & { error?: unknown }
     if (ready.error !== undefined) throw new Error(`${started.name} did not start\n${started.tail()}`)
     this.#ready = ready
@@ -137,7 +136,7 @@ export class Peer {
   }
 
   /** Waits until the peer is connected to `count` others. */
-  async joined(count = 1, timeoutMs = 30_000): Promise<void> {
+  async joined(count = 1, timeoutMs = PATIENCE_MS): Promise<void> {
     await waitUntil(
       `${count} connected peers of ${this.home}`,
       async () => (await this.json(['status'])).peers >= count,

@@ -6,12 +6,12 @@
  * its pid.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { waitUntil } from './wait.ts'
+import { PATIENCE_MS, waitUntil } from './wait.ts'
 
 /** How much of each output is kept; the beginning goes first. */
 const MAX_OUTPUT_CHARS = 8 * 1024 * 1024
 const CLOSE_TIMEOUT_MS = 2000
-const STOP_TIMEOUT_MS = 20_000
+const STOP_TIMEOUT_MS = 60_000
 
 const running = new Set<RunningProcess>()
 
@@ -89,9 +89,9 @@ export class RunningProcess {
   /** Waits for a line of stdout (or stderr) that matches; fails at once when the process leaves without it. */
   async waitForOutput(
     pattern: RegExp,
-    options: { timeoutMs: number; from?: 'stdout' | 'stderr' }
+    options: { timeoutMs?: number; from?: 'stdout' | 'stderr' } = {}
   ): Promise<RegExpMatchArray> {
-    const from = options.from ?? 'stdout'
+    const { from = 'stdout', timeoutMs = PATIENCE_MS } = options
     return await waitUntil(
       `${pattern} from ${this.name}`,
       () => {
@@ -101,7 +101,7 @@ export class RunningProcess {
         }
         return match
       },
-      { timeoutMs: options.timeoutMs, details: () => this.tail() }
+      { timeoutMs, details: () => this.tail() }
     )
   }
 
@@ -143,7 +143,7 @@ export async function run(
 ): Promise<Exit & { stdout: string; stderr: string }> {
   const process = start(file, args, options)
   process.child.stdin?.end(options.input ?? '')
-  const timeoutMs = options.timeoutMs ?? 120_000
+  const timeoutMs = options.timeoutMs ?? PATIENCE_MS
   let late = false
   const timer = setTimeout(() => {
     late = true

@@ -52,6 +52,6 @@ export class DaemonDouble {
 
   /** Runs the command line on this home. */
   rowan(args: string[], options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {}): Promise<Outcome> {
-    return run(ROWAN, ['--home', this.home, ...args], { timeoutMs: 60_000, ...options })
+    return run(ROWAN, ['--home', this.home, ...args], options)
   }
 }

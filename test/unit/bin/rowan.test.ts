@@ -35,22 +35,22 @@ const PUBLISHED = {
 test('the peer outlives whoever reads its messages', async () => {
   const home = await temporaryFolder()
   const peer = start(ROWAN, ['up', '--json', '--home', home, '--listen', '/ip4/127.0.0.1/tcp/0'])
-  await peer.waitForOutput(/^\{.*\}$/m, { timeoutMs: 60_000 })
+  await peer.waitForOutput(/^\{.*\}$/m)
   peer.child.stderr?.destroy()
   // Stopping writes a line.
   expect(await peer.stop('SIGTERM')).toEqual({ status: 0, signal: null })
-}, 90_000)
+})
 
 test('the peer outlives a promise that a library forgot, and says so', async () => {
   const home = await temporaryFolder()
   const forget = 'process.on("SIGUSR2",()=>{Promise.reject(new(Error)("forgotten"))})'
   const env = { ...process.env, NODE_OPTIONS: `--import=data:text/javascript,${forget.replaceAll('"', '%22')}` }
   const peer = start(ROWAN, ['up', '--json', '--home', home, '--listen', '/ip4/127.0.0.1/tcp/0'], { env })
-  await peer.waitForOutput(/^\{.*\}$/m, { timeoutMs: 60_000 })
+  await peer.waitForOutput(/^\{.*\}$/m)
   peer.kill('SIGUSR2')
-  await peer.waitForOutput(/nobody handled.*INTERNAL.*forgotten/, { timeoutMs: 20_000, from: 'stderr' })
+  await peer.waitForOutput(/nobody handled.*INTERNAL.*forgotten/, { from: 'stderr' })
   expect(await peer.stop('SIGTERM')).toEqual({ status: 0, signal: null })
-}, 90_000)
+})
 
 test('snapshot, export and attach ask for what was said, and leave out what was not', async () => {
   const taken = { machine: 'm', snapshot: 's1', note: '', taken: '2026-01-02T03:04:05.678Z' }
@@ -85,7 +85,7 @@ test('snapshot, export and attach ask for what was said, and leave out what was 
     ['export', { machine: 'm', file: '/x/disk.raw', format: 'qcow2', disk: 'data', snapshot: 's1' }],
     ['attach', expect.objectContaining({ machine: 'm', dataDisk: 20e9 })]
   ])
-}, 60_000)
+})
 
 describe('the answer', () => {
   test('with --json is one JSON value on stdout and nothing else; progress goes to stderr', async () => {
@@ -280,7 +280,7 @@ describe('failure', () => {
     let killer: (() => void) | undefined
     const child = start(ROWAN, ['status', '--home', double.home])
     killer = () => child.kill('SIGINT')
-    await waitUntil('the abort', () => aborted, { timeoutMs: 20_000 })
+    await waitUntil('the abort', () => aborted)
     expect((await child.exited).status).not.toBe(0)
   })
 })
@@ -438,7 +438,7 @@ test('every command explains itself with an example', async () => {
     expect(stdout).toMatch(new RegExp(`Examples:\\n(?:.*\\n)*? +.*rowan ${command.join(' ')}`))
     expect(stdout).toContain('--home <dir>')
   }
-}, 120_000)
+})
 
 function bound(double: DaemonDouble): { double: DaemonDouble; rowan: DaemonDouble['rowan'] } {
   return { double, rowan: (args, options) => double.rowan(args, options) }

@@ -106,7 +106,7 @@ test('the status of QEMU is told, and fails the command', async () => {
 test.each(['SIGTERM', 'SIGINT'] as const)('%s is passed on, and the end of the guest is waited for', async signal => {
   const env = await qemuIs(`trap 'echo bye; exit 0' TERM INT; echo up; while :; do sleep 0.05; done`)
   const child = start(ROWAN, ['run', 'old', '--json', '--home', daemon.home], { env })
-  await child.waitForOutput(/up/, { timeoutMs: 20_000, from: 'stderr' })
+  await child.waitForOutput(/up/, { from: 'stderr' })
   child.kill(signal)
   expect((await child.exited).status).toBe(0)
   expect(child.stderr).toContain('bye')
@@ -116,10 +116,10 @@ test.each(['SIGTERM', 'SIGINT'] as const)('%s is passed on, and the end of the g
 test('a guest outlives the daemon', async () => {
   const env = await qemuIs('echo up; cat')
   const child = start(ROWAN, ['run', 'old', '--json', '--home', daemon.home], { env })
-  await child.waitForOutput(/up/, { timeoutMs: 20_000, from: 'stderr' })
+  await child.waitForOutput(/up/, { from: 'stderr' })
   await daemon.stop()
   child.child.stdin!.write('still there\n')
-  await waitUntil('the echo', () => child.stderr.includes('still there'), { timeoutMs: 5000 })
+  await waitUntil('the echo', () => child.stderr.includes('still there'))
   child.child.stdin!.end()
   expect((await child.exited).status).toBe(0)
 })

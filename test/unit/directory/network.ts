@@ -19,6 +19,7 @@ import { KadRouting } from '../../../src/directory/kad-routing.ts'
 import { Pseudonyms } from '../../../src/directory/pseudonyms.ts'
 import type { Clock } from '../../../src/environment.ts'
 import { Catalog } from '../../../src/store/catalog.ts'
+import { waitUntil } from '../../tools/wait.ts'
 import { recordingLog, seeded } from './support.ts'
 
 const systemClock: Clock = {
@@ -150,15 +151,7 @@ export async function connect(participants: Participant[]): Promise<void> {
   )
 }
 
-/** Polls until `condition` holds; fails after `limitMs`. */
-export async function until(
-  what: string,
-  condition: () => boolean | Promise<boolean>,
-  limitMs = 20_000
-): Promise<void> {
-  const started = performance.now()
-  while (!(await condition())) {
-    if (performance.now() - started > limitMs) throw new Error(`waited ${limitMs} ms for ${what}`)
-    await new Promise(resolve => setTimeout(resolve, 25))
-  }
+/** Waits until `condition` holds, looking often. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  await waitUntil(what, condition, { pollMs: 25 })
 }

@@ -14,6 +14,7 @@ import { OwnLeases } from '../../../src/directory/own-leases.ts'
 import { Pseudonyms } from '../../../src/directory/pseudonyms.ts'
 import { HASH_SPAN, leaseHash } from '../../../src/directory/sharer-sketch.ts'
 import { Catalog } from '../../../src/store/catalog.ts'
+import { waitUntil } from '../../tools/wait.ts'
 import { DAY_MS, FakeClock, HOUR_MS, imageNumber, leaseEntry, RELEASE, recordingLog, seeded } from './support.ts'
 
 const TTLS = { runningTtlMs: HOUR_MS / 2, keepTtlMs: 60 * DAY_MS }
@@ -143,8 +144,7 @@ async function start(holders: Holders, shares: Share[] = [], replicas: { peer: s
 
 /** Signing and the catalog take real time. */
 async function until(condition: () => boolean): Promise<void> {
-  for (let i = 0; i < 5000 && !condition(); i++) await new Promise(resolve => setTimeout(resolve, 1))
-  expect(condition()).toBe(true)
+  await waitUntil('what was to happen', condition, { pollMs: 1 })
 }
 
 /** Time in steps short enough that what a renewal does is done before the next. */

@@ -17,7 +17,6 @@ import type { ReadingClientInput } from './threads/reading-client.ts'
 import { clientOf, isRight, ServedDisks, threadOf } from './threads/served.ts'
 
 const BLOCKS = 16
-const SOON = { timeoutMs: 20_000 }
 
 let disks: ServedDisks | undefined
 
@@ -42,9 +41,9 @@ describe('what is here', () => {
       execArgv: ['--disable-warning=ExperimentalWarning']
     })
     const ended = new Promise(resolve => client.once('exit', resolve))
-    await waitUntil('the client', () => counts[0]! > 0, SOON)
+    await waitUntil('the client', () => counts[0]! > 0)
     const before = Atomics.load(counts, 0)
-    const until = performance.now() + 10_000
+    const until = performance.now() + 60_000
     // As a burst of hashing would be: this thread does nothing else.
     while (performance.now() < until && Atomics.load(counts, 0) < before + 100);
     expect(Atomics.load(counts, 0) - before).toBeGreaterThanOrEqual(100)
@@ -141,7 +140,7 @@ describe('what is not here', () => {
     const client = await clientOf(socketPath)
     // Of one read, all blocks.
     await client.bytes(0, 3 * BLOCK_SIZE_BYTES)
-    await waitUntil('the touches', () => heard.length === 6, SOON)
+    await waitUntil('the touches', () => heard.length === 6)
     expect(heard).toEqual(['want', 'want', 'want', 'touch', 'touch', 'touch'])
     await client.disconnect()
   })
@@ -152,10 +151,10 @@ describe('what is not here', () => {
     const { disk, socketPath } = await disks!.serve()
     const client = await clientOf(socketPath)
     const reading = client.bytes(0, 512).catch((error: unknown) => error)
-    await waitUntil('the want', () => disks!.wanted.length === 1, SOON)
+    await waitUntil('the want', () => disks!.wanted.length === 1)
     client.destroy()
     await disk.close()
-    await waitUntil('the end of the want', () => disks!.abandoned === 1, SOON)
+    await waitUntil('the end of the want', () => disks!.abandoned === 1)
     expect(await reading).toBeInstanceOf(Error)
   })
 
@@ -191,7 +190,7 @@ test('a segment that goes is closed by the disk before its file is unlinked', as
   await client.bytes(0, 512)
   const { pool } = store
   await disks!.evictMost(true)
-  await waitUntil('the end of the segment', () => !existsSync(join(pool.directory, '00000.seg')), SOON)
+  await waitUntil('the end of the segment', () => !existsSync(join(pool.directory, '00000.seg')))
   expect(image.local.blocks).toBe(0)
   expect(openFiles().filter(path => path.endsWith('.seg (deleted)'))).toEqual([])
   expect(isRight(await client.bytes(0, BLOCK_SIZE_BYTES), 0)).toBe(true)
@@ -268,10 +267,10 @@ describe('a thread that dies', () => {
     })
     const client = await clientOf(socketPath)
     const reading = client.bytes(BLOCK_SIZE_BYTES, 512).catch((error: unknown) => error)
-    await waitUntil('the want', () => disks!.wanted.length === 1, SOON)
+    await waitUntil('the want', () => disks!.wanted.length === 1)
     await client.request(COMMAND.WRITE, { offset: 0, data: Buffer.alloc(512, 'EXPLODE') })
     await died
-    await waitUntil('the end of the want', () => disks!.abandoned === 1, SOON)
+    await waitUntil('the end of the want', () => disks!.abandoned === 1)
     expect(await reading).toBeInstanceOf(Error)
   })
 })

@@ -81,9 +81,9 @@ describe.skipIf(!canRun)('a guest with --net user', () => {
     }
     // passt sees them in order: once it has answered this one, it has had all before it; and so has the listener.
     guest.socket.write(framed(arpFrame()))
-    await waitUntil('the answer of passt', () => guest.received() > 0, { timeoutMs: 20_000 })
+    await waitUntil('the answer of passt', () => guest.received() > 0)
     connect(port, '127.0.0.1')
-    await waitUntil('our own connection', () => connections() > 0, { timeoutMs: 5000 })
+    await waitUntil('our own connection', () => connections() > 0)
     expect(connections()).toBe(1)
   })
 
@@ -92,7 +92,7 @@ describe.skipIf(!canRun)('a guest with --net user', () => {
     const network = await startNetwork()
     const passt = await asGuest(`${dirname(network.socketPath)}/p/passt.sock`)
     passt.socket.write(framed(ipv4Frame('127.0.0.1', port)))
-    await waitUntil('the connection', () => connections() > 0, { timeoutMs: 20_000 })
+    await waitUntil('the connection', () => connections() > 0)
   })
 
   test('QEMU takes the relay for its network, and all of it ends with the guest', async () => {
@@ -109,21 +109,21 @@ describe.skipIf(!canRun)('a guest with --net user', () => {
     })
     const qemu = start(file, args)
     expect(pidsOfPasst(network.socketPath)).toHaveLength(1)
-    await waitUntil('QEMU', () => server.clients('m') === 1, { timeoutMs: 20_000, details: () => qemu.tail() })
+    await waitUntil('QEMU', () => server.clients('m') === 1, { details: () => qemu.tail() })
     expect(qemu.exit).toBeUndefined()
     await qemu.stop()
     network.stop()
-    await waitUntil('the end of passt', () => pidsOfPasst(network.socketPath).length === 0, { timeoutMs: 10_000 })
+    await waitUntil('the end of passt', () => pidsOfPasst(network.socketPath).length === 0)
     expect(existsSync(dirname(network.socketPath))).toBe(false)
   })
 
   test('leaves no passt behind when whoever started it is killed before the guest was connected', async () => {
     const parent = start(process.execPath, ['--input-type=module', '-e', PARENT])
-    const [, socketPath] = await parent.waitForOutput(/^AT (.*)$/m, { timeoutMs: 20_000 })
+    const [, socketPath] = await parent.waitForOutput(/^AT (.*)$/m)
     try {
       expect(pidsOfPasst(socketPath!)).toHaveLength(1)
       await parent.stop('SIGKILL')
-      await waitUntil('the end of passt', () => pidsOfPasst(socketPath!).length === 0, { timeoutMs: 20_000 })
+      await waitUntil('the end of passt', () => pidsOfPasst(socketPath!).length === 0)
     } finally {
       rmSync(dirname(socketPath!), { recursive: true })
     }

@@ -101,7 +101,7 @@ describe('a new machine', () => {
     expect(world.askedAhead).toEqual([])
     world.fetchesAhead = true
     await peer.machines.attach({ name: 'n', ref: 'grid@v2' })
-    await waitUntil('blocks ahead of the guest', () => world.askedAhead.length >= 5, { timeoutMs: 5_000 })
+    await waitUntil('blocks ahead of the guest', () => world.askedAhead.length >= 5)
     expect(world.askedAhead.slice(0, 5)).toEqual([7, 2, 9, 5, 0])
   })
 
@@ -149,7 +149,7 @@ describe('a new machine', () => {
     world.resolving = new Promise(() => {})
     const controller = new AbortController()
     const attaching = peer.machines.attach({ name: 'm', ref: 'grid', signal: controller.signal })
-    await waitUntil('the resolve', () => world.asked.length > 0, { timeoutMs: 5000 })
+    await waitUntil('the resolve', () => world.asked.length > 0)
     controller.abort()
     await expect(attaching).rejects.toThrow()
     expect(await readdir(join(home, 'machines'))).toEqual([])
@@ -198,7 +198,7 @@ describe('a machine that exists', () => {
       code: 'MACHINE_RUNNING'
     })
     await client.disconnect()
-    await waitUntil('the end of the client', async () => (await state('m')).clients === 0, { timeoutMs: 5000 })
+    await waitUntil('the end of the client', async () => (await state('m')).clients === 0)
     await peer.machines.attach({ name: 'm', readOnly: false })
     await write('m', 4096, 'back')
   })
@@ -279,14 +279,14 @@ describe('detach', () => {
     const client = await clientOf('m')
     world.online = false
     const waiting = client.bytes(0, 512).catch((error: unknown) => error)
-    await waitUntil('the read', async () => (await state('m')).waited.reads === 1, { timeoutMs: 5000 })
+    await waitUntil('the read', async () => (await state('m')).waited.reads === 1)
     const detaching = peer.machines.detach('m')
     const isRefused = () =>
       clientOf('m').then(
         another => another.destroy(),
         () => true
       )
-    await waitUntil('the closed door', async () => (await isRefused()) === true, { timeoutMs: 20_000 })
+    await waitUntil('the closed door', async () => (await isRefused()) === true)
     expect(await state('m')).toMatchObject({ attached: true })
     await detaching
     expect(await waiting).toBeInstanceOf(Error)
@@ -407,7 +407,7 @@ describe('a machine whose thread dies', () => {
 
   async function servedAgain(times: number): Promise<void> {
     const said = () => peer.log.filter(line => line.includes('is served again')).length
-    await waitUntil('the machine', () => said() === times, { timeoutMs: 20_000 })
+    await waitUntil('the machine', () => said() === times)
   }
 
   beforeEach(async () => {
@@ -434,7 +434,7 @@ describe('a machine whose thread dies', () => {
       await servedAgain(death)
     }
     await kill('bad')
-    await waitUntil('the end', async () => !(await state('bad')).attached, { timeoutMs: 20_000 })
+    await waitUntil('the end', async () => !(await state('bad')).attached)
     expect(await state('bad')).toMatchObject({ attached: false, error: { code: 'DISK_DIED' } })
     expect((await state('bad')).description).toMatchObject({ attached: true })
     expect(peer.machines.served()).toEqual(['good'])
@@ -450,7 +450,7 @@ test('what a crash left half made or half removed is swept away', async () => {
   await mkdir(join(home, 'machines', '.gone-y.0', 'layers'), { recursive: true })
   peer = await Peer.start(home, world)
   const names = () => readdir(join(home, 'machines'))
-  await waitUntil('the sweep', async () => (await names()).join() === 'm', { timeoutMs: 5000 })
+  await waitUntil('the sweep', async () => (await names()).join() === 'm')
 })
 
 test('a crash between the making of a machine and of its first layer leaves a machine that starts', async () => {

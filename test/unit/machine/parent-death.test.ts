@@ -36,11 +36,9 @@ test.skipIf(findProgram('setpriv', process.env.PATH ?? '') === undefined)(
     try {
       expect(isAlive(child)).toBe(true)
       // So that it has asked for the signal.
-      await waitUntil('the child to be sleep', async () => (await commandOf(child)).startsWith('sleep'), {
-        timeoutMs: 20_000
-      })
+      await waitUntil('the child to be sleep', async () => (await commandOf(child)).startsWith('sleep'))
       parent.kill('SIGKILL')
-      await waitUntil('the child to end', () => !isAlive(child), { timeoutMs: 20_000 })
+      await waitUntil('the child to end', () => !isAlive(child))
     } finally {
       parent.kill('SIGKILL')
       if (isAlive(child)) process.kill(child, 'SIGKILL')

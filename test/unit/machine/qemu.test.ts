@@ -167,7 +167,6 @@ describe.skipIf(!hasQemu)('the installed QEMU', () => {
     const qemu = start(...commandOf({ ...options, socketPath: path, extra: [...extra, ...own] }))
     // It only answers from its main loop, when it has taken all of its options.
     const control = await waitUntil('QEMU', () => (qemu.exit === undefined ? greeted(qmp) : undefined), {
-      timeoutMs: 20_000,
       details: () => qemu.tail()
     })
     expect(server.clients('m')).toBe(1)

@@ -10,7 +10,6 @@ import { waitUntil } from '../../tools/wait.ts'
 
 const MIB = 1024 * 1024
 const { READ, WRITE, FLUSH } = COMMAND
-const SOON = { timeoutMs: 20_000 }
 
 afterEach(stopServers)
 
@@ -84,14 +83,11 @@ describe('connections', () => {
     await late.closed
     expect(await clients[0]?.bytes(0, 512)).toEqual(Buffer.alloc(512))
     await clients[1]?.disconnect()
-    await waitUntil(
-      'room',
-      () =>
-        expectGoodService(path).then(
-          () => true,
-          () => false
-        ),
-      SOON
+    await waitUntil('room', () =>
+      expectGoodService(path).then(
+        () => true,
+        () => false
+      )
     )
   })
 
@@ -104,7 +100,7 @@ describe('connections', () => {
       idle.push(client)
     }
     expect(server.clients('disk')).toBe(200)
-    await waitUntil('the buffers', () => server.bufferBytes.lent === 0, SOON)
+    await waitUntil('the buffers', () => server.bufferBytes.lent === 0)
     const good = await NbdClient.open(path)
     const started = performance.now()
     for (let count = 0; count < 100; count++) await good.bytes(count * 512, 4096)
@@ -120,10 +116,10 @@ describe('one connection', () => {
     const { path } = await serve(device, { limits: { maxRequestsInFlight: 8 } })
     const client = await NbdClient.open(path)
     const reads = Array.from({ length: 100 }, (_, index) => client.request(READ, { offset: index * 512, length: 512 }))
-    await waitUntil('eight requests', () => device.held.length === 8, SOON)
+    await waitUntil('eight requests', () => device.held.length === 8)
     await expect(waitUntil('a ninth', () => device.held.length > 8, { timeoutMs: 200 })).rejects.toThrow('a ninth')
     device.held.shift()?.release()
-    await waitUntil('the ninth', () => device.calls.length === 9, SOON)
+    await waitUntil('the ninth', () => device.calls.length === 9)
     device.hold = () => false
     device.releaseAll()
     expect((await Promise.all(reads)).every(reply => reply.errno === 0)).toBe(true)
@@ -137,13 +133,13 @@ describe('one connection', () => {
       Array.from({ length: 100 }, (_, index) => requestBytes(READ, BigInt(index), { length: 512 * 1024 }))
     )
     for (let count = 0; count < 100; count++) deaf.send(bytes)
-    await waitUntil('the limit', () => device.calls.length >= 3, SOON)
+    await waitUntil('the limit', () => device.calls.length >= 3)
     await expectGoodService(path)
     await expectGoodService(path)
     expect(device.calls.length).toBeLessThan(12)
     expect(server.bufferBytes.lent).toBeLessThanOrEqual(8 * MIB)
     deaf.destroy()
-    await waitUntil('the buffers', () => server.bufferBytes.lent === 0, SOON)
+    await waitUntil('the buffers', () => server.bufferBytes.lent === 0)
   })
 
   test.each([
@@ -159,8 +155,7 @@ describe('one connection', () => {
     // What the system takes in both directions is a few hundred KiB; what it does not take stays with the client.
     await waitUntil(
       'it to stand still',
-      standsStill(() => deaf.socket.writableLength),
-      SOON
+      standsStill(() => deaf.socket.writableLength)
     )
     expect(deaf.socket.writableLength).toBeGreaterThan((50 * many.length) / 2)
     expect(server.bufferBytes.lent).toBeLessThan(MIB)
@@ -180,7 +175,7 @@ describe('one connection', () => {
       client.request(WRITE, { data: Buffer.alloc(700_000, 2) })
     ])
     for (let count = 1; count <= 4; count++) {
-      await waitUntil('a request', () => device.held.length === 1, SOON)
+      await waitUntil('a request', () => device.held.length === 1)
       await expect(waitUntil('two', () => device.held.length > 1, { timeoutMs: 100 })).rejects.toThrow('two')
       device.releaseAll()
     }
@@ -214,7 +209,7 @@ describe('one connection', () => {
       Buffer.concat(Array.from({ length: 2000 }, (_, index) => requestBytes(READ, BigInt(index), { length: 8 })))
     )
     await good.bytes(512, 8)
-    await waitUntil('all to be read', () => order.length === 2001, SOON)
+    await waitUntil('all to be read', () => order.length === 2001)
     expect(order.indexOf('good')).toBeLessThan(1800)
   })
 })
@@ -229,7 +224,7 @@ describe('all connections together', () => {
       for (let index = 0; index < 4; index++) client.send(requestBytes(READ, BigInt(index), { length: 4 * MIB }))
       deaf.push(client)
     }
-    await waitUntil('the pool to be used up', () => server.bufferBytes.lent >= 8 * MIB, SOON)
+    await waitUntil('the pool to be used up', () => server.bufferBytes.lent >= 8 * MIB)
     const good = await NbdClient.open(path)
     const many = Array.from({ length: 128 }, (_, index) => good.request(READ, { offset: index * 4096, length: 4096 }))
     expect((await Promise.all(many)).every(reply => reply.errno === 0)).toBe(true)
@@ -239,7 +234,7 @@ describe('all connections together', () => {
     for (const client of deaf) client.destroy()
     expect(await large).toMatchObject({ errno: 0 })
     await good.disconnect()
-    await waitUntil('the buffers', () => server.bufferBytes.lent === 0, SOON)
+    await waitUntil('the buffers', () => server.bufferBytes.lent === 0)
     expect(server.bufferBytes.idle).toBeLessThanOrEqual(32 * MIB)
   })
 
@@ -255,7 +250,7 @@ describe('all connections together', () => {
     deaf.send(requestBytes(READ, 1n, { length: 8 * MIB }))
     const stuck = await NbdClient.open(path)
     stuck.send(requestBytes(WRITE, 1n, { length: 2 * MIB }), Buffer.alloc(1000))
-    await waitUntil('the requests', () => device.calls.length === 2 && device.held.length === 1, SOON)
+    await waitUntil('the requests', () => device.calls.length === 2 && device.held.length === 1)
     clock.advance(60_000)
     expect([deaf.isClosed, stuck.isClosed]).toEqual([false, false])
     const good = await NbdClient.open(path)
@@ -264,7 +259,7 @@ describe('all connections together', () => {
     large.then(() => {
       answered = true
     })
-    await waitUntil('the good one to wait', () => clock.pending === 1, SOON)
+    await waitUntil('the good one to wait', () => clock.pending === 1)
     clock.advance(9_999)
     await expectGoodService(path)
     expect(answered).toBe(false)
@@ -296,14 +291,13 @@ describe('all connections together', () => {
     }
     await waitUntil(
       'all to stand still',
-      standsStill(() => server.bufferBytes.lent),
-      SOON
+      standsStill(() => server.bufferBytes.lent)
     )
     // Each may have its share, and the sheet that it is at.
     expect(server.bufferBytes.lent).toBeLessThan(4 * MIB + CLIENTS * 2 * 256 * 1024)
     await expectGoodService(path)
     for (const client of deaf) client.destroy()
-    await waitUntil('all to be given back', () => server.bufferBytes.lent === 0, SOON)
+    await waitUntil('all to be given back', () => server.bufferBytes.lent === 0)
   })
 
   test('payloads that never come to an end are bounded by the same memory', async () => {
@@ -315,12 +309,12 @@ describe('all connections together', () => {
       client.send(requestBytes(WRITE, 1n, { length: 4 * MIB }), Buffer.alloc(100_000))
       stuck.push(client)
     }
-    await waitUntil('the pool to be used up', () => server.bufferBytes.lent >= 8 * MIB, SOON)
+    await waitUntil('the pool to be used up', () => server.bufferBytes.lent >= 8 * MIB)
     await expectGoodService(path)
     expect(server.bufferBytes.lent).toBeLessThanOrEqual(17 * MIB)
     expect(device.calls.filter(call => call.operation === 'write')).toEqual([])
     for (const client of stuck) client.destroy()
-    await waitUntil('the buffers', () => server.bufferBytes.lent === 0, SOON)
+    await waitUntil('the buffers', () => server.bufferBytes.lent === 0)
   })
 
   test('come back to nothing after many that leave in the middle of everything', async () => {
@@ -338,14 +332,10 @@ describe('all connections together', () => {
       client.destroy()
     }
     device.hold = () => false
-    const answer = await waitUntil(
-      'everything to come back',
-      () => {
-        device.releaseAll()
-        return server.bufferBytes.lent === 0 && server.clients('disk') === 0
-      },
-      SOON
-    )
+    const answer = await waitUntil('everything to come back', () => {
+      device.releaseAll()
+      return server.bufferBytes.lent === 0 && server.clients('disk') === 0
+    })
     expect(answer).toBe(true)
     await expectGoodService(path)
   })

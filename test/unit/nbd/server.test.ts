@@ -16,7 +16,6 @@ import { run } from '../../tools/processes.ts'
 import { waitUntil } from '../../tools/wait.ts'
 
 const { READ, WRITE } = COMMAND
-const SOON = { timeoutMs: 10_000 }
 const MIB = 1024 * 1024
 
 async function expectNotSoon(condition: () => boolean): Promise<void> {
@@ -110,7 +109,7 @@ describe('clients', () => {
     expect([server.clients('one'), server.clients('two'), server.clients('three')]).toEqual([2, 0, 0])
     await first.disconnect()
     second.destroy()
-    await waitUntil('both to be gone', () => server.clients('one') === 0, SOON)
+    await waitUntil('both to be gone', () => server.clients('one') === 0)
     waiting.destroy()
   })
 
@@ -150,7 +149,7 @@ describe('close', () => {
     const mine = await NbdClient.open(path, 'one')
     const other = await NbdClient.open(path, 'two')
     const read = mine.request(READ, { length: 512 })
-    await waitUntil('the request', () => one.held.length === 1, SOON)
+    await waitUntil('the request', () => one.held.length === 1)
     let closed = false
     const closing = server.close('one').then(() => {
       closed = true
@@ -175,12 +174,12 @@ describe('close', () => {
     const client = await NbdClient.open(path)
     client.send(requestBytes(READ, 2n, { length: 512 }))
     client.send(requestBytes(WRITE, 1n, { data: Buffer.alloc(200_000, 1) }))
-    await waitUntil('both requests', () => device.held.length === 2, SOON)
+    await waitUntil('both requests', () => device.held.length === 2)
     client.destroy()
-    await waitUntil('the client to be gone', () => server.clients('disk') === 0, SOON)
+    await waitUntil('the client to be gone', () => server.clients('disk') === 0)
     // The reply finds nobody, and that closes the socket.
     device.held.shift()?.release()
-    await waitUntil('the broken pipe', () => log.some(line => line.message === 'an NBD connection failed'), SOON)
+    await waitUntil('the broken pipe', () => log.some(line => line.message === 'an NBD connection failed'))
     let closed = false
     const closing = server.close('disk').then(() => {
       closed = true
@@ -189,7 +188,7 @@ describe('close', () => {
     device.releaseAll()
     await closing
     expect(device.bytes[199_999]).toBe(1)
-    await waitUntil('the buffers', () => server.bufferBytes.lent === 0, SOON)
+    await waitUntil('the buffers', () => server.bufferBytes.lent === 0)
   })
 
   test('of an export without clients is done at once', async () => {
@@ -206,7 +205,7 @@ describe('stop', () => {
     device.hold = () => true
     const client = await NbdClient.open(path)
     const write = client.request(WRITE, { data: Buffer.alloc(4096, 1) })
-    await waitUntil('the request', () => device.held.length === 1, SOON)
+    await waitUntil('the request', () => device.held.length === 1)
     const stopped = server.stop()
     await expect(NbdClient.dial(path)).rejects.toThrow()
     device.releaseAll()
@@ -223,7 +222,7 @@ describe('stop', () => {
     device.hold = () => true
     const client = await NbdClient.open(path)
     client.send(requestBytes(READ, 1n, { length: 512 }))
-    await waitUntil('the request', () => device.held.length === 1, SOON)
+    await waitUntil('the request', () => device.held.length === 1)
     const stopped = server.stop()
     clock.advance(4999)
     expect(client.isClosed).toBe(false)
@@ -232,7 +231,7 @@ describe('stop', () => {
     await client.closed
     expect(log.at(-1)?.level).toBe('warn')
     device.releaseAll()
-    await waitUntil('the buffer to come back', () => server.bufferBytes.lent === 0, SOON)
+    await waitUntil('the buffer to come back', () => server.bufferBytes.lent === 0)
   })
 
   test('does not wait a second time for a read that goes on', async () => {
@@ -242,14 +241,14 @@ describe('stop', () => {
     device.hold = () => true
     const client = await NbdClient.open(path, 'disk')
     client.send(requestBytes(READ, 1n, { length: 512 }))
-    await waitUntil('the request', () => device.held.length === 1, SOON)
+    await waitUntil('the request', () => device.held.length === 1)
     const stopped = server.stop()
     clock.advance(5000)
     await stopped
     // As a machine does before it closes its disk; the clock stands still.
     await server.close('disk')
     device.releaseAll()
-    await waitUntil('the buffer to come back', () => server.bufferBytes.lent === 0, SOON)
+    await waitUntil('the buffer to come back', () => server.bufferBytes.lent === 0)
   })
 
   test('ends clients that still negotiate or idle', async () => {

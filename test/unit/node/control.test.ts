@@ -154,10 +154,10 @@ test('a client that goes away aborts its command', async () => {
   })
   const socket = connect(socketPath)
   socket.write('POST /v1/status HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}')
-  await waitUntil('the command', () => signal, { timeoutMs: 5000 })
+  await waitUntil('the command', () => signal)
   expect(signal!.aborted).toBe(false)
   socket.destroy()
-  await waitUntil('the abort', () => signal!.aborted, { timeoutMs: 5000 })
+  await waitUntil('the abort', () => signal!.aborted)
 })
 
 test('the client’s own signal ends the call with ABORTED', async () => {
@@ -187,7 +187,7 @@ test('a client that does not read its progress costs no memory', async () => {
   const socket = connect(socketPath)
   socket.pause()
   socket.write('POST /v1/status HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}')
-  await waitUntil('the command', () => done, { timeoutMs: 20_000 })
+  await waitUntil('the command', () => done)
   socket.destroy()
   // The lines together have 75 MB.
   expect(held).toBeLessThan(40e6)
@@ -205,7 +205,7 @@ test('stopping aborts what runs, answers it, and is then over', async () => {
     code: 'ABORTED',
     message: 'the daemon is stopping'
   })
-  await waitUntil('the command', () => isRunning, { timeoutMs: 5000 })
+  await waitUntil('the command', () => isRunning)
   await server!.stop()
   await outcome
 })
@@ -291,5 +291,5 @@ describe('stopping', () => {
     await server?.stop()
     expect(await answer).toBeInstanceOf(RowanError)
     expect(logged.join('')).toContain('cut off before they were answered')
-  }, 20_000)
+  })
 })

@@ -9,6 +9,7 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { afterEach, describe, expect, test } from 'vitest'
 import { PROTOCOL } from '../../../src/cluster.ts'
 import { rowanMuxer } from '../../../src/node/peer.ts'
+import { waitUntil } from '../../tools/wait.ts'
 import { startLibp2p, type TestLibp2p } from '../swarm/support.ts'
 
 const peers: TestLibp2p[] = []
@@ -152,5 +153,5 @@ describe('a stream that this peer opens', () => {
 })
 
 async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise(resolve => setTimeout(resolve, 5))
+  await waitUntil('the answer', condition, { pollMs: 5 })
 }

@@ -72,9 +72,7 @@ async function setUp(options: { announce?: string[] } = {}) {
     how: () => nat.state().how,
     connect,
     isRelay: (is: boolean) =>
-      waitUntil(`it to be ${is ? 'a' : 'no'} relay`, () => peer.getProtocols().includes(RELAY_V2_HOP_CODEC) === is, {
-        timeoutMs: 10_000
-      }),
+      waitUntil(`it to be ${is ? 'a' : 'no'} relay`, () => peer.getProtocols().includes(RELAY_V2_HOP_CODEC) === is),
     searches: () => lines.filter(({ message }) => message.includes('nobody has dialled')).length,
     move: (addresses: string[]) => {
       own = addresses

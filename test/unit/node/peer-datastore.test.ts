@@ -71,7 +71,7 @@ describe('libp2p on it', () => {
     const [sender, receiver] = [await start(), await start()]
     await sender.dial(receiver.getMultiaddrs())
     const table = sender.services.dht as unknown as { routingTable: { size: number } }
-    await waitUntil('the two to know each other', () => table.routingTable.size > 0, { timeoutMs: 10_000 })
+    await waitUntil('the two to know each other', () => table.routingTable.size > 0)
     let sent = 0
     for (let i = 0; i < 20; i++) {
       // All that is looked at of a CID: a SHA-256 multihash.

@@ -102,7 +102,7 @@ async function setUp(prepare: (router: TestRouter) => void = () => undefined) {
     }
   })
   /** Waits until the round that has begun is over: the next one is planned. */
-  const round = () => waitUntil('the end of a round', () => clock.waiting === 1, { timeoutMs: 10_000 })
+  const round = () => waitUntil('the end of a round', () => clock.waiting === 1)
   mapping.start()
   await round()
   return { mapping, mapped, searched, clock, lines, round, local, lost: () => lost }
@@ -162,7 +162,7 @@ test('a router that has fallen silent does not keep this peer from stopping', as
   const { mapping, clock, lines, lost } = await setUp()
   router.isSilent = true
   const stopped = mapping.stop()
-  await waitUntil('the wait for the router', () => clock.waiting === 1, { timeoutMs: 5_000 })
+  await waitUntil('the wait for the router', () => clock.waiting === 1)
   clock.advance(3_000)
   await stopped
   expect(lines.some(({ message }) => message.includes('given a port'))).toBe(true)
@@ -173,7 +173,7 @@ test('one that falls silent in the middle of a round does not either', async () 
   const { mapping, clock } = await setUp()
   router.isSilent = true
   clock.advance(RENEWAL_MS)
-  await waitUntil('the question', () => router.unanswered > 0, { timeoutMs: 5_000 })
+  await waitUntil('the question', () => router.unanswered > 0)
   const stopped = mapping.stop()
   // Sooner than the wait for one answer ends by itself.
   await waitUntil('the attempt to give the port back', () => router.unanswered === 2, { timeoutMs: 3_000 })

@@ -223,7 +223,7 @@ describe('what goes wrong in the middle', () => {
       }
     })
     const hashing = hash('a.raw', { store })
-    await waitUntil('all chunks to be in use', () => waiting === 4, { timeoutMs: 10_000 })
+    await waitUntil('all chunks to be in use', () => waiting === 4)
     await new Promise(resolve => setImmediate(resolve))
     expect(waiting).toBe(4)
     expect(blocks).toBeLessThanOrEqual(4 * 64)

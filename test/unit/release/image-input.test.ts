@@ -219,7 +219,7 @@ describeWithTools('qcow2', ['qemu-img'], () => {
       signal: controller.signal
     })
     opening.catch(() => {})
-    await waitUntil('the conversion', () => existsSync(started), { timeoutMs: 10_000 })
+    await waitUntil('the conversion', () => existsSync(started))
     controller.abort()
     await expect(opening).rejects.toMatchObject({ code: 'ABORTED' })
     expect(await readdir(temporary)).toEqual([])

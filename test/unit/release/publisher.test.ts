@@ -88,7 +88,7 @@ test('a release: stored, signed, told, announced', async () => {
     releases: [{ version: 'v1', image: answer.image, sizeBytes: 4 * 65536, blocks: 4, zeroBlocks: 1, labels: {} }]
   })
   expect(record().releases[0]).not.toHaveProperty('parent')
-  await waitUntil('the announcement', () => directory.announced.length > 0, { timeoutMs: 5000 })
+  await waitUntil('the announcement', () => directory.announced.length > 0)
   expect(directory.announced).toEqual([{ image: answer.image, appliance: grid(), complete: true }])
   // And known to this very peer.
   expect(peer.memory.get(grid())!.latest.digest).toBe(record().digest)
@@ -242,7 +242,7 @@ test('a start announces what was released', async () => {
   directory.announced.length = 0
   await restart('home')
   peer.publisher.start()
-  await waitUntil('two announcements', () => directory.announced.length === 2, { timeoutMs: 5000 })
+  await waitUntil('two announcements', () => directory.announced.length === 2)
   expect(directory.announced).toEqual([
     { image: first.image, appliance: undefined, complete: true },
     { image: second.image, appliance: grid(), complete: true }
@@ -351,15 +351,15 @@ describe('renewal', () => {
     await restart('home')
     clock.advance(3 * WEEK_MS)
     peer.publisher.start()
-    await waitUntil('the first renewal', () => record().sequence === 2, { timeoutMs: 5000 })
+    await waitUntil('the first renewal', () => record().sequence === 2)
     for (let day = 0; day < 8 && record().sequence < 3; day++) {
-      await waitUntil('the next check', () => clock.waiting > 0, { timeoutMs: 5000 })
+      await waitUntil('the next check', () => clock.waiting > 0)
       clock.advance(DAY_MS / 4)
       await new Promise(resolve => setImmediate(resolve))
     }
-    await waitUntil('the second renewal', () => record().sequence === 3, { timeoutMs: 5000 })
+    await waitUntil('the second renewal', () => record().sequence === 3)
     await peer.publisher.stop()
-    await waitUntil('no timers', () => clock.waiting === 0, { timeoutMs: 5000 })
+    await waitUntil('no timers', () => clock.waiting === 0)
   })
 
   test('follows a new release key at once', async () => {

@@ -111,7 +111,7 @@ afterEach(async () => {
   await removeFolders()
 })
 
-const until = (name: string, condition: () => boolean) => waitUntil(name, condition, { timeoutMs: 5000 })
+const until = (name: string, condition: () => boolean) => waitUntil(name, condition)
 
 test('an image is completed, made durable, then announced as complete', async () => {
   const progress: number[] = []

@@ -120,7 +120,7 @@ test('the longest unused goes first, also after a restart', async () => {
   await end(opened)
 
   const again = await world({ folder, blocks: 70 })
-  await waitUntil('the eviction', () => again.store.pool.usage.blocks <= 66, { timeoutMs: 10_000 })
+  await waitUntil('the eviction', () => again.store.pool.usage.blocks <= 66)
   expect([here(again, numbers(40)), here(again, numbers(40, 100))]).toEqual([24, 40])
 })
 
@@ -162,16 +162,14 @@ test('a smaller quota evicts down to it at the start, but not what is pinned', a
   for (const [id, reason] of pinned) again.reasons.set(id, reason)
   expect(again.store.pool.usage.blocks).toBe(90)
   again.evictor.start()
-  await waitUntil('the eviction', () => again.store.pool.usage.blocks <= watermarks(60).lowBlocks, {
-    timeoutMs: 10_000
-  })
+  await waitUntil('the eviction', () => again.store.pool.usage.blocks <= watermarks(60).lowBlocks)
   expect(here(again, numbers(40, 100))).toBe(40)
   await end(again)
 
   const small = await world({ folder, blocks: 10, start: false })
   for (const [id, reason] of pinned) small.reasons.set(id, reason)
   small.evictor.start()
-  await waitUntil('the eviction', () => small.store.pool.usage.blocks === 40, { timeoutMs: 10_000 })
+  await waitUntil('the eviction', () => small.store.pool.usage.blocks === 40)
   expect(here(small, numbers(40, 100))).toBe(40)
 })
 

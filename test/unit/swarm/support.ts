@@ -18,6 +18,7 @@ import { Catalog } from '../../../src/store/catalog.ts'
 import { Images } from '../../../src/store/images.ts'
 import { Pool } from '../../../src/store/pool.ts'
 import { type ReplicaHint, Swarm, type SwarmComponents, type TrafficLimits } from '../../../src/swarm/swarm.ts'
+import { waitUntil } from '../../tools/wait.ts'
 
 export const silentLog: Log = { debug() {}, info() {}, warn() {} }
 
@@ -208,11 +209,7 @@ export function obtainedBytes(store: Store, obtained: { slot: number } | { bytes
   return target
 }
 
-/** Waits until `condition` holds; fails after `limitMs`. */
-export async function until(condition: () => boolean, what: string, limitMs = 10_000): Promise<void> {
-  const endMs = performance.now() + limitMs
-  while (!condition()) {
-    if (performance.now() > endMs) throw new Error(`waited ${limitMs} ms for ${what}`)
-    await new Promise(resolve => setTimeout(resolve, 5))
-  }
+/** Waits until `condition` holds, looking often. */
+export async function until(condition: () => boolean, what: string): Promise<void> {
+  await waitUntil(what, condition, { pollMs: 5 })
 }
