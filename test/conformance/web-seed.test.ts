@@ -28,7 +28,8 @@ import {
   until
 } from '../unit/swarm/support.ts'
 
-const FAST = { connectMs: 400, firstByteMs: 400, chunkMs: 400, totalMs: 1_500 }
+/** For servers that are silent: they are called in time, and the wait for what does not come is short. */
+const FAST = { connectMs: 60_000, firstByteMs: 400, chunkMs: 400, totalMs: 3_000 }
 
 const stops: (() => unknown)[] = []
 afterEach(async () => {
@@ -338,7 +339,8 @@ describe('a web seed that', () => {
       const { log, lines } = recordingLog()
       const noted: string[] = []
       const liars = { peers: new Set<string>(), note: (peer: string) => void noted.push(peer) }
-      const client = await peer({ log, liars, web: { network: network(FAST), seedsOf: () => [server.url] } })
+      const http = network(code === 'TIMEOUT_RESPONSE' ? FAST : HTTP_TIMEOUTS)
+      const client = await peer({ log, liars, web: { network: http, seedsOf: () => [server.url] } })
       const filled = client.swarm.fill(image.id)
       await until(() => lines.some(({ message }) => message === 'a web seed is of no use now'), 'the end of it')
       expect(
@@ -444,7 +446,7 @@ describe('addresses', () => {
   ])('%s is not called by a peer that met nobody there, by number or by name', async address => {
     const neighbourhood = new Neighbourhood()
     const mayDial = (to: string) => neighbourhood.mayDial(to)
-    const http = new HttpNetwork({ mayDial, clock: systemClock, resolve: resolvesTo(address) }, FAST)
+    const http = new HttpNetwork({ mayDial, clock: systemClock, resolve: resolvesTo(address) })
     stops.push(() => http.stop())
     const host = address.includes(':') ? `[${address}]` : address
     await expect(get(http, `http://${host}/x`)).rejects.toMatchObject({ code: 'WEB_SEED_ADDRESS' })
@@ -457,7 +459,7 @@ describe('addresses', () => {
     const server = await serverOf(image)
     const neighbourhood = new Neighbourhood()
     const mayDial = (to: string) => neighbourhood.mayDial(to)
-    const http = new HttpNetwork({ mayDial, clock: systemClock, resolve: resolvesTo('127.0.0.1') }, FAST)
+    const http = new HttpNetwork({ mayDial, clock: systemClock, resolve: resolvesTo('127.0.0.1') })
     stops.push(() => http.stop())
     const url = `http://seed.example:${server.port}/${image.id}/root`
     await expect(get(http, url)).rejects.toMatchObject({ code: 'WEB_SEED_ADDRESS' })
