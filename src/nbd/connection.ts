@@ -11,6 +11,7 @@ import type { Socket } from 'node:net'
 import type { Clock, Log, Timer } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
 import type { BufferPool } from './buffer-pool.ts'
+import type { BusyPoll } from './busy-poll.ts'
 import { blockSizes, type Exports } from './export.ts'
 import type { NbdLimits } from './limits.ts'
 import { Negotiation, type Step } from './negotiation.ts'
@@ -25,6 +26,7 @@ interface Components {
   tls: TlsUpgrade | undefined
   exports: Exports
   buffers: BufferPool
+  poll: BusyPoll
   clock: Clock
   log: Log
 }
@@ -182,13 +184,14 @@ export class Connection {
   #beginTransmission(chosen: Session, chunk: Buffer, position: number): void {
     this.#timeout.cancel()
     this.#exportName = chosen.name
-    const { buffers, log } = this.#components
+    const { buffers, poll, log } = this.#components
     const { device } = chosen.export
     this.#transmission = new Transmission(
       { device, session: chosen, blockBytes: chosen.knowsBlockSizes ? blockSizes(device).minimum : 1 },
       {
         socket: this.#socket,
         buffers,
+        poll,
         log,
         onOver: broken => this.#finish(broken),
         onIdle: () => this.#idle()

@@ -6,6 +6,7 @@
 import type { Socket } from 'node:net'
 import type { Clock, Log } from '../environment.ts'
 import { BufferPool } from './buffer-pool.ts'
+import { BusyPoll } from './busy-poll.ts'
 import { Connection } from './connection.ts'
 import type { Export, Exports } from './export.ts'
 import { NBD_LIMITS, type NbdLimits } from './limits.ts'
@@ -26,6 +27,7 @@ export class NbdServer {
   readonly #deserted: (exportName: string) => void
   readonly #limits: NbdLimits
   readonly #buffers: BufferPool
+  readonly #poll: BusyPoll
   readonly #connections = new Set<Connection>()
   /** Those that were cut off with requests in flight. */
   readonly #overdue = new WeakSet<Connection>()
@@ -54,6 +56,7 @@ export class NbdServer {
     this.#deserted = components.deserted ?? (() => undefined)
     this.#limits = { ...NBD_LIMITS, ...limits }
     this.#buffers = new BufferPool(this.#limits, components.memory)
+    this.#poll = new BusyPoll(this.#clock)
     this.#stalls = new StallWatch(
       { clock: this.#clock, log: this.#log, buffers: this.#buffers, connections: this.#connections },
       this.#limits
@@ -125,7 +128,15 @@ export class NbdServer {
       return
     }
     const connection = new Connection(
-      { socket, tls, exports: this.#exports, buffers: this.#buffers, clock: this.#clock, log: this.#log },
+      {
+        socket,
+        tls,
+        exports: this.#exports,
+        buffers: this.#buffers,
+        poll: this.#poll,
+        clock: this.#clock,
+        log: this.#log
+      },
       this.#limits
     )
     this.#connections.add(connection)

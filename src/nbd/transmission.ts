@@ -12,6 +12,7 @@
 import type { Log } from '../environment.ts'
 import { maxStatusBytes, maxStatusPayloadBytes } from './block-status.ts'
 import type { BufferPool } from './buffer-pool.ts'
+import type { BusyPoll } from './busy-poll.ts'
 import { type CommandContext, judge } from './commands.ts'
 import type { NbdLimits } from './limits.ts'
 import { COMMAND, ERRNO, MAX_PAYLOAD_BYTES } from './protocol.ts'
@@ -36,6 +37,9 @@ export interface TransmissionSocket extends ReplySocket {
   resume(): unknown
 }
 
+/** What BusyPoll hears of a client. */
+export type LoneClientPoll = Pick<BusyPoll, 'answered' | 'arrived' | 'crowded'>
+
 type TransmissionLimits = Pick<
   NbdLimits,
   'maxRequestsInFlight' | 'maxQueuedBytes' | 'maxRequestsPerTurn' | 'maxBytesPerTurn'
@@ -47,6 +51,7 @@ export class Transmission {
   readonly #socket: TransmissionSocket
   readonly #context: CommandContext
   readonly #buffers: BufferPool
+  readonly #poll: LoneClientPoll | undefined
   readonly #limits: TransmissionLimits
   readonly #onOver: (broken: string) => void
   readonly #onIdle: () => void
@@ -77,6 +82,8 @@ export class Transmission {
     components: {
       socket: TransmissionSocket
       buffers: BufferPool
+      /** Keeps the thread awake for a client that asks for one thing after the other. */
+      poll?: LoneClientPoll
       log: Log
       onOver: (broken: string) => void
       onIdle: () => void
@@ -88,6 +95,7 @@ export class Transmission {
     this.#context = context
     this.#socket = socket
     this.#buffers = buffers
+    this.#poll = components.poll
     this.#onOver = components.onOver
     this.#onIdle = components.onIdle
     this.#limits = limits
@@ -134,6 +142,7 @@ export class Transmission {
   receive(chunk: Buffer, position = 0): void {
     if (this.#over) return
     this.#progress += 1
+    this.#poll?.arrived()
     this.#reader.push(chunk, position)
     this.#run()
   }
@@ -227,6 +236,8 @@ export class Transmission {
       else this.#runner.run(this.#reader, payload)
     }
     this.#replies.flush()
+    if (requests === 1 && this.#stage === 'header' && this.#runner.inFlight === 0) this.#poll?.answered()
+    else this.#poll?.crowded()
   }
 
   /** Decides what becomes of the request whose header was read; false when the connection is over. */
