@@ -73,6 +73,7 @@ test('the worst profile wastes a quarter of the image at most, and demand goes o
   await until(() => local.local.blocks >= share, 'a quarter of the image')
   await peer.swarm.want(image.id, 198, 'demand')
   ahead.touched(198)
+  await until(() => local.local.blocks > share, 'what was asked for to be kept')
   await new Promise(resolve => setTimeout(resolve, 200))
   expect(local.local.blocks).toBe(share + 1)
 })

@@ -68,6 +68,10 @@ export class Line {
     return new Line(kind, process)
   }
 
+  get pid(): number {
+    return this.#process.pid
+  }
+
   /** What has crossed it since it was opened. */
   async count(): Promise<LineCount> {
     const before = this.#process.stdout.length

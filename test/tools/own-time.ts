@@ -7,15 +7,14 @@
  */
 import { readdirSync, readFileSync } from 'node:fs'
 
-const TASKS = '/proc/self/task'
-
-/** How long the threads of this process have waited for a processor so far, in ms; threads that have ended are not in it. */
-function queuedMs(): number {
+/** How long the threads of a process have waited for a processor so far, in ms; threads that have ended are not in it. */
+function queuedMs(pid: number): number {
   if (process.platform !== 'linux') return 0
+  const tasks = `/proc/${pid}/task`
   let nanoseconds = 0
-  for (const task of readdirSync(TASKS)) {
+  for (const task of readdirSync(tasks)) {
     try {
-      nanoseconds += Number(readFileSync(`${TASKS}/${task}/schedstat`, 'utf8').split(' ')[1])
+      nanoseconds += Number(readFileSync(`${tasks}/${task}/schedstat`, 'utf8').split(' ')[1])
     } catch {
       // It has just ended.
     }
@@ -23,12 +22,18 @@ function queuedMs(): number {
   return nanoseconds / 1e6
 }
 
+/** Begins to measure. @returns what tells for how many ms since then these processes, together, have waited for a processor */
+export function startQueuedTime(pids: readonly number[]): () => number {
+  const before = pids.map(queuedMs)
+  return () => pids.reduce((sum, pid, n) => sum + Math.max(0, queuedMs(pid) - before[n]!), 0)
+}
+
 /** Begins to measure. @returns what tells the ms since then; never less than this thread has used of a processor */
 export function startOwnTime(): () => number {
-  const [queuedBeforeMs, cpuBefore, startedMs] = [queuedMs(), process.threadCpuUsage(), performance.now()]
+  const [queued, cpuBefore, startedMs] = [startQueuedTime([process.pid]), process.threadCpuUsage(), performance.now()]
   return () => {
     const elapsedMs = performance.now() - startedMs
     const { user, system } = process.threadCpuUsage(cpuBefore)
-    return Math.max(elapsedMs - Math.max(0, queuedMs() - queuedBeforeMs), (user + system) / 1000)
+    return Math.max(elapsedMs - queued(), (user + system) / 1000)
   }
 }
