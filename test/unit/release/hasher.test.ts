@@ -10,6 +10,7 @@ import { Images } from '../../../src/store/images.ts'
 import { Pool } from '../../../src/store/pool.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
 import { describeWithTools } from '../../tools/need.ts'
+import { startOwnTime } from '../../tools/own-time.ts'
 import { waitUntil } from '../../tools/wait.ts'
 import { blockOf, plainImageId, writeImage, writeSparseImage } from './support/images.ts'
 import { MemoryLog } from './support/log.ts'
@@ -247,9 +248,9 @@ describeWithTools('holes', ['qemu-img'], () => {
   test('100 GiB with little in them take seconds and little memory', async () => {
     await writeSparseImage(path('large.raw'), 100 * 1024 ** 3, { ...data, 1638399: 7 })
     const before = process.memoryUsage().rss
-    const startedMs = performance.now()
+    const ownMs = startOwnTime()
     const { root, id } = await hash('large.raw')
-    expect(performance.now() - startedMs).toBeLessThan(10_000)
+    expect(ownMs()).toBeLessThan(10_000)
     expect(process.memoryUsage().rss - before).toBeLessThan(200e6)
     expect(root).toMatchObject({ blocks: 1_638_400, zeroBlocks: 1_638_400 - 7 })
     const image = (await images.open(id))!
