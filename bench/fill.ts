@@ -8,17 +8,18 @@
  * time includes both processes' work, which share the machine's cores.
  */
 import { type ChildProcess, fork } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { noise } from '@libp2p/noise'
 import { tcp } from '@libp2p/tcp'
 import { createLibp2p } from 'libp2p'
 import { BLOCK_SIZE_BYTES } from '../src/cluster.ts'
 import { sha256 } from '../src/image/hash.ts'
 import { IndexBuilder } from '../src/image/index-builder.ts'
 import { rowanMuxer } from '../src/node/peer.ts'
+import { rowanNoise } from '../src/node/secure.ts'
 import { lineLog, systemClock, systemRandom } from '../src/node/system.ts'
 import { Catalog } from '../src/store/catalog.ts'
 import { Images } from '../src/store/images.ts'
@@ -49,6 +50,9 @@ const { values } = parseArgs({
   }
 })
 
+/** What a daemon runs with. */
+const DAEMON_FLAGS = readFileSync(join(import.meta.dirname, '../bin/rowan'), 'utf8').match(/--max-[\w-]+=\d+/g) ?? []
+
 async function makePeer() {
   const folder = await mkdtemp(join(tmpdir(), 'rowan-fill-'))
   const log = lineLog('warn')
@@ -58,7 +62,7 @@ async function makePeer() {
   const network = await createLibp2p({
     addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
     transports: [tcp()],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [rowanNoise()],
     streamMuxers: [rowanMuxer()],
     connectionMonitor: { enabled: false }
   })
@@ -143,7 +147,7 @@ async function fill(): Promise<void> {
 
 function start(role: string): ChildProcess {
   const args = ['--role', role, '--mb', values.mb, ...(values.compressible ? ['--compressible'] : [])]
-  return fork(import.meta.filename, args, { execArgv: process.execArgv })
+  return fork(import.meta.filename, args, { execArgv: [...DAEMON_FLAGS, ...process.execArgv] })
 }
 
 function message<T>(child: ChildProcess): Promise<T> {

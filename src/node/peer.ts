@@ -7,7 +7,6 @@
 import { identify, identifyPush } from '@libp2p/identify'
 import type { Libp2p, MessageStream, PeerInfo, PrivateKey } from '@libp2p/interface'
 import { type KadDHT, kadDHT, passthroughMapper } from '@libp2p/kad-dht'
-import { noise } from '@libp2p/noise'
 import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
@@ -18,6 +17,8 @@ import { eager } from './eager-streams.ts'
 import { askNetwork } from './lan.ts'
 import type { Nat } from './nat.ts'
 import { DHT_PREFIX, PeerDatastore } from './peer-datastore.ts'
+import { rowanNoise } from './secure.ts'
+import { gatherWindowUpdates } from './window-updates.ts'
 
 export interface PeerSettings {
   privateKey: PrivateKey
@@ -55,7 +56,7 @@ const MAX_PENDING_INBOUND = 100
 /** What one stream may hold unsent before it is cut; the serving side stops itself long before. */
 const MAX_WRITE_BUFFER_BYTES = 64 * 1024 * 1024
 
-/** Yamux with rowan's windows and eager streams, under an id of its own: both ends must start from the same window. */
+/** Yamux with rowan's windows, gathered updates and eager streams, under an id of its own: both ends must start from the same window. */
 export function rowanMuxer() {
   const factory = yamux({
     streamOptions: {
@@ -70,7 +71,7 @@ export function rowanMuxer() {
     const muxers = factory()
     return {
       protocol: PROTOCOL.muxer,
-      createStreamMuxer: (connection: MessageStream) => eager(muxers.createStreamMuxer(connection))
+      createStreamMuxer: (connection: MessageStream) => eager(gatherWindowUpdates(muxers.createStreamMuxer(connection)))
     }
   }
 }
@@ -94,7 +95,7 @@ export async function startPeer(settings: PeerSettings): Promise<RowanPeer> {
         ...(nat === undefined ? {} : { announceFilter: nat.announceFilter })
       },
       transports: [tcp(), ...(nat === undefined ? [] : [nat.transport])],
-      connectionEncrypters: [noise()],
+      connectionEncrypters: [rowanNoise()],
       streamMuxers: [rowanMuxer()],
       ...(settings.onNeighbour === undefined ? {} : { peerDiscovery: [askNetwork(settings.onNeighbour)] }),
       connectionManager: {

@@ -5,7 +5,6 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { noise } from '@libp2p/noise'
 import { tcp } from '@libp2p/tcp'
 import { createLibp2p } from 'libp2p'
 import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
@@ -13,6 +12,7 @@ import type { Log } from '../../../src/environment.ts'
 import { sha256 } from '../../../src/image/hash.ts'
 import { IndexBuilder } from '../../../src/image/index-builder.ts'
 import { rowanMuxer } from '../../../src/node/peer.ts'
+import { rowanNoise } from '../../../src/node/secure.ts'
 import { systemClock, systemRandom } from '../../../src/node/system.ts'
 import { Catalog } from '../../../src/store/catalog.ts'
 import { Images } from '../../../src/store/images.ts'
@@ -62,11 +62,11 @@ export async function openStore(quotaBytes = 4 * 1024 ** 3, log: Log = silentLog
   }
 }
 
-export async function startLibp2p(listen = true) {
+export async function startLibp2p(listen = true, encrypter: ReturnType<typeof rowanNoise> = rowanNoise()) {
   return createLibp2p({
     addresses: { listen: listen ? ['/ip4/127.0.0.1/tcp/0'] : [] },
     transports: [tcp()],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [encrypter],
     streamMuxers: [rowanMuxer()],
     connectionManager: { inboundConnectionThreshold: 1000, maxIncomingPendingConnections: 1000 },
     connectionMonitor: { enabled: false }
