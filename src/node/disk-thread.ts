@@ -10,8 +10,12 @@ import { type MemoryCounters, newCounter, takeOff } from '../nbd/shared-memory.t
  * that runs away before it takes the whole peer with it.
  */
 const MAX_HEAP_MB = 256
-/** Of the objects that live briefly. The default, 48, would only make a thread that is busy larger. */
-const MAX_YOUNG_HEAP_MB = 16
+/**
+ * Of the objects that live briefly. Node makes 64 KiB of memory for each piece that a socket gives, outside of the heap, which
+ * is free only when its small object is collected. In a large space that takes so long that V8 finds the memory outside too much
+ * and marks the whole heap, 15 times a second while a guest writes; in this one it was once, and a write took a tenth less.
+ */
+const MAX_YOUNG_HEAP_MB = 2
 
 /** A disk's input, where its thread keeps its compiled code, and what its buffers are counted with. */
 export type DiskThreadData = DiskThreadInput & { compiledFolder: string | undefined; memory: MemoryCounters }
