@@ -38,7 +38,7 @@ import { MachineLayers } from './machine-layers.ts'
 import { type PunchHoles, punchHoles } from './punch-tool.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { readBelow } from './read-below.ts'
-import { SlowReads } from './slow-reads.ts'
+import { MOST_ARE_SLOW, SlowReads } from './slow-reads.ts'
 import { StackStates } from './stack-states.ts'
 import { type DiskTraffic, SyncPlace } from './sync-place.ts'
 
@@ -105,6 +105,8 @@ export class RowanDisk implements BlockDevice {
   /** Undefined where there are no layers to change. */
   readonly #changes: DiskChanges | undefined
   readonly #slow: SlowReads
+  /** The same of what was brought into memory. */
+  readonly #slowAgain: SlowReads
   readonly #cold: ColdReads
   readonly #upkeep: LayerUpkeep | undefined
   readonly #traffic: DiskTraffic
@@ -131,7 +133,14 @@ export class RowanDisk implements BlockDevice {
     this.#states = this.#stack === undefined ? undefined : new StackStates(this.#stack)
     this.#base = new ImageReader(components)
     this.#slow = new SlowReads(() => components.clock.monotonicMs())
-    this.#cold = new ColdReads({ stack: this.#stack, base: this.#base, image, pool: components.pool })
+    this.#slowAgain = new SlowReads(() => components.clock.monotonicMs(), MOST_ARE_SLOW)
+    this.#cold = new ColdReads({
+      stack: this.#stack,
+      base: this.#base,
+      image,
+      pool: components.pool,
+      clock: components.clock
+    })
     this.#ahead = new ReadAhead({ image, source, map: this.#states })
     const { clock, log, files, punch = files === undefined ? punchHoles : undefined } = components
     const stack = this.#stack
@@ -184,7 +193,8 @@ export class RowanDisk implements BlockDevice {
     this.#check(offset, target.length)
     this.#traffic.requests++
     if (target.length === 0) return
-    if (this.#slow.isInPlace(target.length)) return this.#slow.time(target.length, () => this.#read(offset, target))
+    const slow = this.#slow.isSlow && this.#cold.findsBrought(offset, target.length) ? this.#slowAgain : this.#slow
+    if (slow.isInPlace(target.length)) return slow.time(target.length, () => this.#read(offset, target))
     return new Promise((resolve, reject) => {
       this.#cold.read(offset, target, isRead => {
         try {

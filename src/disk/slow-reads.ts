@@ -12,8 +12,10 @@
 /** Slower than the page cache on a busy host, faster than a disk; and per byte, well below what copying gives. */
 const SLOW_MS = 0.05
 const SLOW_MS_PER_BYTE = 1000 / 500e6
-/** The score goes up by a slow read and down by a fast one: more than one read in nine is slow. */
-const SLOW_SCORE = 8
+/** The score goes down by one with a fast read, and up by so much with a slow one: more than one read in nine is slow. */
+const SOME_ARE_SLOW = 8
+/** More than half are. For reads of what should be in memory: on a busy host some of these are late, too. */
+export const MOST_ARE_SLOW = 1
 const MAX_SCORE = 64
 const BEGIN_SCORE = 32
 const END_SCORE = 16
@@ -25,12 +27,14 @@ const MAX_WARMED_BYTES = 256 * 1024
 
 export class SlowReads {
   readonly #monotonicMs: () => number
+  readonly #slowScore: number
   #isSlow = false
   #score = 0
   #reads = 0
 
-  constructor(monotonicMs: () => number) {
+  constructor(monotonicMs: () => number, slowScore = SOME_ARE_SLOW) {
     this.#monotonicMs = monotonicMs
+    this.#slowScore = slowScore
   }
 
   get isSlow(): boolean {
@@ -53,7 +57,7 @@ export class SlowReads {
   }
 
   #note(wasSlow: boolean): void {
-    const step = wasSlow ? SLOW_SCORE : this.#isSlow ? -SLOW_SCORE : -1
+    const step = wasSlow ? this.#slowScore : this.#isSlow ? -this.#slowScore : -1
     this.#score = Math.min(MAX_SCORE, Math.max(0, this.#score + step))
     this.#isSlow = this.#score >= (this.#isSlow ? END_SCORE : BEGIN_SCORE)
   }

@@ -236,25 +236,26 @@ describe('RowanDisk: reads', () => {
     await closed
   })
 
-  test('on a slow store a part of one block is read aside once, unless the guest wrote there or the slot failed', async () => {
+  test('on a slow store a large part of one block is read aside once, unless the guest wrote there or the slot failed', async () => {
     let ms = 0
     parts.clock.monotonicMs = () => ms++
     image.keepsSlots = true
     const disk = await openDisk()
-    const target = new Uint8Array(4096)
+    const length = 40 * 1024
+    const target = new Uint8Array(length)
     for (let read = 0; read < 64; read++) await disk.read(0, target)
     const { asides, poolReads } = image
     // Not made in place: one in 16 is, to see whether the store is still slow.
     const late = disk.read(4096, target)
     expect(late).toBeInstanceOf(Promise)
     await late
-    expect(target).toEqual(expected(4096, 4096))
+    expect(target).toEqual(expected(4096, length))
     expect([image.asides - asides, image.poolReads - poolReads]).toEqual([1, 1])
 
     const overtaken = disk.read(8192, target)
     disk.write(8192, new Uint8Array(512).fill(9))
     await overtaken
-    const now = expected(8192, 4096)
+    const now = expected(8192, length)
     now.fill(9, 0, 512)
     expect(target).toEqual(now)
 
@@ -263,7 +264,47 @@ describe('RowanDisk: reads', () => {
     await Promise.resolve()
     setImmediate(() => image.unreadable.clear())
     await failed
-    expect(target).toEqual(expected(2 * BLOCK_SIZE_BYTES, 4096))
+    expect(target).toEqual(expected(2 * BLOCK_SIZE_BYTES, length))
+    await disk.close()
+  })
+
+  test('on a slow store a small read brings its block, whose other reads are made in place', async () => {
+    let stepMs = 1
+    let ms = 0
+    parts.clock.monotonicMs = () => {
+      ms += stepMs
+      return ms
+    }
+    image.keepsSlots = true
+    const disk = await openDisk()
+    const target = new Uint8Array(4096)
+    const large = new Uint8Array(40 * 1024)
+    for (let read = 0; read < 32; read++) await disk.read(0, large)
+    expect(image.warmed).toEqual([])
+    const first = disk.read(BLOCK_SIZE_BYTES + 8192, target)
+    expect(first).toBeInstanceOf(Promise)
+    // Another of the block meanwhile goes aside by itself.
+    const second = disk.read(BLOCK_SIZE_BYTES + 4096, new Uint8Array(4096))
+    disk.write(BLOCK_SIZE_BYTES + 8192, new Uint8Array(512).fill(9))
+    await Promise.all([first, second])
+    const now = expected(BLOCK_SIZE_BYTES + 8192, 4096)
+    now.fill(9, 0, 512)
+    expect(target).toEqual(now)
+    expect(image.warmed).toEqual([{ slot: 1, offsetInBlock: 0, lengthBytes: BLOCK_SIZE_BYTES }])
+
+    stepMs = 0
+    const { asides } = image
+    for (let at = 0; at < BLOCK_SIZE_BYTES; at += 4096) {
+      expect(disk.read(BLOCK_SIZE_BYTES + at, target)).toBeUndefined()
+    }
+    expect(target).toEqual(expected(2 * BLOCK_SIZE_BYTES - 4096, 4096))
+    expect(image.asides).toBe(asides)
+
+    // It is not in memory after all, and is not brought again.
+    stepMs = 1
+    for (let read = 0; read < 300; read++) await disk.read(BLOCK_SIZE_BYTES, target)
+    expect(image.asides - asides).toBeGreaterThan(100)
+    expect(image.warmed).toHaveLength(1)
     await disk.close()
   })
 

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest'
-import { SlowReads } from '../../../src/disk/slow-reads.ts'
+import { MOST_ARE_SLOW, SlowReads } from '../../../src/disk/slow-reads.ts'
 
 const LENGTH = 4096
 const FAST_MS = 0.004
 const SLOW_MS = 0.13
 
-function setUp() {
+function setUp(slowScore?: number) {
   const clock = { ms: 0 }
-  const slow = new SlowReads(() => clock.ms)
+  const slow = new SlowReads(() => clock.ms, slowScore)
   /** Reads that take some time where they are made in place. @returns how many were not */
   const read = (count: number, durationMs: (index: number) => number, length = LENGTH) => {
     let aside = 0
@@ -27,6 +27,14 @@ function setUp() {
 test('reads from the page cache stay in place, also where one is late now and then', () => {
   const { read } = setUp()
   expect(read(20_000, index => (index % 48 === 0 ? 5 : FAST_MS))).toBe(0)
+})
+
+test('of reads that should be fast it takes more than half', () => {
+  const { slow, read } = setUp(MOST_ARE_SLOW)
+  expect(read(20_000, index => (index % 3 === 0 ? SLOW_MS : FAST_MS))).toBe(0)
+  expect(read(2000, index => (index % 3 === 0 ? FAST_MS : SLOW_MS))).toBeGreaterThan(500)
+  read(2000, () => FAST_MS)
+  expect(slow.isSlow).toBe(false)
 })
 
 test('once many are slow the others go aside, but for one in 16', () => {

@@ -23,6 +23,8 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
   poolReads = 0
   /** Reads that went aside. */
   asides = 0
+  /** Those that went into nowhere, in order. */
+  readonly warmed: { slot: number; offsetInBlock: number; lengthBytes: number }[] = []
   /** How urgently, in order. */
   readonly priorities: string[] = []
   /** When set, `want` answers with bytes: the pool cannot keep the block. */
@@ -95,8 +97,9 @@ export class TestImage implements BaseImage, SlotReader, BlockSource {
     return block
   }
 
-  warm(_slot: number, _offsetInBlock: number, _lengthBytes: number, done: () => void): void {
+  warm(slot: number, offsetInBlock: number, lengthBytes: number, done: () => void): void {
     this.asides++
+    this.warmed.push({ slot, offsetInBlock, lengthBytes })
     setImmediate(done)
   }
 
