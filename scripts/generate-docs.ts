@@ -6,7 +6,7 @@
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { ERRORS, type ErrorCode, errorKind } from '../src/errors.ts'
-import { DEFAULTS } from '../src/node/settings.ts'
+import { DEFAULTS } from '../src/node/settings-table.ts'
 
 interface ShownSetting {
   kind: string
@@ -39,7 +39,7 @@ export function configPage(): string {
   )
   return `# Settings
 
-Made from \`src/node/settings.ts\` by \`node scripts/generate-docs.ts\`; do not edit.
+Made from \`src/node/settings-table.ts\` by \`node scripts/generate-docs.ts\`; do not edit.
 
 Settings live in \`config.toml\` in the home, or in the file that \`rowan up --config FILE\` names; they are read when \`rowan up\`
 starts. Each has a default, so the file need not exist. A key that is not listed here, a value of another type or a missing

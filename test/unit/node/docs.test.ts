@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { configPage, errorsPage } from '../../../scripts/generate-docs.ts'
 import { ERRORS } from '../../../src/errors.ts'
-import { DEFAULTS } from '../../../src/node/settings.ts'
+import { DEFAULTS } from '../../../src/node/settings-table.ts'
 
 const page = (name: string) => readFileSync(new URL(`../../../docs/${name}`, import.meta.url), 'utf8')
 
