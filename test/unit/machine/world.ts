@@ -11,7 +11,7 @@ import { isZero } from '../../../src/image/block.ts'
 import { sha256 } from '../../../src/image/hash.ts'
 import { IndexBuilder } from '../../../src/image/index-builder.ts'
 import { parseApplianceRef } from '../../../src/image/names.ts'
-import type { MachineComponents } from '../../../src/machine/components.ts'
+import type { MachineComponents, MachineSettings } from '../../../src/machine/components.ts'
 import type { StartThread } from '../../../src/machine/disk-thread.ts'
 import { machineSocket } from '../../../src/machine/machine-socket.ts'
 import { Machines } from '../../../src/machine/machines.ts'
@@ -94,17 +94,21 @@ export interface PeerOptions {
 /** One run of a peer on a home; `stop` it, and start another on the same. */
 export class Peer {
   readonly machines: Machines
+  /** What its machines are made of. */
+  readonly parts: { components: MachineComponents; settings: MachineSettings }
   readonly log: string[]
   readonly #socketFolder: string
   readonly #store: { catalog: Catalog; pool: Pool; images: Images; profiles: Profiles }
 
   private constructor(
     machines: Machines,
+    parts: { components: MachineComponents; settings: MachineSettings },
     socketFolder: string,
     log: string[],
     store: { catalog: Catalog; pool: Pool; images: Images; profiles: Profiles }
   ) {
     this.machines = machines
+    this.parts = parts
     this.#socketFolder = socketFolder
     this.log = log
     this.#store = store
@@ -123,34 +127,33 @@ export class Peer {
     const profiles = await Profiles.open(catalog)
     const socketFolder = join(home, 'nbd')
     await mkdir(socketFolder, { recursive: true, mode: 0o700 })
-    const machines = new Machines(
-      {
-        appliances: appliancesOf(world),
-        images,
-        pool,
-        profiles,
-        startThread: options.startThread ?? startDiskThread,
-        swarm: swarmOf(world, images, pool),
-        directory: {
-          announceReplica: (image, appliance, complete) => world.announced.push({ image, appliance, complete }),
-          shareReleases: shares => {
-            world.shared = [...shares]
-          }
-        },
-        clock: systemClock,
-        random: systemRandom,
-        log
+    const components: MachineComponents = {
+      appliances: appliancesOf(world),
+      images,
+      pool,
+      profiles,
+      startThread: options.startThread ?? startDiskThread,
+      swarm: swarmOf(world, images, pool),
+      directory: {
+        announceReplica: (image, appliance, complete) => world.announced.push({ image, appliance, complete }),
+        shareReleases: shares => {
+          world.shared = [...shares]
+        }
       },
-      {
-        folder: join(home, 'machines'),
-        socketFolder,
-        tlsFolder: join(home, 'tls'),
-        bootId: options.bootId ?? BOOT_ID,
-        layerQuotaBytes: options.layerQuotaBytes ?? Number.POSITIVE_INFINITY
-      }
-    )
+      clock: systemClock,
+      random: systemRandom,
+      log
+    }
+    const settings: MachineSettings = {
+      folder: join(home, 'machines'),
+      socketFolder,
+      tlsFolder: join(home, 'tls'),
+      bootId: options.bootId ?? BOOT_ID,
+      layerQuotaBytes: options.layerQuotaBytes ?? Number.POSITIVE_INFINITY
+    }
+    const machines = new Machines(components, settings)
     await machines.restore()
-    return new Peer(machines, socketFolder, lines, { catalog, pool, images, profiles })
+    return new Peer(machines, { components, settings }, socketFolder, lines, { catalog, pool, images, profiles })
   }
 
   get profiles(): Profiles {
