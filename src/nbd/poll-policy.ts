@@ -73,7 +73,7 @@ export class PollPolicy {
     if (this.#answeredMs === undefined) return
     const isShort = nowMs - this.#answeredMs <= MAX_WAIT_MS
     this.#shortWaits = isShort ? this.#shortWaits + 1 : 0
-    if (this.#lookedMs !== undefined && !this.#wasElsewhere(nowMs) && isShort) this.#creditMs += HIT_WORTH_MS
+    if (this.#lookedMs !== undefined && !this.#wasElsewhere(nowMs) && isShort) this.#found()
     this.#stop()
   }
 
@@ -81,6 +81,11 @@ export class PollPolicy {
   crowded(): void {
     this.#shortWaits = 0
     this.#stop()
+  }
+
+  /** What was there at the first look would have been found without: so it is where several requests are on their way. */
+  #found(): void {
+    this.#creditMs += this.#looks > 1 ? HIT_WORTH_MS : -HIT_WORTH_MS
   }
 
   #stop(): void {

@@ -69,6 +69,13 @@ describe('PollPolicy', () => {
     expect(waits(10_000, index => (index % SHORT_WAITS === 0 ? LONG_MS : SHORT_MS))).toBe(0)
   })
 
+  test('hardly ever looks where the next request is there already, and does where that happens now and then', () => {
+    const atOnceMs = 1.5 * LOOK_MS
+    const { waits } = setUp()
+    expect(waits(100_000, () => atOnceMs)).toBeLessThan(5_000)
+    expect(waits(100_000, index => (index % 3 === 0 ? atOnceMs : SHORT_MS))).toBeGreaterThan(90_000)
+  })
+
   test('gives up a wait that becomes long, and waits for short ones again', () => {
     const { waits, wait, seen } = setUp()
     seen.nowMs = 1000
