@@ -9,8 +9,11 @@ import type { Clock } from '../environment.ts'
 
 /** Must not throw. */
 export interface TouchSink {
-  /** @param sinceAttachMs - since the disk was opened */
-  touched(block: number, sinceAttachMs: number): void
+  /**
+   * @param sinceAttachMs - since the disk was opened
+   * @param inBlock - the first byte of the block that was touched
+   */
+  touched(block: number, sinceAttachMs: number, inBlock: number): void
 }
 
 export class FirstTouches {
@@ -26,11 +29,11 @@ export class FirstTouches {
     this.#startMs = clock.monotonicMs()
   }
 
-  note(block: number): void {
+  note(block: number, inBlock: number): void {
     const bit = 1 << (block & 7)
     const bits = this.#bits[block >>> 3]!
     if ((bits & bit) !== 0) return
     this.#bits[block >>> 3] = bits | bit
-    this.#sink.touched(block, this.#clock.monotonicMs() - this.#startMs)
+    this.#sink.touched(block, this.#clock.monotonicMs() - this.#startMs, inBlock)
   }
 }

@@ -108,7 +108,7 @@ export class ImageReader {
         continue
       }
       const part = count === target.length ? target : target.subarray(partOffset, partOffset + count)
-      this.#touches?.note(block)
+      this.#touches?.note(block, inBlock)
       if (!this.#readLocal(block, inBlock, part)) pending.push(this.#readMissing(block, inBlock, part))
       at += count
     }
@@ -133,7 +133,7 @@ export class ImageReader {
     } catch {
       return 0
     }
-    for (let block = first; block < first + count; block++) this.#touches?.note(block)
+    for (let block = first; block < first + count; block++) this.#touches?.note(block, block === first ? inBlock : 0)
     return bytes
   }
 
@@ -149,7 +149,7 @@ export class ImageReader {
       done(false)
       return
     }
-    this.#touches?.note(block)
+    this.#touches?.note(block, inBlock)
     this.#pool.readAside(slot, inBlock, target, done)
   }
 

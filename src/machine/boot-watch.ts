@@ -47,7 +47,7 @@ export class BootWatch implements TouchSink {
   readonly #startMs: number
   #recorder: BootRecorder | undefined = new BootRecorder()
   #ahead: BootAhead | undefined
-  #early: number[] = []
+  #early: [block: number, inBlock: number][] = []
   #followed: ChosenProfile | undefined
   #stopListening = () => {}
   #ended = false
@@ -66,11 +66,11 @@ export class BootWatch implements TouchSink {
     return this.#firstTouchMs
   }
 
-  touched(block: number, sinceAttachMs: number): void {
+  touched(block: number, sinceAttachMs: number, inBlock: number): void {
     this.#firstTouchMs ??= this.#components.clock.monotonicMs()
     this.#recorder?.touched(block, sinceAttachMs)
-    if (this.#ahead !== undefined) this.#ahead.touched(block)
-    else if (this.#early.length < MAX_EARLY_TOUCHES) this.#early.push(block)
+    if (this.#ahead !== undefined) this.#ahead.touched(block, inBlock)
+    else if (this.#early.length < MAX_EARLY_TOUCHES) this.#early.push([block, inBlock])
   }
 
   /** Fetches ahead from now on. */
@@ -88,7 +88,7 @@ export class BootWatch implements TouchSink {
     }
     this.#stopListening = profiles.onChange(() => this.#follow())
     this.#follow()
-    for (const block of this.#early.splice(0)) this.#ahead.touched(block)
+    for (const [block, inBlock] of this.#early.splice(0)) this.#ahead.touched(block, inBlock)
     this.#ahead.begin()
   }
 

@@ -63,7 +63,12 @@ export type FromDisk =
   | { type: 'unwant'; want: number }
   | { type: 'suspect'; block: number }
   | { type: 'letGo'; epoch: number }
-  | { type: 'notes'; log: LogNote[]; lostLines: number; touches: [block: number, sinceAttachMs: number][] }
+  | {
+      type: 'notes'
+      log: LogNote[]
+      lostLines: number
+      touches: [block: number, sinceAttachMs: number, inBlock: number][]
+    }
   | { type: 'answer'; call: number; value: unknown }
   | { type: 'failed'; call: number; error: PackedError }
 

@@ -34,8 +34,8 @@ export class DiskNotes implements TouchSink {
     this.log = { debug: at('debug'), info: at('info'), warn: at('warn') }
   }
 
-  touched(block: number, sinceAttachMs: number): void {
-    if (this.#touches.length < MAX_TOUCHES) this.#touches.push([block, sinceAttachMs])
+  touched(block: number, sinceAttachMs: number, inBlock: number): void {
+    if (this.#touches.length < MAX_TOUCHES) this.#touches.push([block, sinceAttachMs, inBlock])
     if (this.#isUnderWay || this.#isGathering) return
     this.#isGathering = true
     this.#clock.after(GATHER_MS, this.#gathered)
@@ -75,7 +75,7 @@ export class DiskNotes implements TouchSink {
 
 /** In the main thread. */
 export function takeNotes({ log, touches }: { log: Log; touches: TouchSink }, notes: Notes, disk: string): void {
-  for (const [block, sinceAttachMs] of notes.touches) touches.touched(block, sinceAttachMs)
+  for (const [block, sinceAttachMs, inBlock] of notes.touches) touches.touched(block, sinceAttachMs, inBlock)
   for (const { level, message, values } of notes.log) {
     log[level](message, Object.fromEntries(values.map(([name, value]) => [name, unpacked(value)])))
   }

@@ -11,6 +11,7 @@ import type { Log } from '../environment.ts'
 import type { RowanError } from '../errors.ts'
 import type { BootProfile } from '../image/boot-profile.ts'
 import { ABSENT, type LocalImage, UNKNOWN } from '../store/images.ts'
+import { FileLayout } from './file-layout.ts'
 import type { BlockWaiter } from './image-fetch.ts'
 import { MAX_PROFILE_PAGES, MAX_PROFILE_WASTE, MAX_UNEARNED_READ_AHEAD, PROFILE_WINDOW_BLOCKS } from './limits.ts'
 import type { Rank } from './messages.ts'
@@ -19,7 +20,7 @@ import { ReadAhead } from './read-ahead.ts'
 
 /** What is needed of an ImageFetch. */
 export interface AheadFetch {
-  readonly image: Pick<LocalImage, 'id' | 'root' | 'locate'>
+  readonly image: Pick<LocalImage, 'id' | 'root' | 'locate' | 'verified'>
   readonly index: { page(page: number, rank: Rank, signal?: AbortSignal): Promise<void> }
   request(block: number, waiter: BlockWaiter): () => void
 }
@@ -35,12 +36,25 @@ const READ_AHEAD: Rank = 1
 const PROFILE: Rank = 2
 /** Where every boot begins: the first 512 KiB, which the group around a first read would be. */
 const FRONT_BLOCKS = 8
+/** Blocks to learn from that are not here yet; what is beyond is not learnt from. */
+const MAX_LESSONS = 256
+const MAX_RECENT = 64
+const MAX_UNPLACED = 8
 
 export class BootAhead {
   readonly #fetch: AheadFetch
   readonly #log: Log
   readonly #replay: ProfileReplay
   readonly #readAhead = new ReadAhead({ unearnedBlocks: MAX_UNEARNED_READ_AHEAD })
+  readonly #layout: FileLayout
+  /** Blocks that the guest touched, and that tell where files lie once they are here. */
+  readonly #lessons = new Set<number>()
+  /** The last that it touched: some are still on their way. */
+  readonly #recent = new Set<number>()
+  /** The last touches that no file was known for. */
+  readonly #unplaced: { block: number; inBlock: number }[] = []
+  /** Not everything that the guest touched was here. A disk that is, for all that its guest reads, needs nothing ahead. */
+  #hasMissed = false
   readonly #stop = new AbortController()
   readonly #underWay = new Map<number, () => void>()
   readonly #pages = new Set<number>()
@@ -56,6 +70,7 @@ export class BootAhead {
     this.#log = log
     this.#ended = ended
     const { blocks, zeroBlocks } = fetch.image.root
+    this.#layout = new FileLayout(blocks)
     this.#replay = new ProfileReplay({
       windowBlocks: PROFILE_WINDOW_BLOCKS,
       unusedBlocks: Math.floor((blocks - zeroBlocks) * MAX_PROFILE_WASTE)
@@ -88,16 +103,23 @@ export class BootAhead {
     for (let block = 0; block < Math.min(FRONT_BLOCKS, this.#fetch.image.root.blocks); block++) this.#guess(block)
   }
 
-  /** The guest touched a block for the first time. */
-  touched(block: number): void {
+  /**
+   * The guest touched a block for the first time.
+   *
+   * @param inBlock - from this byte of it on
+   */
+  touched(block: number, inBlock = 0): void {
     this.#replay.touched(block)
     this.#isFull = false
     if (this.#isOver) return
     const where = this.#fetch.image.locate(block)
-    const isMissing = (where === ABSENT || where === UNKNOWN) && !this.#underWay.has(block)
+    const isHere = where !== ABSENT && where !== UNKNOWN
+    if (!isHere) this.#hasMissed = true
+    const isMissing = !isHere && !this.#underWay.has(block)
     if (isMissing) for (const other of this.#replay.onwards(block)) this.#askForProfile(other, READ_AHEAD)
     // What the profile names comes by itself, and what lies beside that was not read by others.
-    if (!this.#replay.names(block)) this.#readOn(block, isMissing)
+    if (!this.#replay.names(block)) this.#readOn(block, inBlock, isMissing)
+    this.#study(block)
     this.#advance()
   }
 
@@ -137,10 +159,58 @@ export class BootAhead {
     })
   }
 
+  /** Notes where files lie from what the guest has read, as soon as that is here. */
+  #study(block: number): void {
+    this.#recent.add(block)
+    const [oldest] = this.#recent
+    if (this.#recent.size > MAX_RECENT) this.#recent.delete(oldest!)
+    this.#noteLesson(block)
+    if (this.#hasMissed) this.#takeLessons()
+  }
+
+  #noteLesson(block: number): void {
+    if (this.#layout.teaches(block) && this.#lessons.size < MAX_LESSONS) this.#lessons.add(block)
+  }
+
+  #takeLessons(): void {
+    for (const lesson of this.#lessons) {
+      if (this.#fetch.image.locate(lesson) < 0) continue
+      this.#lessons.delete(lesson)
+      this.#fetch.image.verified(lesson).then(
+        bytes => this.#learn(lesson, bytes),
+        (error: RowanError) => this.#fail(error)
+      )
+    }
+  }
+
+  #learn(lesson: number, bytes: Uint8Array | undefined): void {
+    if (this.#isOver || bytes === undefined) return
+    for (const other of this.#layout.learn(lesson, bytes)) {
+      // Only what comes for the guest: nothing is fetched to learn from it.
+      if (this.#recent.has(other) || this.#fetch.image.locate(other) >= 0) this.#noteLesson(other)
+    }
+    this.#takeLessons()
+    for (const { block, inBlock } of this.#unplaced.splice(0)) {
+      const file = this.#layout.place(block, inBlock)
+      if (file === undefined) this.#unplaced.push({ block, inBlock })
+      else this.#guessAll(this.#readAhead.placed(file))
+    }
+  }
+
   /** Read-ahead from a block that no profile names. */
-  #readOn(block: number, isMissing: boolean): void {
+  #readOn(block: number, inBlock: number, isMissing: boolean): void {
+    const file = this.#layout.place(block, inBlock)
+    if (file === undefined) {
+      this.#unplaced.push({ block, inBlock })
+      if (this.#unplaced.length > MAX_UNPLACED) this.#unplaced.shift()
+    }
+    const ahead = this.#readAhead.touched(block, isMissing, file)
+    if (this.#hasMissed) this.#guessAll(ahead)
+  }
+
+  #guessAll(others: readonly number[]): void {
     const { blocks } = this.#fetch.image.root
-    for (const other of this.#readAhead.touched(block, isMissing)) {
+    for (const other of others) {
       if (other < 0 || other >= blocks || this.#underWay.size >= PROFILE_WINDOW_BLOCKS) continue
       if (!this.#replay.names(other)) this.#guess(other)
     }

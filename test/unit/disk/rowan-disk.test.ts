@@ -39,21 +39,21 @@ const expected = (offset: number, length: number) => image.expected(offset, new 
 const settle = () => new Promise(resolve => setImmediate(resolve))
 
 describe('RowanDisk: reads', () => {
-  test('the first touch of each block of the image is told, local or not, and nothing else', async () => {
-    const touched: [number, number][] = []
-    parts = { ...parts, ...{ touches: { touched: (block: number, ms: number) => touched.push([block, ms]) } } }
+  test('the first touch of each block of the image is told, local or not, with its place in it, and nothing else', async () => {
+    const touched: [number, number, number][] = []
+    parts = { ...parts, ...{ touches: { touched: (...touch: [number, number, number]) => touched.push(touch) } } }
     parts.clock.ms = 500
     const disk = await openDisk()
     image.missing.add(2)
     parts.clock.ms = 510
-    disk.read(BLOCK_SIZE_BYTES, new Uint8Array(10))
+    disk.read(BLOCK_SIZE_BYTES + 4096, new Uint8Array(10))
     parts.clock.ms = 530
-    await disk.read(BLOCK_SIZE_BYTES, new Uint8Array(BLOCK_SIZE_BYTES + 1))
-    disk.read(BLOCK_SIZE_BYTES, new Uint8Array(3 * BLOCK_SIZE_BYTES))
+    await disk.read(2 * BLOCK_SIZE_BYTES + 512, new Uint8Array(1))
+    disk.read(BLOCK_SIZE_BYTES + 1024, new Uint8Array(3 * BLOCK_SIZE_BYTES - 1024))
     expect(touched).toEqual([
-      [1, 10],
-      [2, 30],
-      [3, 30]
+      [1, 10, 4096],
+      [2, 30, 512],
+      [3, 30, 0]
     ])
     // What the guest wrote itself is not the image's.
     disk.write(0, new Uint8Array(4096))

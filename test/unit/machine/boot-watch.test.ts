@@ -37,7 +37,8 @@ class TestFetch implements AheadFetch {
   readonly image = {
     id: 'i',
     root: { blocks: 200, zeroBlocks: 1, sizeBytes: 200 * 65536 } as ImageRoot,
-    locate: (block: number) => (block === 5 ? ZERO : this.here.has(block) ? block : ABSENT)
+    locate: (block: number) => (block === 5 ? ZERO : this.here.has(block) ? block : ABSENT),
+    verified: async () => undefined
   }
   readonly index = { page: async () => {} }
   request(block: number, waiter: BlockWaiter): () => void {
@@ -64,7 +65,7 @@ function watchOf(): BootWatch {
 }
 
 function boot(watch: BootWatch, blocks = 30): void {
-  for (let block = 0; block < blocks; block++) watch.touched(block, clock.ms)
+  for (let block = 0; block < blocks; block++) watch.touched(block, clock.ms, 0)
 }
 
 beforeEach(() => {
@@ -116,7 +117,7 @@ describe('BootWatch', () => {
     profiles.chosen = { profile: profileOf(20, 9, 21), from: 'release', voices: 1 }
     for (const listener of profiles.listeners) listener('i')
     expect(fetch.asked.slice(3).map(({ block }) => block)).toEqual([20, 21])
-    watch.touched(20, 1)
+    watch.touched(20, 1, 0)
     expect(watch.progress).toMatchObject({ profile: { from: 'release', of: 3, touched: 1 } })
     await watch.end()
     expect(fetch.waiting).toEqual([])
@@ -126,7 +127,7 @@ describe('BootWatch', () => {
   test('a guest that begins before anything can be fetched ahead is followed from its first touch on', async () => {
     profiles.chosen = { profile: profileOf(7, 3, 9), from: 'release', voices: 1 }
     const watch = watchOf()
-    watch.touched(3, 0)
+    watch.touched(3, 0, 0)
     await watch.start()
     expect(watch.progress?.profile?.touched).toBe(1)
   })

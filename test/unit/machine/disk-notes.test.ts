@@ -24,8 +24,8 @@ function taken(messages: Notes[]) {
   const at = (level: string) => (message: string, values?: Record<string, unknown>) => {
     lines.push([level, message, values])
   }
-  const touched: [number, number][] = []
-  const touches = { touched: (block: number, sinceAttachMs: number) => touched.push([block, sinceAttachMs]) }
+  const touched: [number, number, number][] = []
+  const touches = { touched: (...touch: [number, number, number]) => touched.push(touch) }
   const log = { debug: at('debug'), info: at('info'), warn: at('warn') }
   for (const message of messages) takeNotes({ log, touches }, message, 'm')
   return { lines, touched }
@@ -56,7 +56,7 @@ test('one batch is on its way at a time; of the rest so many lines are kept, and
 
 test('first touches are gathered for a moment and go in order', () => {
   const { notes, posted, timers } = makeNotes()
-  for (let block = 0; block < 100; block++) notes.touched(block, block / 2)
+  for (let block = 0; block < 100; block++) notes.touched(block, block / 2, 512 * block)
   expect(posted).toHaveLength(0)
   expect(timers.map(timer => timer.delayMs)).toEqual([GATHER_MS])
   timers[0]!.run()
@@ -64,16 +64,16 @@ test('first touches are gathered for a moment and go in order', () => {
   const { touched } = taken(posted)
   expect(touched).toHaveLength(100)
   expect(touched.slice(0, 3)).toEqual([
-    [0, 0],
-    [1, 0.5],
-    [2, 1]
+    [0, 0, 0],
+    [1, 0.5, 512],
+    [2, 1, 1024]
   ])
 })
 
 test('touches that wait behind a batch go when it was taken; what does not fit is lost', () => {
   const { notes, posted, timers } = makeNotes()
   notes.log.info('a batch')
-  for (let block = 0; block < MAX_TOUCHES + 5; block++) notes.touched(block, block)
+  for (let block = 0; block < MAX_TOUCHES + 5; block++) notes.touched(block, block, 0)
   expect(timers).toHaveLength(0)
   notes.taken()
   expect(posted).toHaveLength(2)
@@ -84,9 +84,9 @@ test('touches go at once where somebody acts on them, and the timer then finds n
   const { notes, posted, timers } = makeNotes()
   notes.sendTouches()
   expect(posted).toHaveLength(0)
-  notes.touched(7, 1)
+  notes.touched(7, 1, 4096)
   notes.sendTouches()
-  expect(taken(posted).touched).toEqual([[7, 1]])
+  expect(taken(posted).touched).toEqual([[7, 1, 4096]])
   notes.taken()
   timers[0]!.run()
   expect(posted).toHaveLength(1)

@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest'
+import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
 import { ABSENT, UNKNOWN } from '../../../src/store/images.ts'
 import { type AheadFetch, BootAhead } from '../../../src/swarm/boot-ahead.ts'
 import type { BlockWaiter } from '../../../src/swarm/image-fetch.ts'
+import { blockOf, DISK_BLOCKS, diskBytes, ext4Disk, SUPERBLOCK, tableBlock } from '../../tools/ext4.ts'
 import { silentLog } from './support.ts'
 
 /** An image of which nothing is here, nor the index unless it was asked for. */
@@ -9,13 +11,19 @@ function emptyImage(blocks: number) {
   const asked: { block: number; rank: number }[] = []
   const waiters = new Map<number, BlockWaiter>()
   const pages: number[] = []
+  const here = new Map<number, Uint8Array>()
+  const verified: number[] = []
   let isIndexHere = true
   const page = Promise.withResolvers<void>()
   const fetch: AheadFetch = {
     image: {
       id: 'image',
       root: { blocks, zeroBlocks: 0 } as AheadFetch['image']['root'],
-      locate: () => (isIndexHere ? ABSENT : UNKNOWN)
+      locate: block => (here.has(block) ? block : isIndexHere ? ABSENT : UNKNOWN),
+      verified: async block => {
+        verified.push(block)
+        return here.get(block)
+      }
     },
     index: {
       page: number => {
@@ -33,6 +41,8 @@ function emptyImage(blocks: number) {
     ahead: new BootAhead(fetch, silentLog),
     asked,
     pages,
+    here,
+    verified,
     withoutIndex() {
       isIndexHere = false
     },
@@ -84,5 +94,56 @@ describe('what is fetched before the guest', () => {
       { block: 500, rank: 2 },
       { block: 7, rank: 2 }
     ])
+  })
+})
+
+describe('where a guest has read how its files lie', () => {
+  const FILE = 12
+  const FIRST_PAGE = 3200
+  const disk = ext4Disk(new Map([[FILE, [[FIRST_PAGE, 320]]]]))
+  const first = Math.floor(diskBytes(FIRST_PAGE) / BLOCK_SIZE_BYTES)
+  const rest = Array.from({ length: 16 }, (_, index) => first + 1 + index)
+
+  /** The guest reads these, and has them. */
+  async function read({ ahead, here }: ReturnType<typeof emptyImage>, ...blocks: number[]) {
+    for (const block of blocks) {
+      ahead.touched(block)
+      here.set(block, blockOf(disk, block))
+    }
+    await new Promise(resolve => setImmediate(resolve))
+  }
+
+  test('the rest of a file is fetched when it is read, and nothing beside it', async () => {
+    const image = emptyImage(DISK_BLOCKS)
+    await read(image, 0, SUPERBLOCK, tableBlock(FILE))
+    // What it reads next has the tables learnt by then.
+    await read(image, 900)
+    await read(image, 800)
+    image.asked.length = 0
+    image.ahead.touched(first, diskBytes(FIRST_PAGE) % BLOCK_SIZE_BYTES)
+    expect(image.asked).toEqual(rest.map(block => ({ block, rank: 1 })))
+  })
+
+  test('also of one that was touched before its inode was learnt', async () => {
+    const image = emptyImage(DISK_BLOCKS)
+    await read(image, 0)
+    for (const block of [SUPERBLOCK, tableBlock(FILE)]) image.ahead.touched(block)
+    image.ahead.touched(first, diskBytes(FIRST_PAGE) % BLOCK_SIZE_BYTES)
+    const asked = () => new Set(image.asked.map(({ block }) => block))
+    await read(image, 900)
+    expect(rest.filter(block => !asked().has(block))).not.toEqual([])
+    // Now they come; what is touched meanwhile is here.
+    for (const block of [SUPERBLOCK, tableBlock(FILE)]) image.here.set(block, blockOf(disk, block))
+    await read(image, 900)
+    expect(rest.filter(block => !asked().has(block))).toEqual([])
+  })
+
+  test('nothing is learnt, or fetched ahead, while all that is read is here', async () => {
+    const image = emptyImage(DISK_BLOCKS)
+    const stream = [900, 901, 902, 903]
+    for (const block of [0, SUPERBLOCK, tableBlock(FILE), first, ...stream]) image.here.set(block, blockOf(disk, block))
+    await read(image, 0, SUPERBLOCK, tableBlock(FILE), first, ...stream)
+    expect(image.verified).toEqual([])
+    expect(image.asked).toEqual([])
   })
 })
