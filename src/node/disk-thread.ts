@@ -12,8 +12,9 @@ import { type MemoryCounters, newCounter, takeOff } from '../nbd/shared-memory.t
 const MAX_HEAP_MB = 256
 /**
  * Of the objects that live briefly. Node makes 64 KiB of memory for each piece that a socket gives, outside of the heap, which
- * is free only when its small object is collected. In a large space that takes so long that V8 finds the memory outside too much
- * and marks the whole heap, 15 times a second while a guest writes; in this one it was once, and a write took a tenth less.
+ * is free only when its small object is collected. In a larger space that takes so long that V8 finds the memory outside too much
+ * and marks the whole heap, 25 times a second while a guest writes; in this one it was once or twice, and a write took a fifth less.
+ * `bin/rowan` says the same for all threads, and what it says wins; this is for whoever starts Node otherwise.
  */
 const MAX_YOUNG_HEAP_MB = 2
 

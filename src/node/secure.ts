@@ -62,7 +62,10 @@ export function rowanNoise(): (components: Parameters<NoiseFactory>[0]) => Conne
 
 /** The library's way from a connection to its socket, of which its types say nothing. */
 interface SocketConnection {
-  socket: Pick<Socket, 'cork' | 'uncork' | 'write' | 'writableLength' | 'writableHighWaterMark'>
+  socket: Pick<
+    Socket,
+    'cork' | 'uncork' | 'write' | 'writable' | 'errored' | 'writableLength' | 'writableHighWaterMark'
+  >
   sendData(pieces: Iterable<Uint8Array>): { sentBytes: number; canSendMore: boolean }
 }
 
@@ -79,8 +82,9 @@ export function inOneWrite<Connection extends MessageStream>(connection: Connect
       sentBytes += piece.byteLength
     }
     socket.uncork()
-    // Where it took no more, one of the writes has noted that, and `drain` comes.
-    return { sentBytes, canSendMore: socket.writableLength < socket.writableHighWaterMark }
+    // Where it took no more, one of the writes has noted that, and `drain` comes; of a socket that is at its end, `close`.
+    const isOpen = socket.writable && socket.errored === null
+    return { sentBytes, canSendMore: isOpen && socket.writableLength < socket.writableHighWaterMark }
   }
   return connection
 }

@@ -192,10 +192,6 @@ describe('several replicas', () => {
     await expectIdentical(client, image)
     const { perPeer, blocks } = client.swarm.transfers(image.id)
     expect(Object.keys(perPeer)).toHaveLength(3)
-    console.log(
-      'SHARES',
-      Object.values(perPeer).map(p => p.blocks / blocks)
-    )
     for (const { blocks: share } of Object.values(perPeer)) expect(share / blocks).toBeGreaterThan(0.15)
   })
 

@@ -1,18 +1,20 @@
 /**
  * Noise with kept keys, against the library's own: what one says, the other understands. And what is sent together is one write.
  */
-import { randomBytes } from 'node:crypto'
+import { KeyObject, randomBytes } from 'node:crypto'
+import { createServer, connect as dial, Socket } from 'node:net'
 import { Writable } from 'node:stream'
 import type { MessageStream, Stream } from '@libp2p/interface'
 import { noise } from '@libp2p/noise'
-import { defaultCrypto } from '@libp2p/noise/crypto'
-import { afterEach, describe, expect, test } from 'vitest'
+import { defaultCrypto, nodeCrypto } from '@libp2p/noise/crypto'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { inOneWrite, noiseCrypto, rowanNoise } from '../../../src/node/secure.ts'
 import { startLibp2p, type TestLibp2p } from '../swarm/support.ts'
 
 const peers: TestLibp2p[] = []
 
 afterEach(async () => {
+  vi.restoreAllMocks()
   await Promise.all(peers.splice(0).map(async peer => await peer.stop()))
 })
 
@@ -66,6 +68,39 @@ describe('a connection', () => {
     stream.send(message)
     expect(Buffer.compare(await answer, message)).toBe(0)
   })
+
+  /** Sends some megabytes and counts the writes to sockets of this process. */
+  async function writesOf(start: typeof ours): Promise<number> {
+    const [near, far] = await Promise.all([start(), start()])
+    peers.push(near, far)
+    const bytes = 3_000_000
+    const arrived = Promise.withResolvers<Buffer>()
+    await far.handle('/sink', stream => void received(stream, bytes).then(arrived.resolve, arrived.reject))
+    const stream = await near.dialProtocol(far.getMultiaddrs(), '/sink')
+    const spies = (['_write', '_writev'] as const).map(name => vi.spyOn(Socket.prototype as Writable, name as '_write'))
+    stream.send(randomBytes(bytes))
+    await arrived.promise
+    const writes = spies.reduce((sum, spy) => sum + spy.mock.calls.length, 0)
+    for (const spy of spies) spy.mockRestore()
+    return writes
+  }
+
+  test('takes less than half of the library’s writes', async () => {
+    expect(await writesOf(ours)).toBeLessThan((await writesOf(theirs)) / 2)
+  })
+
+  test('makes the object of a key once', async () => {
+    const enciphered = vi.spyOn(nodeCrypto, 'chaCha20Poly1305Encrypt')
+    const deciphered = vi.spyOn(nodeCrypto, 'chaCha20Poly1305Decrypt')
+    await writesOf(ours)
+    for (const { mock } of [enciphered, deciphered]) {
+      const keys = mock.calls.map(([, , , used]) => used as unknown)
+      expect(keys.length).toBeGreaterThan(40)
+      expect(keys.every(used => used instanceof KeyObject)).toBe(true)
+      // One for each way.
+      expect(new Set(keys).size).toBeLessThanOrEqual(2)
+    }
+  })
 })
 
 describe('what is sent at once', () => {
@@ -97,6 +132,22 @@ describe('what is sent at once', () => {
     taken()
     await drained
     expect(socket.writableLength).toBe(0)
+  })
+
+  test.each([
+    ['destroyed', (socket: Socket) => void socket.destroy()],
+    ['ended', (socket: Socket) => void socket.end()],
+    ['failed', (socket: Socket) => void socket.destroy(new Error('it was reset'))]
+  ])('is not followed by more where the socket is %s', async (_, end) => {
+    const server = createServer(socket => void socket.on('error', () => {}).resume())
+    await new Promise<void>(resolve => void server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as { port: number }
+    const socket = dial(port, '127.0.0.1').on('error', () => {})
+    await new Promise<void>(resolve => void socket.once('connect', resolve))
+    end(socket)
+    expect(connectionOver(socket).sendData([Buffer.of(1), Buffer.of(2)]).canSendMore).toBe(false)
+    socket.destroy()
+    await new Promise<void>(resolve => void server.close(() => resolve()))
   })
 
   test('goes its own way where the connection is no socket', () => {
