@@ -51,7 +51,7 @@ export class BootAhead {
   readonly #lessons = new Set<number>()
   /** The last that it touched: some are still on their way. */
   readonly #recent = new Set<number>()
-  /** The last touches that no file was known for. */
+  /** The last that it waited for, and no file was known for. */
   readonly #unplaced: { block: number; inBlock: number }[] = []
   /** Not everything that the guest touched was here. A disk that is, for all that its guest reads, needs nothing ahead. */
   #hasMissed = false
@@ -200,7 +200,7 @@ export class BootAhead {
   /** Read-ahead from a block that no profile names. */
   #readOn(block: number, inBlock: number, isMissing: boolean): void {
     const file = this.#layout.place(block, inBlock)
-    if (file === undefined) {
+    if (file === undefined && isMissing) {
       this.#unplaced.push({ block, inBlock })
       if (this.#unplaced.length > MAX_UNPLACED) this.#unplaced.shift()
     }
