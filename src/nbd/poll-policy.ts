@@ -2,7 +2,7 @@
  * Whether it pays to look for a lone client's next request instead of sleeping until it comes.
  *
  * A client with one request under way at a time waits, for each, until the thread that serves it was woken, which between two
- * processors takes as long as all the rest (measured for 4-KiB reads: a median of 32 µs, and 24 without). A thread that
+ * processors takes as long as all the rest (measured for 4-KiB reads on a quiet machine: a median of 58 µs, and 32 without). A thread that
  * looks again and again for a moment has nothing to wake from. KVM does so for a guest that halts
  * (Documentation/virt/kvm/halt-polling.rst), Linux for sockets (net.core.busy_poll).
  *
