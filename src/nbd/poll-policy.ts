@@ -7,8 +7,8 @@
  * (Documentation/virt/kvm/halt-polling.rst), Linux for sockets (net.core.busy_poll).
  *
  * It takes a processor that others may want, so it is done only where all of this holds: the last waits were short; looking
- * was worth it often enough, and little of the time went into looking in vain, which no order of requests can change;
- * and nobody else took the processor from us meanwhile.
+ * was worth it often enough, and little of the time went into looking in vain or for too long, which no order of requests can
+ * change; and nobody else took the processor from us meanwhile.
  *
  * A step machine: `answered`, then `look` until it says no, or `arrived`.
  */
@@ -26,6 +26,11 @@ export const SHORT_WAITS = 8
 export const HIT_WORTH_MS = 0.005
 export const TRIAL_SHARE = 0.01
 export const MAX_CREDIT_MS = 1.5
+/**
+ * What was found sooner cost little more than it saved. What took longer is charged with the rest: a client that thinks for longer
+ * before each request would keep a processor busy for as long as it likes, to save a tenth of that.
+ */
+export const CHEAP_WAIT_MS = 0.03
 /**
  * Two looks are some microseconds apart, and collecting garbage between them takes less than this. Where it is more, somebody
  * else had the processor: nobody looks for a while, and twice as long where that happens again soon.
@@ -71,9 +76,10 @@ export class PollPolicy {
   /** Something has come, from whichever client. */
   arrived(nowMs: number): void {
     if (this.#answeredMs === undefined) return
-    const isShort = nowMs - this.#answeredMs <= MAX_WAIT_MS
+    const waitedMs = nowMs - this.#answeredMs
+    const isShort = waitedMs <= MAX_WAIT_MS
     this.#shortWaits = isShort ? this.#shortWaits + 1 : 0
-    if (this.#lookedMs !== undefined && !this.#wasElsewhere(nowMs) && isShort) this.#found()
+    if (this.#lookedMs !== undefined && !this.#wasElsewhere(nowMs) && isShort) this.#found(waitedMs)
     this.#stop()
   }
 
@@ -84,8 +90,9 @@ export class PollPolicy {
   }
 
   /** What was there at the first look would have been found without: so it is where several requests are on their way. */
-  #found(): void {
+  #found(waitedMs: number): void {
     this.#creditMs += this.#looks > 1 ? HIT_WORTH_MS : -HIT_WORTH_MS
+    this.#creditMs -= Math.max(0, waitedMs - CHEAP_WAIT_MS)
   }
 
   #stop(): void {

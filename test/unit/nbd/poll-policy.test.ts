@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import {
+  CHEAP_WAIT_MS,
   HIT_WORTH_MS,
   LOST_PROCESSOR_MS,
   MAX_CREDIT_MS,
@@ -74,6 +75,15 @@ describe('PollPolicy', () => {
     const { waits } = setUp()
     expect(waits(100_000, () => atOnceMs)).toBeLessThan(5_000)
     expect(waits(100_000, index => (index % 3 === 0 ? atOnceMs : SHORT_MS))).toBeGreaterThan(90_000)
+  })
+
+  test('does not keep a processor busy for a client that thinks for longer than that saves', () => {
+    const { waits, seen } = setUp()
+    const beganMs = seen.nowMs
+    waits(100_000, () => 2 * CHEAP_WAIT_MS)
+    expect(seen.burntMs / (seen.nowMs - beganMs)).toBeLessThan(0.05)
+    // One that does so now and then is looked for.
+    expect(waits(100_000, index => (index % 10 === 0 ? 2 * CHEAP_WAIT_MS : SHORT_MS))).toBeGreaterThan(90_000)
   })
 
   test('gives up a wait that becomes long, and waits for short ones again', () => {
