@@ -154,19 +154,28 @@ export class PoolIntake {
 
   async #store(blocks: readonly PendingBlock[]): Promise<void> {
     try {
-      await this.#freeSpace.take(blocks.length * BLOCK_SIZE_BYTES)
-      for (const run of runsOf(blocks)) {
-        await this.#files.write(
-          run[0]!.slot,
-          run.map(({ block }) => block)
-        )
-      }
+      await this.#write(blocks)
       // Still set where an entry led nowhere when the pool was opened.
       for (const { slot } of blocks) this.#suspects.clear(slot)
       await this.#pool.noted(this.#entries.add(blocks))
     } catch (error) {
       for (const { slot } of blocks) this.#allocator.free(slot)
       throw error
+    }
+  }
+
+  async #write(blocks: readonly PendingBlock[]): Promise<void> {
+    const bytes = blocks.length * BLOCK_SIZE_BYTES
+    await this.#freeSpace.take(bytes)
+    try {
+      for (const run of runsOf(blocks)) {
+        await this.#files.write(
+          run[0]!.slot,
+          run.map(({ block }) => block)
+        )
+      }
+    } finally {
+      this.#freeSpace.settled(bytes)
     }
   }
 }

@@ -432,6 +432,21 @@ test.skipIf(!canMount)('nothing is trusted after an entry could not be written (
   expect(pool.find(hashOf(9))).toBe(-1)
 })
 
+test.skipIf(!canMount)('as much of the disk stays free where many put at once (needs to mount a tmpfs)', async () => {
+  const disk = mountSmallDisk(16)
+  const { pool } = await store(disk, { minFreeBytes: 8 * 1024 * 1024 })
+  const entries = (group: number) =>
+    Array.from({ length: 16 }, (_, n) => ({ hash: hashOf(group * 16 + n), block: blockOf(group * 16 + n) }))
+  const puts = await Promise.allSettled(Array.from({ length: 32 }, (_, group) => pool.putMany(entries(group))))
+  const refused = puts.filter(put => put.status === 'rejected')
+  expect(refused.every(({ reason }) => reason.code === 'DISK_FULL')).toBe(true)
+  expect(pool.level.takenBlocks).toBeLessThanOrEqual(128)
+  // What was refused took nothing: one by one, more fit.
+  for (let group = 0; group < 32; group++) await pool.putMany(entries(group)).catch(() => undefined)
+  expect(pool.level.takenBlocks).toBeGreaterThan(96)
+  expect(pool.level.takenBlocks).toBeLessThanOrEqual(128)
+})
+
 test.skipIf(!canMount)('some of the disk stays free (needs to mount a tmpfs)', async () => {
   const disk = mountSmallDisk(16)
   const { pool } = await store(disk, { minFreeBytes: 8 * 1024 * 1024 })
