@@ -2,7 +2,8 @@
  * Read-ahead for a disk whose next reads nobody knows: what a guest touched first, and what that says about what comes.
  *
  * A step machine. Where it is known which file is read (file-layout.ts), the rest of that is what comes; where it ends, a few blocks
- * around, because files that are read together mostly lie together. Else two guesses, from first touches alone:
+ * around, because files that are read together mostly lie together. Not of a file that was here without having been guessed: who
+ * brought that brings the rest, as a profile does. Else two guesses, from first touches alone:
  *
  * - *Streams*: touches that go on where an earlier one was, forwards with gaps, or with one stride, backwards too. A stream's window
  *   doubles with each touch that fits, up to half the reach, and from there on grows with what the stream has shown.
@@ -90,10 +91,11 @@ export class ReadAhead {
    * @returns blocks to have here soon, the likeliest first; some may be here, or outside the image
    */
   touched(block: number, isMissing: boolean, file?: FilePlace): number[] {
-    if (this.#guesses.delete(block)) this.#judge(true)
+    const wasGuess = this.#guesses.delete(block)
+    if (wasGuess) this.#judge(true)
     const stream = this.#follow(block)
     const isKnownArea = this.#noteArea(block)
-    const ahead = file === undefined ? stream : [...file.behind, ...file.before]
+    const ahead = file === undefined ? stream : isMissing || wasGuess ? [...file.behind, ...file.before] : []
     // A file that goes on says itself what comes; where it ends, what is read with it mostly lies beside it.
     if (isMissing && (file === undefined || file.behind.length === 0)) {
       const around = isKnownArea ? this.#reach : this.#reach / 2

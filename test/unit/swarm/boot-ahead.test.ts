@@ -138,6 +138,20 @@ describe('where a guest has read how its files lie', () => {
     expect(rest.filter(block => !asked().has(block))).toEqual([])
   })
 
+  test('not of one that was here without having been guessed: who brought it brings the rest', async () => {
+    const image = emptyImage(DISK_BLOCKS)
+    await read(image, 0, SUPERBLOCK, tableBlock(FILE))
+    await read(image, 900)
+    await read(image, 800)
+    image.asked.length = 0
+    image.here.set(first, blockOf(disk, first))
+    image.ahead.touched(first, diskBytes(FIRST_PAGE) % BLOCK_SIZE_BYTES)
+    expect(image.asked).toEqual([])
+    // The guest has to wait for the next: now it is known that nobody does.
+    image.ahead.touched(first + 1)
+    expect(image.asked.map(({ block }) => block)).toEqual(expect.arrayContaining(rest.slice(1, 10)))
+  })
+
   test('nothing is learnt, or fetched ahead, while all that is read is here', async () => {
     const image = emptyImage(DISK_BLOCKS)
     const stream = [900, 901, 902, 903]
