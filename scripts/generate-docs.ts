@@ -6,19 +6,9 @@
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { ERRORS, type ErrorCode, errorKind } from '../src/errors.ts'
-import { DEFAULTS } from '../src/node/settings-table.ts'
+import { DEFAULTS, type Setting } from '../src/node/settings-table.ts'
 
-interface ShownSetting {
-  kind: string
-  default: string | number | boolean | readonly string[]
-  meaning: string
-  caveat?: string
-  choices?: readonly string[]
-  min?: number
-  max?: number
-}
-
-const KINDS: Record<string, string> = {
+const KINDS: Partial<Record<Setting['kind'], string>> = {
   duration: 'duration',
   size: 'size',
   rate: 'rate',
@@ -28,15 +18,13 @@ const KINDS: Record<string, string> = {
 
 /** docs/CONFIG.md. */
 export function configPage(): string {
-  const sections = Object.entries(DEFAULTS as Record<string, Record<string, ShownSetting>>).map(
-    ([section, settings]) => {
-      const rows = Object.entries(settings).map(([name, setting]) => {
-        const { meaning, caveat = '' } = setting
-        return `| \`${name}\` | ${typeOf(setting)} | \`${JSON.stringify(setting.default)}\` | ${meaning} | ${caveat} |`
-      })
-      return `## [${section}]\n\n| name | type | default | meaning | caveat |\n|---|---|---|---|---|\n${rows.join('\n')}\n`
-    }
-  )
+  const sections = Object.entries(DEFAULTS as Record<string, Record<string, Setting>>).map(([section, settings]) => {
+    const rows = Object.entries(settings).map(([name, setting]) => {
+      const { meaning, caveat = '' } = setting
+      return `| \`${name}\` | ${typeOf(setting)} | \`${JSON.stringify(setting.default)}\` | ${meaning} | ${caveat} |`
+    })
+    return `## [${section}]\n\n| name | type | default | meaning | caveat |\n|---|---|---|---|---|\n${rows.join('\n')}\n`
+  })
   return `# Settings
 
 Made from \`src/node/settings-table.ts\` by \`node scripts/generate-docs.ts\`; do not edit.
@@ -85,7 +73,7 @@ ${rows.join('\n')}
 `
 }
 
-function typeOf({ kind, choices, min, max }: ShownSetting): string {
+function typeOf({ kind, choices, min, max }: Setting): string {
   if (kind === 'choice') return (choices ?? []).map(choice => `\`"${choice}"\``).join(', ')
   if (kind === 'count') return `whole number, ${min} to ${max}`
   return KINDS[kind] ?? kind
