@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
 import { RowanError } from '../../../src/errors.ts'
 import { sha256 } from '../../../src/image/hash.ts'
 import { PoolIntake } from '../../../src/store/pool-intake.ts'
@@ -17,6 +18,7 @@ function setUp({ maxBlocks = 100 } = {}) {
   const writes: { end: () => void; fail: (error: Error) => void }[] = []
   let nextSlot = 0
   let usable = true
+  let takenBytes = 0
   const intake = new PoolIntake(
     {
       entries: {
@@ -33,7 +35,14 @@ function setUp({ maxBlocks = 100 } = {}) {
       table: { find: (hash: Uint8Array) => kept.get(Buffer.from(hash).toString('hex')) ?? -1 },
       allocator: { take: () => nextSlot++, free: (slot: number) => freed.push(slot) },
       suspects: { clear: () => undefined },
-      freeSpace: { take: async () => undefined }
+      freeSpace: {
+        take: async (bytes: number) => {
+          takenBytes += bytes
+        },
+        settled: (bytes: number) => {
+          takenBytes -= bytes
+        }
+      }
     } as never,
     {
       level: () => ({ takenBlocks: kept.size + intake.blocks, maxBlocks }),
@@ -48,7 +57,8 @@ function setUp({ maxBlocks = 100 } = {}) {
     for (const { end } of writes.splice(0)) end()
     await turn()
   }
-  return { intake, written, freed, kept, writes, endWrites, breakDown: () => (usable = false) }
+  const breakDown = () => (usable = false)
+  return { intake, written, freed, kept, writes, endWrites, breakDown, takenBytes: () => takenBytes }
 }
 
 test('blocks of one put lie in a row and are written in one go; those that are here are not written again', async () => {
@@ -79,15 +89,17 @@ test('a block that is on its way in is waited for, not written twice', async () 
 })
 
 test('where a write fails the slots are free again, and nobody is told that the block is here', async () => {
-  const { intake, freed, kept, writes } = setUp()
+  const { intake, freed, kept, writes, takenBytes } = setUp()
   const put = intake.putMany([blockOf(1), blockOf(2)])
   await turn()
+  expect(takenBytes()).toBe(2 * BLOCK_SIZE_BYTES)
   writes[0]!.fail(new RowanError('DISK_FULL', 'no space'))
   await expect(put).rejects.toMatchObject({ code: 'DISK_FULL' })
   expect(freed).toEqual([0, 1])
   expect(kept.size).toBe(0)
   await intake.settled()
   expect(intake.blocks).toBe(0)
+  expect(takenBytes()).toBe(0)
 })
 
 test('where the quota is full whoever makes room is asked, and without room nothing has changed', async () => {
