@@ -95,7 +95,8 @@ export class ReadAhead {
     if (wasGuess) this.#judge(true)
     const stream = this.#follow(block)
     const isKnownArea = this.#noteArea(block)
-    const ahead = file === undefined ? stream : isMissing || wasGuess ? [...file.behind, ...file.before] : []
+    const rest = file !== undefined && (isMissing || wasGuess) ? [...file.behind, ...file.before] : []
+    const ahead = file === undefined ? stream : rest
     // A file that goes on says itself what comes; where it ends, what is read with it mostly lies beside it.
     if (isMissing && (file === undefined || file.behind.length === 0)) {
       const around = isKnownArea ? this.#reach : this.#reach / 2
