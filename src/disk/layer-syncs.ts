@@ -6,7 +6,7 @@
  * could not write, and the next one would say that all is well. So the layer is failed then, its log is marked, and
  * nothing is synced any more.
  *
- * Owns: the failure. The files are the layer's.
+ * Owns: the failure, and how much no sync has covered yet. The files are the layer's.
  */
 import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
@@ -32,10 +32,11 @@ export class LayerSyncs {
   readonly #data: SharedRun
   readonly #pending: SharedRun
   #failure: RowanError | undefined
+  #unsyncedBytes = 0
 
   constructor(components: LayerSyncsComponents) {
     this.#components = components
-    this.#data = new SharedRun(() => this.#sync(components.data))
+    this.#data = new SharedRun(() => this.#syncData())
     const { pending, syncPlace } = components
     this.#pending = new SharedRun(() => this.#sync({ sync: () => pending.sync(syncPlace) }), { startsLater: true })
   }
@@ -43,6 +44,16 @@ export class LayerSyncs {
   /** Why the layer takes no more writes. */
   get failure(): RowanError | undefined {
     return this.#failure
+  }
+
+  /** Bytes that were written to the data file and that no sync has covered; what was written twice counts twice. */
+  get unsyncedBytes(): number {
+    return this.#unsyncedBytes
+  }
+
+  /** So much was written to the data file. */
+  wrote(bytes: number): void {
+    this.#unsyncedBytes += bytes
   }
 
   /** What was written to the data file before the call is durable when it is done. Errors as the file's; LAYER_FAILED. */
@@ -77,6 +88,12 @@ export class LayerSyncs {
       const { code, message } = asRowanError(markError)
       log.warn('a failed layer could not be marked as failed', { code, message, folder })
     }
+  }
+
+  async #syncData(): Promise<void> {
+    const covered = this.#unsyncedBytes
+    await this.#sync(this.#components.data)
+    this.#unsyncedBytes -= covered
   }
 
   async #sync(file: { sync(): Promise<void> }): Promise<void> {

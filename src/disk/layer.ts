@@ -208,6 +208,11 @@ export class Layer {
     return this.#data.allocatedBytes + this.#pending.allocatedBytes
   }
 
+  /** What of its data waits in the host's page cache, at most. */
+  get unsyncedBytes(): number {
+    return this.#syncs.unsyncedBytes
+  }
+
   /** Whether nothing was ever written to it. */
   get isEmpty(): boolean {
     return this.map.allAre(SECTOR_ABSENT, 0, this.map.sectors)
@@ -248,6 +253,7 @@ export class Layer {
     }
     this.#unflushed.add(start, end)
     this.#data.writeSync(data, 0, data.length, position)
+    this.#syncs.wrote(data.length)
     if (isNew) this.#setState(start, end, SECTOR_DATA)
   }
 

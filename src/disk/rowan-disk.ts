@@ -40,6 +40,7 @@ import { ReadAhead } from './read-ahead.ts'
 import { readBelow } from './read-below.ts'
 import { MOST_ARE_SLOW, SlowReads } from './slow-reads.ts'
 import { StackStates } from './stack-states.ts'
+import { StillFlush } from './still-flush.ts'
 import { type DiskTraffic, SyncPlace } from './sync-place.ts'
 
 export interface RowanDiskComponents {
@@ -48,7 +49,7 @@ export interface RowanDiskComponents {
   source: BlockSource
   /** Hears of the first touch of each block of the image. */
   touches?: TouchSink
-  /** With `after`, layers are merged in the background. */
+  /** With `after`, layers are merged in the background, and what a still guest wrote is flushed. */
   clock: Pick<Clock, 'monotonicMs'> & Partial<Pick<Clock, 'after'>>
   log: Log
   /** /proc/sys/kernel/random/boot_id */
@@ -109,6 +110,7 @@ export class RowanDisk implements BlockDevice {
   readonly #slowAgain: SlowReads
   readonly #cold: ColdReads
   readonly #upkeep: LayerUpkeep | undefined
+  readonly #stillFlush: StillFlush | undefined
   readonly #traffic: DiskTraffic
   #writtenBytes = 0
   /** For the promises of the next read that has any. */
@@ -148,16 +150,20 @@ export class RowanDisk implements BlockDevice {
       const read = (offset: number, target: Uint8Array) => this.#read(offset, target)
       this.#changes = new DiskChanges({ sizeBytes: this.sizeBytes, stack, read, punch, log })
     }
+    const { monotonicMs, after } = clock
+    const timing = after === undefined ? undefined : { monotonicMs: monotonicMs.bind(clock), after: after.bind(clock) }
+    const requests = () => traffic.requests
+    if (stack !== undefined && timing !== undefined) {
+      this.#stillFlush = new StillFlush({ top: () => stack.top, requests, clock: timing, log })
+    }
     if (name === 'data') return
     const dataBytes = layers?.chain.disks.data?.sizeBytes
     if (dataBytes !== undefined) {
       const { touches: _, ...others } = components
       this.data = new RowanDisk({ ...others, image: new EmptyImage(dataBytes) }, readOnly, layers, 'data', traffic)
     }
-    const { monotonicMs, after } = clock
-    if (layers === undefined || after === undefined) return
-    const timing = { monotonicMs: monotonicMs.bind(clock), after: after.bind(clock) }
-    this.#upkeep = new LayerUpkeep({ layers, requests: () => traffic.requests, clock: timing, log })
+    if (layers === undefined || timing === undefined) return
+    this.#upkeep = new LayerUpkeep({ layers, requests, clock: timing, log })
     this.#upkeep.wake()
   }
 
@@ -300,6 +306,7 @@ export class RowanDisk implements BlockDevice {
   async #close(): Promise<void> {
     this.#base.stop()
     this.#ahead.stop()
+    this.#stillFlush?.stop()
     await this.#changes?.idle()
     // The layers are those of both disks.
     if (this.#name === 'data') return
@@ -384,6 +391,7 @@ export class RowanDisk implements BlockDevice {
     this.#check(offset, length)
     this.#traffic.requests++
     if (this.readOnly || this.#changes === undefined) throw new RowanError('READ_ONLY', 'the disk is read-only')
+    this.#stillFlush?.changed()
     return this.#changes
   }
 }

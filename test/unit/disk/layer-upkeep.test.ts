@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { LayerUpkeep } from '../../../src/disk/layer-upkeep.ts'
 import { RowanDisk } from '../../../src/disk/rowan-disk.ts'
 import { beginPace, nextWait, QUIET_MS } from '../../../src/disk/upkeep-pace.ts'
-import type { Clock } from '../../../src/environment.ts'
+import { HeldClock } from './support/held-clock.ts'
 import { components, TestImage } from './support/test-image.ts'
 
 describe('the pace of work at layers', () => {
@@ -43,34 +43,6 @@ describe('the pace of work at layers', () => {
     }
   })
 })
-
-/** Time that a test moves. */
-class HeldClock implements Pick<Clock, 'monotonicMs' | 'after'> {
-  #nowMs = 0
-  #timers: { atMs: number; run: () => void }[] = []
-
-  monotonicMs() {
-    return this.#nowMs
-  }
-
-  after(delayMs: number, run: () => void) {
-    const timer = { atMs: this.#nowMs + delayMs, run }
-    this.#timers.push(timer)
-    const cancel = () => {
-      this.#timers = this.#timers.filter(each => each !== timer)
-    }
-    return { cancel }
-  }
-
-  async pass(ms: number): Promise<void> {
-    this.#nowMs += ms
-    const due = this.#timers.filter(({ atMs }) => atMs <= this.#nowMs)
-    this.#timers = this.#timers.filter(timer => !due.includes(timer))
-    for (const { run } of due) run()
-    // Real files are written between two pieces.
-    await new Promise(resolve => setTimeout(resolve, 1))
-  }
-}
 
 describe('merging in the background', () => {
   let folder: string
