@@ -5,10 +5,12 @@
  * buffer of its own: nothing is ever concatenated.
  */
 export class Gather {
-  /** The piece, when `whole`. Valid until the next `take`. */
-  piece: Buffer = Buffer.alloc(0)
   whole = false
+  /** Where the piece lies, when `whole`, and where it begins there. Valid until the next `take`. */
+  bytes: Buffer = Buffer.alloc(0)
+  start = 0
   readonly #maxBytes: number
+  #length = 0
   #own: Buffer | undefined
   #have = 0
 
@@ -17,15 +19,22 @@ export class Gather {
     this.#maxBytes = maxBytes
   }
 
+  /** The piece by itself, when `whole`: for each request that would be an object too many. */
+  get piece(): Buffer {
+    return this.bytes.subarray(this.start, this.start + this.#length)
+  }
+
   /**
    * Takes from `chunk`, beginning at `position`, what is missing of a piece of `length` bytes.
    *
-   * @returns how many bytes were taken; `whole` then tells whether `piece` is complete
+   * @returns how many bytes were taken; `whole` then tells whether the piece is complete
    */
   take(chunk: Buffer, position: number, length: number): number {
     const left = chunk.length - position
+    this.#length = length
     if (this.#have === 0 && left >= length) {
-      this.piece = chunk.subarray(position, position + length)
+      this.bytes = chunk
+      this.start = position
       this.whole = true
       return length
     }
@@ -35,7 +44,8 @@ export class Gather {
     this.#have += taken
     this.whole = this.#have === length
     if (this.whole) {
-      this.piece = this.#own.subarray(0, length)
+      this.bytes = this.#own
+      this.start = 0
       this.#have = 0
     }
     return taken

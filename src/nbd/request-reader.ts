@@ -78,17 +78,17 @@ export class RequestReader implements RequestId {
     if (this.exhausted) return false
     this.#position += this.#header.take(this.#chunk, this.#position, this.#headerBytes)
     if (!this.#header.whole) return false
-    const header = this.#header.piece
-    this.magicIsRight = header.readUInt32BE(0) === (this.#extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC)
-    this.flags = header.readUInt16BE(4)
-    this.command = header.readUInt16BE(6)
-    this.cookieHigh = header.readUInt32BE(8)
-    this.cookieLow = header.readUInt32BE(12)
-    this.offsetHigh = header.readUInt32BE(16)
-    this.offsetLow = header.readUInt32BE(20)
+    const { bytes, start } = this.#header
+    this.magicIsRight = bytes.readUInt32BE(start) === (this.#extended ? EXTENDED_REQUEST_MAGIC : REQUEST_MAGIC)
+    this.flags = bytes.readUInt16BE(start + 4)
+    this.command = bytes.readUInt16BE(start + 6)
+    this.cookieHigh = bytes.readUInt32BE(start + 8)
+    this.cookieLow = bytes.readUInt32BE(start + 12)
+    this.offsetHigh = bytes.readUInt32BE(start + 16)
+    this.offsetLow = bytes.readUInt32BE(start + 20)
     this.offset = this.offsetHigh * TWO_TO_32 + this.offsetLow
-    const first = header.readUInt32BE(24)
-    this.length = this.#extended ? first * TWO_TO_32 + header.readUInt32BE(28) : first
+    const first = bytes.readUInt32BE(start + 24)
+    this.length = this.#extended ? first * TWO_TO_32 + bytes.readUInt32BE(start + 28) : first
     const hasPayload = this.#extended ? (this.flags & COMMAND_FLAG.PAYLOAD_LEN) !== 0 : this.command === COMMAND.WRITE
     this.payloadBytes = hasPayload ? this.length : 0
     return true
