@@ -22,20 +22,30 @@ export interface ZeroOptions {
   fast?: boolean
 }
 
+/** `alone` is of use with `fua` only. */
+export interface WriteOptions extends FlushOptions {
+  fua?: boolean
+}
+
+export interface FlushOptions {
+  /** Nobody else waits, as far as is known: what is quick may be done while the caller waits, too. */
+  alone?: boolean
+}
+
 export interface BlockDevice {
   readonly sizeBytes: number
   readonly readOnly: boolean
   /** Fills `target` with the bytes at `offset`; the caller must not touch `target` until it is done. */
   read(offset: number, target: Uint8Array): void | Promise<void>
   /** Takes `data` at `offset`; with `fua` this very range is durable when it is done. `data` may be reused afterwards. */
-  write(offset: number, data: Uint8Array, options?: { fua?: boolean }): void | Promise<void>
+  write(offset: number, data: Uint8Array, options?: WriteOptions): void | Promise<void>
   /**
    * What was answered at once since the last call survives the death of this process. To be called before a client hears
    * of a change; so the changes that came together cost one write of their log. If it throws, no client may hear.
    */
   settle?(): void
   /** All that was acknowledged before the call is durable when it is done. */
-  flush(): Promise<void>
+  flush(options?: FlushOptions): void | Promise<void>
   /** The range reads as zeros afterwards, and its space may be given back. */
   trim(offset: number, lengthBytes: number, options?: { fua?: boolean }): void | Promise<void>
   /**

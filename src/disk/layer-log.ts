@@ -276,6 +276,12 @@ export class LayerLog {
     this.#synced = Math.max(this.#synced, appended)
   }
 
+  /** As `sync`, in this thread, before it returns. */
+  syncHere(place: SyncPlace): void {
+    place.syncHere(this.#areas.file)
+    this.#synced = this.#appended
+  }
+
   /** The layer failed: of this log only what was flushed is to be believed when the layer is opened again. */
   markFailed(): void {
     this.#areas.markFailed()

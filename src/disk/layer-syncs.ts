@@ -56,7 +56,7 @@ export class LayerSyncs {
     this.#unsyncedBytes += bytes
   }
 
-  /** What was written to the data file before the call is durable when it is done. Errors as the file's; LAYER_FAILED. */
+  /** What was written to the data file before the call is durable when it is done. LAYER_FAILED. */
   data(): Promise<void> {
     return this.#data.run()
   }
@@ -64,6 +64,23 @@ export class LayerSyncs {
   /** As `data`, of the log. */
   log(): Promise<void> {
     return this.#pending.run()
+  }
+
+  /** Whether the log would be synced in this thread, and no sync of it runs. */
+  get mayLogHere(): boolean {
+    return this.#components.syncPlace?.isHere === true && this.#pending.isIdle
+  }
+
+  /** As `log`, before it returns; only where `mayLogHere`. */
+  logHere(): void {
+    if (this.#failure !== undefined) throw this.#failure
+    const { pending, syncPlace } = this.#components
+    try {
+      pending.syncHere(syncPlace!)
+    } catch (error) {
+      this.fail(error)
+      throw this.#failure
+    }
   }
 
   /** As `data`, of the map file, for which nobody but a checkpoint asks. */
@@ -102,7 +119,7 @@ export class LayerSyncs {
       await file.sync()
     } catch (error) {
       this.fail(error)
-      throw error
+      throw this.#failure
     }
   }
 }

@@ -33,6 +33,7 @@
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
+import type { FlushOptions } from './block-device.ts'
 import { DiskReserve } from './disk-reserve.ts'
 import { LayerCheckpoints } from './layer-checkpoints.ts'
 import { type LayerFile, type LayerFiles, systemFiles } from './layer-files.ts'
@@ -275,21 +276,32 @@ export class Layer {
     return this.#flushes.run()
   }
 
+  /** `flush` of few sectors before it returns, if none runs and the sync is quick. @returns whether it did. Errors as `flush` */
+  flushHere(): boolean {
+    if (!this.#flushes.isIdle || this.#closed || !this.#syncs.mayLogHere) return false
+    const ranges = this.#unflushed.take()
+    let isDone = false
+    try {
+      isDone = ranges !== 'many' && this.#appendContent(ranges)
+      if (isDone && !this.#pending.isSynced) this.#syncs.logHere()
+    } finally {
+      if (!isDone || !this.#pending.isSynced) this.#unflushed.addAll()
+    }
+    return isDone
+  }
+
   /**
    * What these sectors hold now is durable when it is done, whatever else was written. Errors as `flush`.
    *
    * A write with FUA promises no more, and so it does not wait for what others have written.
    */
-  async flushRange(start: number, end: number): Promise<void> {
+  flushRange(start: number, end: number, options?: FlushOptions): void | Promise<void> {
     this.#checkWritable()
     if (!this.#appendContent([{ start, count: end - start }])) return this.flush()
     this.#unflushed.forget(start, end)
     if (this.#pending.isSynced) return
-    try {
-      await this.#syncs.log()
-    } catch (error) {
-      throw this.failure ?? error
-    }
+    if (options?.alone !== true || !this.#syncs.mayLogHere) return this.#syncs.log()
+    this.#syncs.logHere()
   }
 
   /** As `flush`, and all of it is in the data and the map file: the log says nothing more. Errors as `flush`. */

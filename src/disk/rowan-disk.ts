@@ -20,7 +20,7 @@ import type { BlockSource } from '../store/block-source.ts'
 import { ZERO } from '../store/local-image.ts'
 import { allDone } from './all-done.ts'
 import { behindWrites } from './behind-writes.ts'
-import type { BlockDevice, Extent, ZeroOptions } from './block-device.ts'
+import type { BlockDevice, Extent, FlushOptions, WriteOptions, ZeroOptions } from './block-device.ts'
 import type { DiskName, Snapshot } from './chain.ts'
 import { ColdReads } from './cold-reads.ts'
 import { DiskChanges } from './disk-changes.ts'
@@ -213,12 +213,12 @@ export class RowanDisk implements BlockDevice {
     })
   }
 
-  write(offset: number, data: Uint8Array, options?: { fua?: boolean }): void | Promise<void> {
+  write(offset: number, data: Uint8Array, options?: WriteOptions): void | Promise<void> {
     const changes = this.#checkChange(offset, data.length)
     if (data.length === 0) return
     this.#writtenBytes += data.length
     const done = changes.write(offset, data)
-    return options?.fua === true ? this.#flushAfter(done, offset, data.length) : done
+    return options?.fua === true ? this.#flushAfter(done, offset, data.length, options) : done
   }
 
   trim(offset: number, lengthBytes: number, options?: { fua?: boolean }): void | Promise<void> {
@@ -274,9 +274,11 @@ export class RowanDisk implements BlockDevice {
     this.#stack?.top.settle()
   }
 
-  async flush(): Promise<void> {
+  flush(options?: FlushOptions): void | Promise<void> {
     this.#checkOpen()
-    await this.#stack?.top.flush()
+    const top = this.#stack?.top
+    if (options?.alone === true && top?.flushHere() === true) return
+    return top?.flush()
   }
 
   /**
@@ -355,8 +357,13 @@ export class RowanDisk implements BlockDevice {
   }
 
   /** Once a change is done, it is made durable. */
-  #flushAfter(done: void | Promise<void>, offset: number, lengthBytes: number): Promise<void> {
-    const flush = () => this.#stack!.top.flushRange(sectorOf(offset), endSector(offset + lengthBytes))
+  #flushAfter(
+    done: void | Promise<void>,
+    offset: number,
+    lengthBytes: number,
+    options?: FlushOptions
+  ): void | Promise<void> {
+    const flush = () => this.#stack!.top.flushRange(sectorOf(offset), endSector(offset + lengthBytes), options)
     return done === undefined ? flush() : done.then(flush)
   }
 

@@ -35,9 +35,14 @@ export class SharedRun {
     return this.#queued
   }
 
+  /** Nothing runs, nor waits to. */
+  get isIdle(): boolean {
+    return this.#running === undefined && this.#queued === undefined
+  }
+
   /** Done when nothing runs, nor waits to. */
   async idle(): Promise<void> {
-    while (this.#running !== undefined || this.#queued !== undefined) {
+    while (!this.isIdle) {
       await Promise.allSettled([this.#running, this.#queued])
     }
   }

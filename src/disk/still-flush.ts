@@ -52,19 +52,21 @@ export class StillFlush {
     const requestsBefore = requests()
     this.#timer = clock.after(STILL_MS, () => {
       this.#timer = undefined
-      if (requests() === requestsBefore) this.#flush()
+      if (requests() === requestsBefore) void this.#flush()
       else this.#lookLater()
     })
   }
 
-  #flush(): void {
+  async #flush(): Promise<void> {
     const { top, log } = this.#components
     const layer = top()
     if (layer.unsyncedBytes < MUCH_BYTES) return
-    layer.flush().catch((error: unknown) => {
+    try {
+      await layer.flush()
+    } catch (error) {
       // Nobody asked for it, and whoever asks next hears of it.
       const { code, message } = asRowanError(error)
       log.warn('what a still guest wrote could not be flushed', { code, message })
-    })
+    }
   }
 }

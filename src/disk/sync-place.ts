@@ -35,12 +35,30 @@ export class SyncPlace {
 
   /** Syncs a file, here or aside. */
   async sync(file: { syncSync(): void; sync(): Promise<void> }): Promise<void> {
-    const startedMs = this.#monotonicMs()
-    const { requests } = this.#traffic
-    const isLone = requests - this.#requestsBefore <= LONE_REQUESTS
-    this.#requestsBefore = requests
-    if (isLone && this.#meanMs <= QUICK_MS) file.syncSync()
-    else await file.sync()
+    if (this.isHere) return this.syncHere(file)
+    const startedMs = this.#begin()
+    await file.sync()
+    this.#end(startedMs)
+  }
+
+  /** Whether the next sync is to be made in this thread. */
+  get isHere(): boolean {
+    return this.#traffic.requests - this.#requestsBefore <= LONE_REQUESTS && this.#meanMs <= QUICK_MS
+  }
+
+  /** Syncs a file before it returns. */
+  syncHere(file: { syncSync(): void }): void {
+    const startedMs = this.#begin()
+    file.syncSync()
+    this.#end(startedMs)
+  }
+
+  #begin(): number {
+    this.#requestsBefore = this.#traffic.requests
+    return this.#monotonicMs()
+  }
+
+  #end(startedMs: number): void {
     this.#meanMs += (this.#monotonicMs() - startedMs - this.#meanMs) * WEIGHT
   }
 }

@@ -80,7 +80,7 @@ export class RequestRunner {
 
   write(request: RequestReader, payload: Payload): void {
     const { offset, length, flags } = request
-    const options = (flags & COMMAND_FLAG.FUA) === 0 ? undefined : { fua: true }
+    const options = (flags & COMMAND_FLAG.FUA) === 0 ? undefined : { fua: true, alone: this.#isAlone(request) }
     const { data, pooled } = payload
     const { buffers } = this.#components
     const answer = length === 0 ? undefined : this.#ask(request, () => this.#device.write(offset, data, options))
@@ -217,8 +217,9 @@ export class RequestRunner {
     }
   }
 
-  #make({ command, offset, length, flags }: RequestReader): void | Promise<void> {
-    if (command === COMMAND.FLUSH) return this.#device.flush()
+  #make(request: RequestReader): void | Promise<void> {
+    const { command, offset, length, flags } = request
+    if (command === COMMAND.FLUSH) return this.#device.flush({ alone: this.#isAlone(request) })
     if (length === 0) return
     if (command === COMMAND.CACHE) return this.#device.cache(offset, length, { signal: this.#gone.signal })
     const fua = (flags & COMMAND_FLAG.FUA) !== 0
@@ -232,6 +233,11 @@ export class RequestRunner {
     // FUA is for the range of its call alone; one flush at the end is for all parts.
     const parts = inParts(offset, length, (at, bytes) => change(at, bytes, { fua: false }))
     return fua ? parts.then(() => this.#device.flush()) : parts
+  }
+
+  /** Nothing that has come from this client waits beside the request at hand. */
+  #isAlone(request: RequestReader): boolean {
+    return this.inFlight === 0 && request.exhausted
   }
 
   /** What the disk says at once, or a promise to wait for, which never rejects. */

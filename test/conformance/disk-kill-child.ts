@@ -44,7 +44,7 @@ async function main([folder, bootId, size, firstChange, notesFile]: string[]): P
     disk.settle()
     note.writeUInt32LE(NOTE.acknowledged, 0)
     writeSync(notes, note)
-    if (change % 50 === 0) disk.flush().catch(fail)
+    if (change % 50 === 0) disk.flush()?.catch(fail)
     // Flushes go on between writes, as they do under a server.
     if (change % 10 === 0) await new Promise(resolve => setImmediate(resolve))
   }

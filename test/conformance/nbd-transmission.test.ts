@@ -157,6 +157,25 @@ describe('WRITE', () => {
     await client.request(WRITE, { data: Buffer.alloc(512) })
     expect(device.calls.map(call => call.options?.fua ?? false)).toEqual([true, false])
   })
+
+  test('tells the disk whether anything else of the client waits behind what is to be durable', async () => {
+    const { client, device } = await openDisk(new MemoryDevice(MIB))
+    const alone = () => device.calls.splice(0).map(call => call.options?.alone)
+    const data = Buffer.alloc(512)
+    await client.request(WRITE, { data, flags: FUA })
+    await client.request(FLUSH)
+    expect(alone()).toEqual([true, true])
+    client.send(Buffer.concat([requestBytes(WRITE, 1n, { data, flags: FUA }), requestBytes(FLUSH, 2n)]))
+    await waitUntil('both requests', () => device.calls.length === 2)
+    expect(alone()).toEqual([false, true])
+    device.hold = ({ operation }) => operation === 'write'
+    client.send(requestBytes(WRITE, 3n, { data, flags: FUA }))
+    await waitUntil('the write', () => device.held.length === 1)
+    client.send(requestBytes(FLUSH, 4n))
+    await waitUntil('both requests', () => device.calls.length === 2)
+    expect(alone()).toEqual([true, false])
+    device.releaseAll()
+  })
 })
 
 describe('TRIM and WRITE_ZEROES', () => {

@@ -16,7 +16,7 @@ type Command =
   | { do: 'write' | 'trim' | 'zero' | 'read'; at: number; length: number; fua: boolean }
   | { do: 'come'; which: number }
   | { do: 'go'; block: number }
-  | { do: 'flush' }
+  | { do: 'flush'; alone: boolean }
   | { do: 'settle' }
 
 const place = fc.oneof(
@@ -41,7 +41,8 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('come' as const), which: fc.nat(9) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('go' as const), block: fc.nat(4) }) },
-  { weight: 1, arbitrary: fc.constantFrom({ do: 'flush' as const }, { do: 'settle' as const }) }
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('flush' as const), alone: fc.boolean() }) },
+  { weight: 1, arbitrary: fc.constant({ do: 'settle' as const }) }
 )
 const history = fc.record({
   sizeBytes: fc.oneof(fc.constant(MAX_BYTES), fc.integer({ min: 1, max: MAX_BYTES })),
@@ -104,7 +105,7 @@ test('reads as what was written, in the order in which it was', async () => {
       for (const step of commands) {
         if (step.do === 'come') image.release(step.which)
         else if (step.do === 'go') image.missing.add(step.block)
-        else if (step.do === 'flush') underWay.push(disk.flush())
+        else if (step.do === 'flush') underWay.push(Promise.resolve(disk.flush({ alone: step.alone })))
         else if (step.do === 'settle') await compare()
         else {
           const at = Math.min(step.at, sizeBytes)

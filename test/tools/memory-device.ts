@@ -4,7 +4,7 @@
  * In the manner of nbdkit's delay and error filters: `hold` makes every request wait for `release`, in whatever order
  * the test likes; `fail` lets requests of a kind throw.
  */
-import type { BlockDevice, Extent, ZeroOptions } from '../../src/disk/block-device.ts'
+import type { BlockDevice, Extent, FlushOptions, WriteOptions, ZeroOptions } from '../../src/disk/block-device.ts'
 import { RowanError } from '../../src/errors.ts'
 
 export type Operation = 'read' | 'write' | 'flush' | 'trim' | 'writeZeroes' | 'cache'
@@ -13,7 +13,7 @@ export interface Call {
   operation: Operation
   offset: number
   length: number
-  options: ZeroOptions | undefined
+  options: (ZeroOptions & FlushOptions) | undefined
 }
 
 const SECTOR_BYTES = 512
@@ -59,7 +59,7 @@ export class MemoryDevice implements BlockDevice {
     })
   }
 
-  write(offset: number, data: Uint8Array, options?: { fua?: boolean }): void | Promise<void> {
+  write(offset: number, data: Uint8Array, options?: WriteOptions): void | Promise<void> {
     return this.#do({ operation: 'write', offset, length: data.length, options }, () => {
       this.bytes.set(data, offset)
     })
@@ -71,8 +71,8 @@ export class MemoryDevice implements BlockDevice {
     if (error !== undefined) throw error
   }
 
-  async flush(): Promise<void> {
-    await this.#do({ operation: 'flush', offset: 0, length: 0, options: undefined }, () => undefined)
+  flush(options?: FlushOptions): void | Promise<void> {
+    return this.#do({ operation: 'flush', offset: 0, length: 0, options }, () => undefined)
   }
 
   trim(offset: number, lengthBytes: number, options?: { fua?: boolean }): void | Promise<void> {

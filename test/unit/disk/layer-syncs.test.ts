@@ -46,6 +46,17 @@ describe('LayerSyncs', () => {
     expect(order).toEqual(['first', 'second', 'third'])
   })
 
+  test('what was written while the data was synced is not synced', async () => {
+    const { syncs, ends, turn } = setUp()
+    syncs.wrote(1000)
+    const done = syncs.data()
+    await turn()
+    syncs.wrote(24)
+    ends.get('data')!()
+    await done
+    expect(syncs.unsyncedBytes).toBe(24)
+  })
+
   test('syncs of different files go side by side', async () => {
     const { syncs, begun, ends, turn } = setUp()
     const all = Promise.all([syncs.data(), syncs.log(), syncs.map()])
@@ -60,7 +71,7 @@ describe('LayerSyncs', () => {
     const failing = syncs.data()
     await turn()
     ends.get('data')!(new RowanError('STORE_IO', 'the disk is broken'))
-    await expect(failing).rejects.toMatchObject({ code: 'STORE_IO' })
+    await expect(failing).rejects.toMatchObject({ code: 'LAYER_FAILED' })
     expect(syncs.failure).toMatchObject({ code: 'LAYER_FAILED', message: expect.stringContaining('/layers/0001') })
     expect(marked()).toBe(1)
     expect(warnings).toHaveLength(1)

@@ -525,7 +525,7 @@ describe('RowanDisk: bounds and ends', () => {
     await Promise.all([read, write])
     expect(() => disk.read(0, new Uint8Array(1))).toThrow(closed)
     expect(() => disk.write(0, new Uint8Array(1))).toThrow(closed)
-    await expect(disk.flush()).rejects.toThrow(closed)
+    await expect((async () => disk.flush())()).rejects.toThrow(closed)
   })
 })
 

@@ -83,8 +83,11 @@ test('a disk syncs what its guest left, so that there is nothing to do for the n
   const syncs: string[] = []
   const clock = new HeldClock()
   const folder = join(await temporaryFolder(), 'layers')
+  const warnings: string[] = []
+  const parts = components(new TestImage(2 * MUCH_BYTES))
+  const log = { ...parts.log, warn: (message: string) => void warnings.push(message) }
   const disk = await RowanDisk.open(
-    { ...components(new TestImage(2 * MUCH_BYTES)), clock, files: toldOfSyncs(syncs) },
+    { ...parts, log, clock, files: toldOfSyncs(syncs) },
     { folder, machine: 'm', readOnly: false, create: true }
   )
   try {
@@ -98,9 +101,12 @@ test('a disk syncs what its guest left, so that there is nothing to do for the n
     while (top.unsyncedBytes > 0 || !syncs.includes('log')) await clock.pass(1)
     await disk.flush()
     expect(syncs).toEqual(['data', 'log'])
+    for (let at = 0; at < MUCH_BYTES; at += chunk.length) await disk.write(at, chunk)
   } finally {
     await disk.close()
   }
+  await clock.pass(STILL_MS)
+  expect(warnings).toEqual([])
 })
 
 /** The real files; `syncs` gets the name of each that is synced. */

@@ -94,7 +94,7 @@ export class ChainHistory {
         return await this.#write(step.do, first, count)
       }
       case 'flush':
-        return await this.#step({ ...this.#told, durable: this.#told.now }, () => this.#disk.flush())
+        return await this.#step({ ...this.#told, durable: this.#told.now }, async () => this.#disk.flush())
       case 'reopen':
         return await this.#step({ ...this.#told, durable: this.#told.now }, async () => {
           await this.#disk.close()
