@@ -6,7 +6,8 @@
  * The same load on each in turn, round after round, each round with fresh overlays; medians of the rounds, and the
  * ratio to the better of the others. All files are read once before a row, so that the page cache is warm (each has files of
  * its own, and a server must not warm those of the next); it is dropped before each measurement of the row that is called
- * cold. Nothing else should run on the machine.
+ * cold. After what writes there is a rest: what a server then does in the background must not be measured in the turn of the next.
+ * Nothing else should run on the machine.
  */
 import { randomFillSync } from 'node:crypto'
 import { mkdir, mkdtemp, open, rm } from 'node:fs/promises'
@@ -21,6 +22,8 @@ import { dropPageCache, fillPageCache } from './lib/page-cache.ts'
 import { describeMachine, saveResults, table } from './lib/report.ts'
 import { median } from './lib/stats.ts'
 
+/** Longer than rowan waits before it flushes what a still guest wrote, and than that takes. */
+const REST_MS = 4000
 const KIB = 1024
 const MIB = 1024 * KIB
 
@@ -34,6 +37,8 @@ interface Row {
   against?: string[]
   /** Nothing of image, pool and overlays is in memory when it begins. */
   cold?: boolean
+  /** It leaves something to be synced. */
+  writes?: boolean
   measure(uri: string, seconds: number): Promise<Measured>
 }
 
@@ -57,12 +62,13 @@ const ROWS: Row[] = [
   fioRow('64k random read, queue 8', 0.9, 'MB/s', 'randread', 64 * KIB, 8),
   fioRow('1 MiB read, queue 4', 0.9, 'MB/s', 'read', MIB, 4),
   { ...fioRow('4k random read, queue 32, cold', 0.8, 'IOPS', 'randread', 4 * KIB, 32), cold: true },
-  fioRow('4k random write, queue 32', 3, 'IOPS', 'randwrite', 4 * KIB, 32),
+  { ...fioRow('4k random write, queue 32', 3, 'IOPS', 'randwrite', 4 * KIB, 32), writes: true },
   {
     name: '4k write + FUA, queue 1',
     goal: 1,
     unit: 'IOPS',
     against: ['qemu-nbd'],
+    writes: true,
     measure: (uri, seconds) => measureFua(uri, 4 * KIB, seconds)
   }
 ]
@@ -131,6 +137,7 @@ async function compare(image: string): Promise<Results> {
           .get(row)
           ?.get(name)
           ?.push({ ...measured, memoryBytes: await server.memoryBytes() })
+        if (row.writes === true) await new Promise(resolve => setTimeout(resolve, REST_MS))
         console.log(`round ${round}  ${row.name.padEnd(30)} ${name.padEnd(9)} ${shown(row, figureOf(row, measured))}`)
       }
     }
