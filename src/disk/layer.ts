@@ -11,11 +11,8 @@
  *    in memory and, if the map changes by it, a note for the log. `settle` appends the notes of many writes at once, and
  *    only then they may be acknowledged. Opening the layer under the same boot id replays the log. The first flush then
  *    syncs the data file, whatever has changed: the dead daemon may have written to it without syncing.
- * 2. *A write that was flushed survives power loss; an unflushed sector is old or new.* A flush of few sectors appends
- *    their content to the log and syncs the log: one sync, of blocks in a row. A flush of many syncs the data file, then
- *    appends a barrier to the log and syncs that. A flush that is asked for while one runs would miss what was
- *    acknowledged since it began, so it waits and then runs one more, for all who came meanwhile. A write with FUA
- *    is a flush of its own sectors alone (`flushRange`).
+ * 2. *A write that was flushed survives power loss; an unflushed sector is old or new.* A flush is a sync of the log, which
+ *    then holds what was written, or of the data file and then of the log (layer-flushes.ts).
  *    A **checkpoint** empties the log behind them, beside writes and flushes (layer-checkpoints.ts). Where it does not keep
  *    up, `hasRoom` is false and writers wait for it.
  * 3. *After an error of fdatasync the layer is failed.* The kernel may have dropped what it could not write, and the
@@ -37,15 +34,14 @@ import type { FlushOptions } from './block-device.ts'
 import { DiskReserve } from './disk-reserve.ts'
 import { LayerCheckpoints } from './layer-checkpoints.ts'
 import { type LayerFile, type LayerFiles, systemFiles } from './layer-files.ts'
+import { LayerFlushes } from './layer-flushes.ts'
 import { encodeIdentity, IDENTITY_BYTES, identityPosition, type LayerIdentity, readIdentity } from './layer-identity.ts'
-import { DEFAULT_LOG_AREA_BYTES, LayerLog, type SectorRange } from './layer-log.ts'
+import { DEFAULT_LOG_AREA_BYTES, LayerLog } from './layer-log.ts'
 import { LayerMap, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, type SectorState } from './layer-map.ts'
 import { LayerMapFile } from './layer-map-file.ts'
 import { applyRecord, makeDurable, makeFile, OpeningFiles, replaceFirstFormatLog } from './layer-opening.ts'
 import { LayerSyncs, layerFailed } from './layer-syncs.ts'
-import { SharedRun } from './shared-run.ts'
 import type { SyncPlace } from './sync-place.ts'
-import { UnflushedRanges } from './unflushed-ranges.ts'
 
 export interface LayerComponents {
   log: Log
@@ -85,13 +81,10 @@ export class Layer {
   readonly #mapFile: LayerMapFile
   readonly #pending: LayerLog
   readonly #reserve: DiskReserve
-  readonly #maxLoggedSectors: number
-  readonly #unflushed: UnflushedRanges
-  readonly #flushes = new SharedRun(() => this.#flushOnce())
+  readonly #flushes: LayerFlushes
   readonly #syncs: LayerSyncs
   readonly #checkpoints: LayerCheckpoints
   #closing: Promise<void> | undefined
-  #closed = false
 
   private constructor(
     folder: string,
@@ -121,8 +114,9 @@ export class Layer {
       onSoftFailure
     })
     this.#reserve = reserve
-    this.#maxLoggedSectors = limits.maxLoggedBytes / SECTOR_BYTES
-    this.#unflushed = new UnflushedRanges(this.#maxLoggedSectors)
+    const { maxLoggedBytes } = limits
+    const components = { folder, data, map, pending, syncs: this.#syncs, checkpoints: this.#checkpoints }
+    this.#flushes = new LayerFlushes(components, { maxLoggedBytes })
   }
 
   /**
@@ -252,7 +246,7 @@ export class Layer {
       this.map.bringIn(start, end)
       this.#reserve.take(data.length)
     }
-    this.#unflushed.add(start, end)
+    this.#flushes.wrote(start, end)
     this.#data.writeSync(data, 0, data.length, position)
     this.#syncs.wrote(data.length)
     if (isNew) this.#setState(start, end, SECTOR_DATA)
@@ -271,37 +265,20 @@ export class Layer {
     this.#pending.settle()
   }
 
-  /** All that was acknowledged before the call is durable when it is done. LAYER_FAILED, DISK_FULL, DISK_CLOSED. */
+  /** See LayerFlushes. */
   flush(): Promise<void> {
-    return this.#flushes.run()
+    return this.#flushes.flush()
   }
 
-  /** `flush` of few sectors before it returns, if none runs and the sync is quick. @returns whether it did. Errors as `flush` */
+  /** See LayerFlushes. */
   flushHere(): boolean {
-    if (!this.#flushes.isIdle || this.#closed || !this.#syncs.mayLogHere) return false
-    const ranges = this.#unflushed.take()
-    let isDone = false
-    try {
-      isDone = ranges !== 'many' && this.#appendContent(ranges)
-      if (isDone && !this.#pending.isSynced) this.#syncs.logHere()
-    } finally {
-      if (!isDone || !this.#pending.isSynced) this.#unflushed.addAll()
-    }
-    return isDone
+    return this.#flushes.flushHere()
   }
 
-  /**
-   * What these sectors hold now is durable when it is done, whatever else was written. Errors as `flush`.
-   *
-   * A write with FUA promises no more, and so it does not wait for what others have written.
-   */
+  /** See LayerFlushes. */
   flushRange(start: number, end: number, options?: FlushOptions): void | Promise<void> {
     this.#checkWritable()
-    if (!this.#appendContent([{ start, count: end - start }])) return this.flush()
-    this.#unflushed.forget(start, end)
-    if (this.#pending.isSynced) return
-    if (options?.alone !== true || !this.#syncs.mayLogHere) return this.#syncs.log()
-    this.#syncs.logHere()
+    return this.#flushes.flushRange(start, end, options)
   }
 
   /** As `flush`, and all of it is in the data and the map file: the log says nothing more. Errors as `flush`. */
@@ -326,7 +303,7 @@ export class Layer {
       await this.#checkpoints.idle()
       // A write with FUA waits for a sync of its own.
       await this.#syncs.idle()
-      this.#closed = true
+      this.#flushes.close()
       this.#data.close()
       this.#mapFile.close()
       this.#pending.close()
@@ -349,7 +326,7 @@ export class Layer {
     const condition = this.#pending.condition
     if (condition === 'same-boot') {
       this.#pending.replay(record => applyRecord(this.map, record, join(this.#folder, 'log')))
-      this.#unflushed.addAll()
+      this.#flushes.anythingMayBeUnflushed()
       this.#checkpoints.mapMayBeUnsynced()
       return
     }
@@ -368,51 +345,5 @@ export class Layer {
     }
     this.#pending.begin()
     if (found || condition === 'failed') await this.#pending.sync()
-  }
-
-  /** Promise 2. Everything up to the first `await` is the freeze. */
-  async #flushOnce(): Promise<void> {
-    if (this.failure !== undefined) throw this.failure
-    if (this.#closed) throw new RowanError('DISK_CLOSED', `the layer ${this.#folder} is closed`)
-    if (this.#unflushed.isEmpty && this.#pending.isSynced) return
-    const ranges = this.#unflushed.take()
-    try {
-      if (ranges === 'many' || !this.#appendContent(ranges)) {
-        const mark = this.#pending.mark()
-        await this.#syncs.data()
-        this.#pending.appendBarrier(mark)
-      }
-      if (!this.#pending.isSynced) await this.#syncs.log()
-    } catch (error) {
-      this.#unflushed.addAll()
-      throw this.failure ?? error
-    }
-  }
-
-  /** Puts what few sectors hold now into the log; false where that cannot be done. */
-  #appendContent(ranges: readonly SectorRange[]): boolean {
-    const contents = ranges.flatMap(({ start, count }) => this.#dataRuns(start, start + count))
-    if (contents.length === 0) {
-      this.#pending.settle()
-      return true
-    }
-    const sectors = contents.reduce((sum, { count }) => sum + count, 0)
-    if (sectors > this.#maxLoggedSectors || LayerLog.contentBytes(contents) > this.#pending.roomBytes) return false
-    this.#pending.appendContent(contents, (target, offset, length, position) =>
-      this.#data.readSync(target, offset, length, position)
-    )
-    this.#checkpoints.changed()
-    return true
-  }
-
-  /** The runs of data in a range. What has become zero since is in the log already. */
-  #dataRuns(start: number, end: number): SectorRange[] {
-    const runs: SectorRange[] = []
-    for (let at = start; at < end; ) {
-      const runEnd = this.map.runEnd(at, end)
-      if (this.map.stateAt(at) === SECTOR_DATA) runs.push({ start: at, count: runEnd - at })
-      at = runEnd
-    }
-    return runs
   }
 }
