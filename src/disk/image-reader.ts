@@ -56,6 +56,15 @@ export const MAX_ATTEMPTS = 8
 /** After so many, its bytes are asked for: where the pool is far too small, nobody can say whether the next one would do. */
 const ATTEMPTS_BY_SLOT = 2
 
+export interface ImageReaderComponents {
+  image: BaseImage
+  pool: SlotReader
+  source: BlockSource
+  /** Hears of the first touch of each block. */
+  touches?: TouchSink | undefined
+  clock: Pick<Clock, 'monotonicMs'>
+}
+
 export class ImageReader {
   readonly waits: WaitMeter
   readonly #image: BaseImage
@@ -67,14 +76,7 @@ export class ImageReader {
   readonly #touches: FirstTouches | undefined
   #fetchedBlocks = 0
 
-  constructor(components: {
-    image: BaseImage
-    pool: SlotReader
-    source: BlockSource
-    /** Hears of the first touch of each block. */
-    touches?: TouchSink | undefined
-    clock: Pick<Clock, 'monotonicMs'>
-  }) {
+  constructor(components: ImageReaderComponents) {
     this.#image = components.image
     this.#pool = components.pool
     this.#source = components.source

@@ -1,16 +1,12 @@
 /**
  * The disk of a machine: an image that nobody may change, under layers of which the top one takes what the guest writes.
  *
- * A read is cut into runs of sectors that have one state in the top's map: data is read from it, zero is filled in,
- * absent is asked of the merged map of the frozen layers (frozen-map.ts), and what is absent there too is the image's
- * (image-reader.ts). Where all of it is here, nothing is awaited and, for a range inside one run, nothing is allocated:
- * one `pread` into the caller's buffer.
- *
- * A write, a trim or zeros go to the top (disk-changes.ts). `trim` and `writeZeroes` are the same here.
+ * A read asks the top, the frozen layers and the image (disk-reads.ts); a write, a trim or zeros go to the top
+ * (disk-changes.ts). `trim` and `writeZeroes` are the same here.
  *
  * A snapshot holds back changes for the moment of the switch (machine-layers.ts); reads go on.
  *
- * Owns: the machine's layers, and the wants under way. Does not own the image, the pool or the source.
+ * Owns: the machine's layers. Does not own the image, the pool or the source.
  */
 
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
@@ -18,27 +14,24 @@ import type { Clock, Log } from '../environment.ts'
 import { RowanError } from '../errors.ts'
 import type { BlockSource } from '../store/block-source.ts'
 import { ZERO } from '../store/local-image.ts'
-import { allDone } from './all-done.ts'
 import { behindWrites } from './behind-writes.ts'
 import type { BlockDevice, Extent, FlushOptions, WriteOptions, ZeroOptions } from './block-device.ts'
 import type { DiskName, Snapshot } from './chain.ts'
-import { ColdReads } from './cold-reads.ts'
 import { DiskChanges } from './disk-changes.ts'
 import { diskExtents } from './disk-extents.ts'
+import { DiskReads } from './disk-reads.ts'
 import { EmptyImage } from './empty-image.ts'
 import type { TouchSink } from './first-touches.ts'
-import { type BaseImage, ImageReader, type SlotReader } from './image-reader.ts'
+import type { BaseImage, SlotReader } from './image-reader.ts'
 import type { LayerLimits } from './layer.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
-import { endSector, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, sectorOf } from './layer-map.ts'
+import { endSector, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_ZERO, sectorOf } from './layer-map.ts'
 import type { LayerStack } from './layer-stack.ts'
 import { LayerUpkeep } from './layer-upkeep.ts'
 import { LayersFolder } from './layers-folder.ts'
 import { MachineLayers } from './machine-layers.ts'
 import { type PunchHoles, punchHoles } from './punch-tool.ts'
 import { ReadAhead } from './read-ahead.ts'
-import { readBelow } from './read-below.ts'
-import { MOST_ARE_SLOW, SlowReads } from './slow-reads.ts'
 import { StackStates } from './stack-states.ts'
 import { StillFlush } from './still-flush.ts'
 import { type DiskTraffic, SyncPlace } from './sync-place.ts'
@@ -95,7 +88,7 @@ export class RowanDisk implements BlockDevice {
   readonly readOnly: boolean
   readonly #name: DiskName
   readonly #image: BaseImage
-  readonly #base: ImageReader
+  readonly #reads: DiskReads
   readonly #ahead: ReadAhead
   /** The machine's other disk, which began with zeros. It is closed with this one. */
   readonly data: RowanDisk | undefined
@@ -105,16 +98,10 @@ export class RowanDisk implements BlockDevice {
   readonly #states: StackStates | undefined
   /** Undefined where there are no layers to change. */
   readonly #changes: DiskChanges | undefined
-  readonly #slow: SlowReads
-  /** The same of what was brought into memory. */
-  readonly #slowAgain: SlowReads
-  readonly #cold: ColdReads
   readonly #upkeep: LayerUpkeep | undefined
   readonly #stillFlush: StillFlush | undefined
   readonly #traffic: DiskTraffic
   #writtenBytes = 0
-  /** For the promises of the next read that has any. */
-  #unusedList: Promise<void>[] = []
   #closing: Promise<void> | undefined
 
   private constructor(
@@ -133,21 +120,12 @@ export class RowanDisk implements BlockDevice {
     this.layers = layers
     this.#stack = layers?.stack(name)
     this.#states = this.#stack === undefined ? undefined : new StackStates(this.#stack)
-    this.#base = new ImageReader(components)
-    this.#slow = new SlowReads(() => components.clock.monotonicMs())
-    this.#slowAgain = new SlowReads(() => components.clock.monotonicMs(), MOST_ARE_SLOW)
-    this.#cold = new ColdReads({
-      stack: this.#stack,
-      base: this.#base,
-      image,
-      pool: components.pool,
-      clock: components.clock
-    })
+    this.#reads = new DiskReads({ ...components, stack: this.#stack, checkOpen: () => this.#checkOpen() })
     this.#ahead = new ReadAhead({ image, source, map: this.#states })
     const { clock, log, files, punch = files === undefined ? punchHoles : undefined } = components
     const stack = this.#stack
     if (stack !== undefined) {
-      const read = (offset: number, target: Uint8Array) => this.#read(offset, target)
+      const read = (offset: number, target: Uint8Array) => this.#reads.readHere(offset, target)
       this.#changes = new DiskChanges({ sizeBytes: this.sizeBytes, stack, read, punch, log })
     }
     const { monotonicMs, after } = clock
@@ -185,7 +163,7 @@ export class RowanDisk implements BlockDevice {
   }
 
   get stats(): DiskStats {
-    const { waits, fetchedBlocks } = this.#base
+    const { waits, fetchedBlocks } = this.#reads
     return {
       fetchedBlocks,
       waitedMs: waits.waitedMs,
@@ -199,18 +177,7 @@ export class RowanDisk implements BlockDevice {
     this.#check(offset, target.length)
     this.#traffic.requests++
     if (target.length === 0) return
-    const slow = this.#slow.isSlow && this.#cold.findsBrought(offset, target.length) ? this.#slowAgain : this.#slow
-    if (slow.isInPlace(target.length)) return slow.time(target.length, () => this.#read(offset, target))
-    return new Promise((resolve, reject) => {
-      this.#cold.read(offset, target, isRead => {
-        try {
-          this.#checkOpen()
-          resolve(isRead ? undefined : this.#read(offset, target))
-        } catch (error) {
-          reject(error)
-        }
-      })
-    })
+    return this.#reads.read(offset, target)
   }
 
   write(offset: number, data: Uint8Array, options?: WriteOptions): void | Promise<void> {
@@ -306,7 +273,7 @@ export class RowanDisk implements BlockDevice {
   }
 
   async #close(): Promise<void> {
-    this.#base.stop()
+    this.#reads.stop()
     this.#ahead.stop()
     this.#stillFlush?.stop()
     await this.#changes?.idle()
@@ -315,39 +282,6 @@ export class RowanDisk implements BlockDevice {
     await this.data?.close()
     await this.#upkeep?.stop()
     await this.layers?.close()
-  }
-
-  #read(offset: number, target: Uint8Array): void | Promise<void> {
-    const pending = this.#unusedList
-    try {
-      this.#readRuns(offset, target, pending)
-    } catch (error) {
-      if (pending.length === 0) throw error
-      pending.push(Promise.reject(error))
-    }
-    if (pending.length === 0) return
-    this.#unusedList = []
-    return this.#base.waits.during(allDone(pending))
-  }
-
-  #readRuns(offset: number, target: Uint8Array, pending: Promise<void>[]): void {
-    const stack = this.#stack
-    if (stack === undefined) {
-      this.#base.read(offset, target, 0, target.length, pending)
-      return
-    }
-    const { top } = stack
-    const end = offset + target.length
-    const lastSector = endSector(end)
-    for (let at = offset; at < end; ) {
-      const sector = sectorOf(at)
-      const state = top.map.stateAt(sector)
-      const runEnd = Math.min(end, top.map.runEnd(sector, lastSector) * SECTOR_BYTES)
-      if (state === SECTOR_DATA) top.readSync(target, at - offset, runEnd - at, at)
-      else if (state === SECTOR_ZERO) target.fill(0, at - offset, runEnd - offset)
-      else readBelow(stack.frozen, this.#base, at, target, at - offset, runEnd - at, pending)
-      at = runEnd
-    }
   }
 
   /** Runs `work` while no change of the machine's disks is under way and all that are asked for wait. */
