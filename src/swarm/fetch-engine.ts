@@ -269,7 +269,7 @@ export class FetchEngine implements FetchDriver {
     const lateMs = this.#components.clock.monotonicMs() - dueMs
     if (lateMs > LATE_MS) this.event({ type: 'time', lateMs })
     // Who is kept from sending is not silent.
-    for (const [peer, { client }] of this.#links) if (client.paused) this.event({ type: 'progress', peer })
+    for (const [peer, { client }] of this.#links) if (client.paused) this.event({ type: 'held-back', peer })
     this.#decideSoon()
   }
 

@@ -27,6 +27,10 @@ const SUSPECT_MS = 150
 const REDIAL_MS = 1_500
 /** A stalled peer is dropped after this much silence. */
 const STALL_DROP_MS = 10_000
+/** Bytes are a sign of life for so long after an answer: a block on a line of 7 KB/s. Then whoever chatters, and gives nothing, is silent. */
+const MAX_CHATTER_MS = 10_000
+/** What a guest waits for goes back into the line after so long, whatever else a peer answers. */
+const LONGEST_DEMAND_MS = 30_000
 /** A demand block this much later than expected, at least, is late. */
 const LATE_FLOOR_MS = 30
 /**
@@ -77,6 +81,8 @@ export class PeerLedger {
   /** The window was not used up since it had room for a fill. */
   #filling = true
   #heardMs: number
+  /** When it last gave something that it was asked for. */
+  #answeredMs: number
   /** Since when it owes demand without a break. */
   #demandMs = 0
   #redials = 0
@@ -92,6 +98,7 @@ export class PeerLedger {
     this.helper = new HelperBook(isDoubtful)
     this.estimate.addRoundTrip(rttMs, nowMs)
     this.#heardMs = nowMs
+    this.#answeredMs = nowMs
   }
 
   get images(): number[] {
@@ -169,7 +176,10 @@ export class PeerLedger {
 
   /** Asks for what it has. */
   ask(key: ItemKey, rank: Rank, nowMs: number): void {
-    if (this.#owesDirectly === 0) this.#heardMs = nowMs
+    if (this.#owesDirectly === 0) {
+      this.#heardMs = nowMs
+      this.#answeredMs = nowMs
+    }
     const bytes = this.estimate.blockBytes
     const expectedMs = this.arrivalMs(rank, nowMs)
     const mark = this.estimate.sent(nowMs, this.#owedBytes)
@@ -234,11 +244,26 @@ export class PeerLedger {
     return this.owes.size - this.helper.asked
   }
 
-  /** Something came from it. */
+  /** It gave something, or is kept from it. */
   heard(nowMs: number): void {
+    this.#answeredMs = nowMs
     this.#heardMs = nowMs
     this.#excused = false
     this.#redials = 0
+  }
+
+  /** Bytes came from it, whatever they are. @returns whether that says that it is alive */
+  chattered(nowMs: number): boolean {
+    if (nowMs > this.#answeredMs + MAX_CHATTER_MS) return false
+    this.#heardMs = nowMs
+    this.#excused = false
+    this.#redials = 0
+    return true
+  }
+
+  /** Whether a guest has waited for a debt for longer than anybody may keep it waiting. One on behalf has times of its own. */
+  isOutlived({ demandMs, direct }: Debt, nowMs: number): boolean {
+    return direct !== undefined && demandMs !== undefined && nowMs >= demandMs + LONGEST_DEMAND_MS
   }
 
   /**
@@ -248,6 +273,7 @@ export class PeerLedger {
   excuse(nowMs: number): void {
     if (this.#excused) return
     this.#heardMs = nowMs
+    this.#answeredMs = nowMs
     this.#excused = true
   }
 

@@ -66,8 +66,10 @@ export type SchedulerEvent =
   | { type: 'missing'; peer: string; key: ItemKey; reason: MissingReason }
   /** It gave wrong bytes: it is dropped, and never asked again. */
   | { type: 'lied'; peer: string }
-  /** Bytes came from it, be it the middle of a block; or this side keeps it from sending. */
+  /** Bytes came from it, be it the middle of a block. */
   | { type: 'progress'; peer: string }
+  /** This side keeps it from sending. */
+  | { type: 'held-back'; peer: string }
   /** From now on, only what a guest waits for and what it reads on to is asked for; or everything again. */
   | { type: 'quiet'; quiet: boolean }
   /** Time passed; `lateMs` is by how much the reminder came too late, because this process was busy, else 0. */

@@ -12,7 +12,8 @@
  * - A peer owes exactly one answer for each request. Until it came (or the peer left) that peer is not asked for the item again,
  *   even if the item was cancelled and is wanted anew.
  * - A peer that is silent for too long while it owes something is stalled: what it owes goes back into the line for others. It gets
- *   nothing new until something comes from it, and is dropped when that takes too long (peer-ledger.ts has the times).
+ *   nothing new until something comes from it, and is dropped when that takes too long (peer-ledger.ts has the times). Bytes that
+ *   answer nothing are a sign of life for some seconds only.
  * - Where a guest waits, that is too long: then a peer is suspected much sooner. The demand that it owes goes to others at once, and it
  *   is called anew, because a connection can die without a word while its peer lives.
  * - A late demand block is asked of a second peer too, within a budget of duplicate bytes.
@@ -132,6 +133,9 @@ export class Scheduler {
         this.#lied(event.peer)
         break
       case 'progress':
+        this.#chattered(this.#peers.get(event.peer), nowMs)
+        break
+      case 'held-back':
         this.#heard(this.#peers.get(event.peer), nowMs)
         break
       case 'quiet':
@@ -239,7 +243,11 @@ export class Scheduler {
   /** The caller checks the bytes, and says `done` or `lied` before the next `decide`; else it is asked for again. */
   #answered(id: string, key: ItemKey, bytes: number, nowMs: number): void {
     const peer = this.#peers.get(id)
-    if (!peer?.answered(key, bytes, nowMs)) return
+    if (!peer?.answered(key, bytes, nowMs)) {
+      // What comes unasked was announced, and is bounded: the index of a small image, on a slow line.
+      this.#heard(peer, nowMs)
+      return
+    }
     this.#peers.delivered(id)
     this.#answeredBytes += bytes
     this.#heard(peer, nowMs)
@@ -269,6 +277,10 @@ export class Scheduler {
     }
     this.#leave(id)
     this.#actions.push({ type: 'drop', peer: id, why: 'lied' })
+  }
+
+  #chattered(peer: PeerLedger | undefined, nowMs: number): void {
+    if (peer?.chattered(nowMs)) this.#silence.isOver(peer)
   }
 
   #heard(peer: PeerLedger | undefined, nowMs: number): void {

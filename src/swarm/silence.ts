@@ -5,6 +5,8 @@
  *   it is dropped.
  * - *Suspected*: silent while a guest waits. The demand that it owes goes to others, and it is called anew.
  * - *Overdue*: what a neighbour was asked to fetch, and does not bring, goes back into the line, and no more is asked of it for a while.
+ * - *Outlived*: a block that a guest waits for, and that a peer keeps back while it answers others, goes to others in the end: whoever
+ *   chooses what it answers could else keep a guest waiting for minutes.
  */
 
 import type { Debt, PeerLedger } from './peer-ledger.ts'
@@ -13,9 +15,13 @@ import type { PeerLedgers } from './peer-ledgers.ts'
 import type { ItemKey, SchedulerAction } from './scheduler-types.ts'
 import type { WantedItems } from './wanted-items.ts'
 
+/** Old debts are looked for this often. */
+const REVIEW_MS = 1_000
+
 export class Silence {
   readonly #items: WantedItems
   readonly #peers: PeerLedgers
+  #reviewMs = 0
 
   constructor(items: WantedItems, peers: PeerLedgers) {
     this.#items = items
@@ -30,6 +36,7 @@ export class Silence {
       if (this.#isToBeCalled(peer, nowMs)) actions.push({ type: 'redial', peer: peer.id })
       if (peer.helper.asked > 0) this.#takeBack(peer, nowMs)
     }
+    if (nowMs >= this.#reviewMs) this.#review(nowMs)
     return actions
   }
 
@@ -76,6 +83,17 @@ export class Silence {
       if (hasGiven) continue
       for (const [other, owed] of peer.owes) if (owed.behalf !== undefined) this.#tookTooLong(other, owed)
       return
+    }
+  }
+
+  /** What is owed for too long goes to others as well. */
+  #review(nowMs: number): void {
+    this.#reviewMs = nowMs + REVIEW_MS
+    for (const peer of this.#peers) {
+      if (!peer.owesDemand) continue
+      for (const [key, debt] of peer.owes) {
+        if (!debt.overdue && peer.isOutlived(debt, nowMs)) this.#tookTooLong(key, debt)
+      }
     }
   }
 

@@ -250,6 +250,52 @@ describe('scheduler', () => {
     expect(actions.filter(({ type }) => type === 'call-off')).toEqual([{ type: 'call-off', peer: 'a', keys: [key] }])
   })
 
+  test('a peer that chatters and never answers keeps nothing from the others', () => {
+    for (const rank of [DEMAND, FILL]) {
+      const scheduler = withPeers({ chatter: 1, honest: 30 })
+      const given = new Set<number>()
+      const wanted = 60
+      for (let block = 0; block < wanted; block++) scheduler.apply(want(block, rank), 0)
+      let owed: number[] = []
+      for (let nowMs = 0; nowMs < 120_000 && given.size < wanted; nowMs += 100) {
+        for (const block of owed) {
+          scheduler.apply({ type: 'answered', peer: 'honest', key: blockKey(IMAGE, block), bytes: 65_548 }, nowMs)
+          scheduler.apply({ type: 'done', key: blockKey(IMAGE, block) }, nowMs)
+          given.add(block)
+        }
+        scheduler.apply({ type: 'progress', peer: 'chatter' }, nowMs)
+        const asked = sends(scheduler.decide(nowMs))
+        owed = asked.filter(({ peer }) => peer === 'honest').flatMap(({ blocks }) => blocks)
+      }
+      expect(given.size, `rank ${rank}`).toBe(wanted)
+    }
+  })
+
+  test('a peer that gives a block now and then does not keep a guest waiting for each of them', () => {
+    const scheduler = withPeers({ miser: 1, honest: 30 })
+    const wanted = 60
+    const given = new Set<number>()
+    const kept: number[] = []
+    const give = (peer: string, block: number, nowMs: number) => {
+      given.add(block)
+      scheduler.apply({ type: 'answered', peer, key: blockKey(IMAGE, block), bytes: 65_548 }, nowMs)
+      scheduler.apply({ type: 'done', key: blockKey(IMAGE, block) }, nowMs)
+    }
+    for (let block = 0; block < wanted; block++) scheduler.apply(want(block, DEMAND), 0)
+    let nowMs = 0
+    let owed: number[] = []
+    for (; nowMs < 600_000 && given.size < wanted; nowMs += 100) {
+      for (const block of owed) give('honest', block, nowMs)
+      scheduler.apply({ type: 'progress', peer: 'miser' }, nowMs)
+      if (nowMs % 9_000 === 0 && kept.length > 0) give('miser', kept.pop()!, nowMs)
+      const asked = sends(scheduler.decide(nowMs))
+      owed = asked.filter(({ peer }) => peer === 'honest').flatMap(({ blocks }) => blocks)
+      kept.push(...asked.filter(({ peer }) => peer === 'miser').flatMap(({ blocks }) => blocks))
+    }
+    expect(given.size).toBe(wanted)
+    expect(nowMs).toBeLessThan(35_000)
+  })
+
   test('the cost of duplicates is bounded', () => {
     const scheduler = withPeers({ a: 10, b: 12 })
     let hedged = 0
