@@ -7,7 +7,7 @@
  * without a network it would have hung there. So these blocks are fetched when the guest leaves. No file system is known here: a
  * journal is a long run of writes like others.
  *
- * Pure, and bounded: MAX_RUNS × BEHIND_BYTES, 4 MiB.
+ * Bounded: MAX_RUNS × BEHIND_BYTES, 4 MiB; and others have their turn between looks, which read where the map is not in memory.
  */
 import type { SectorStates } from './disk-extents.ts'
 import { SECTOR_ABSENT, SECTOR_BYTES } from './layer-map.ts'
@@ -18,14 +18,21 @@ export const BEHIND_BYTES = 256 * 1024
 export const MAX_RUNS = 16
 /** Changes of state that are looked at. */
 const MAX_LOOKS = 65_536
+/** Between two turns: some milliseconds where each of them is a read. */
+export const LOOKS_PER_TURN = 128
 
 export interface Range {
   offset: number
   lengthBytes: number
 }
 
-/** Behind the longest runs of the disk's own sectors, those of the longest first. */
-export function behindWrites(map: SectorStates, sizeBytes: number): Range[] {
+/**
+ * Behind the longest runs of the disk's own sectors, those of the longest first.
+ *
+ * @param turn - lets others have their turn; what it rejects with ends the search
+ * @throws RowanError LAYER_CORRUPT, STORE_IO, of a map that is read
+ */
+export async function behindWrites(map: SectorStates, sizeBytes: number, turn: () => Promise<void>): Promise<Range[]> {
   const end = Math.floor(sizeBytes / SECTOR_BYTES)
   const runs: { from: number; to: number }[] = []
   let from: number | undefined
@@ -38,6 +45,7 @@ export function behindWrites(map: SectorStates, sizeBytes: number): Range[] {
       from = undefined
     }
     sector = map.runEnd(sector, end)
+    if ((looks + 1) % LOOKS_PER_TURN === 0) await turn()
   }
   return runs
     .filter(run => (run.to - run.from) * SECTOR_BYTES >= MIN_RUN_BYTES)

@@ -12,9 +12,10 @@
  * all its sectors are absent.
  *
  * The place of a record is fixed, so the file never moves anything, its size never changes (a file that was cut short
- * is noticed), and a page can be read alone. The presence bits tell which of up to a million places to read at open. A
- * bit without its record reads as absent, so a bit is made durable *before* its record is written (`writePresence`,
- * then `sync`, then `write`). The other way round, a record that outlives a power loss without its bit would be
+ * is noticed), and a page can be read alone. The presence bits tell which of up to a million places have something: if
+ * those are no more than may stay in memory, all are read at open, and damage is noticed there; else each when it is
+ * asked for. A bit without its record reads as absent, so a bit is made durable *before* its record is written
+ * (`writePresence`, then `sync`, then `write`). The other way round, a record that outlives a power loss without its bit would be
  * overlooked, and come back from the dead when the page is next written and torn.
  *
  * Owns: the map file. Does not decide when to write it (layer.ts).
@@ -42,6 +43,7 @@ export class LayerMapFile {
   readonly #pageCount: number
   readonly #presence: Int32Array
   readonly #changedPresence = new Set<number>()
+  readonly #record = Buffer.alloc(RECORD_BYTES)
 
   private constructor(file: LayerFile, identity: LayerIdentity) {
     this.#file = file
@@ -84,13 +86,16 @@ export class LayerMapFile {
 
   /** The words of a page that has a record. LAYER_CORRUPT, STORE_IO. */
   readPage(page: number): Int32Array {
-    const bytes = Buffer.alloc(RECORD_BYTES)
-    this.#file.readSync(bytes, 0, RECORD_BYTES, this.#positionOf(page))
-    return this.#decodePage(page, bytes, 0)
+    this.#file.readSync(this.#record, 0, RECORD_BYTES, this.#positionOf(page))
+    return this.#decodePage(page, this.#record, 0)
   }
 
-  /** Puts every page that has a record into the map. */
+  /** Puts every page that has a record into the map; if they are too many to stay there, it will ask for each. */
   load(map: LayerMap): void {
+    if (this.#presentPages() > map.maxCleanPages) {
+      for (const page of this.pages()) map.leaveAway(page)
+      return
+    }
     const bytes = Buffer.alloc(Math.min(MAX_RECORDS_PER_CALL, this.#pageCount) * RECORD_BYTES)
     for (let page = 0; page < this.#pageCount; ) {
       if (!this.#isPresent(page)) {
@@ -158,6 +163,12 @@ export class LayerMapFile {
 
   #positionOf(page: number): number {
     return recordPosition(page, this.#pageCount)
+  }
+
+  #presentPages(): number {
+    let count = 0
+    for (const _ of this.pages()) count++
+    return count
   }
 
   #isPresent(page: number): boolean {

@@ -11,7 +11,7 @@
  *
  * **Memory is bounded.** A page that is neither changed nor frozen is *clean*: the map file says the same. Of those only so many
  * stay in memory, and the one that has been here longest goes first; which was used last is not noted, since that would
- * cost every read. A page that is away is read again when it is asked for (some 15 µs), and whoever asks hears of
+ * cost every read. A page that is *away* is read when it is asked for (some 15 µs), and whoever asks hears of
  * an error of that read; `bringIn` asks before something is changed. Changed pages are bounded by checkpoints.
  *
  * Sector numbers reach 2^34 (8 TiB), so they are divided, never shifted.
@@ -70,7 +70,9 @@ export class LayerMap {
   /** Pages of their own that are as the source has them, in the order in which they came. */
   readonly #clean = new Set<number>()
   readonly #source: PageSource | undefined
-  readonly #maxCleanPages: number
+  /** How many pages stay in memory though the source has them. */
+  readonly maxCleanPages: number
+  #away = 0
 
   /**
    * @param sectors - of the disk; all are absent at first
@@ -80,7 +82,7 @@ export class LayerMap {
   constructor(sectors: number, source?: PageSource, maxCleanPages = DEFAULT_MAX_CLEAN_PAGES) {
     this.sectors = sectors
     this.#source = source
-    this.#maxCleanPages = source === undefined ? Number.POSITIVE_INFINITY : maxCleanPages
+    this.maxCleanPages = source === undefined ? Number.POSITIVE_INFINITY : maxCleanPages
     this.pageCount = Math.ceil(sectors / SECTORS_PER_PAGE)
     this.#pages = new Array<Int32Array>(this.pageCount).fill(UNIFORM_PAGES[SECTOR_ABSENT]!)
   }
@@ -92,6 +94,11 @@ export class LayerMap {
   /** Pages that are in memory because the map file says the same. */
   get cleanPages(): number {
     return this.#clean.size
+  }
+
+  /** Whether all of it is in memory; if not, to look at all of it is to read from the disk. */
+  get isWhole(): boolean {
+    return this.#away === 0
   }
 
   stateAt(sector: number): SectorState {
@@ -148,7 +155,7 @@ export class LayerMap {
       this.#clean.delete(page)
       if (at === pageStart && upTo === pageEnd) {
         this.#frozen.delete(page)
-        this.#pages[page] = UNIFORM_PAGES[state]!
+        this.#replace(page, UNIFORM_PAGES[state]!)
       } else {
         fill(this.#ownPage(page), PATTERNS[state]!, at - pageStart, upTo - pageStart)
       }
@@ -159,9 +166,14 @@ export class LayerMap {
   /** Puts in a page that was read from the layer's map file; it does not count as changed. */
   load(page: number, words: Int32Array): void {
     this.#frozen.delete(page)
-    this.#pages[page] = words
+    this.#replace(page, words)
     this.#collapse(page)
     if (!this.#changed.has(page)) this.#nowClean(page)
+  }
+
+  /** The source has the page, and nobody needs it yet. */
+  leaveAway(page: number): void {
+    this.#replace(page, AWAY)
   }
 
   /** Marks the pages of a range as changed though they may not differ from what is on disk. */
@@ -213,10 +225,16 @@ export class LayerMap {
   #nowClean(page: number): void {
     if (isShared(this.#pages[page]!)) return
     this.#clean.add(page)
-    if (this.#clean.size <= this.#maxCleanPages) return
+    if (this.#clean.size <= this.maxCleanPages) return
     const [longest = page] = this.#clean
     this.#clean.delete(longest)
-    this.#pages[longest] = AWAY
+    this.#replace(longest, AWAY)
+  }
+
+  #replace(page: number, words: Int32Array): void {
+    if (this.#pages[page] === AWAY) this.#away--
+    if (words === AWAY) this.#away++
+    this.#pages[page] = words
   }
 
   /** The words of a page, private to this map, to be written to. */

@@ -29,7 +29,7 @@
  */
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Log } from '../environment.ts'
-import { RowanError } from '../errors.ts'
+import { asRowanError, RowanError } from '../errors.ts'
 import type { FlushOptions } from './block-device.ts'
 import { DiskReserve } from './disk-reserve.ts'
 import { LayerCheckpoints } from './layer-checkpoints.ts'
@@ -340,7 +340,7 @@ export class Layer {
       try {
         await makeDurable(this.#data, this.map, this.#mapFile)
       } catch (error) {
-        throw layerFailed(this.#folder, error)
+        throw asRowanError(error).code === 'LAYER_CORRUPT' ? error : layerFailed(this.#folder, error)
       }
     }
     this.#pending.begin()

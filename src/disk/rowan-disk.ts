@@ -80,8 +80,8 @@ export interface DiskStats {
   writtenBytes: number
 }
 
-/** What one call for extents looks at where layers are frozen: 256 pages of their map, a few ms if none is in memory. */
-const MAX_FROZEN_EXTENT_BYTES = 2 * 1024 ** 3
+/** What one call for extents looks at where maps have to be read: 256 pages, a few ms if none is in memory. */
+const MAX_READ_EXTENT_BYTES = 2 * 1024 ** 3
 
 export class RowanDisk implements BlockDevice {
   readonly sizeBytes: number
@@ -202,7 +202,9 @@ export class RowanDisk implements BlockDevice {
 
   extents(offset: number, lengthBytes: number, maxExtents: number): Extent[] {
     this.#check(offset, lengthBytes)
-    const length = this.#stack?.frozen === undefined ? lengthBytes : Math.min(lengthBytes, MAX_FROZEN_EXTENT_BYTES)
+    const stack = this.#stack
+    const isInMemory = stack === undefined || (stack.frozen === undefined && stack.top.map.isWhole)
+    const length = isInMemory ? lengthBytes : Math.min(lengthBytes, MAX_READ_EXTENT_BYTES)
     return diskExtents(this.#states, this.#image, offset, length, maxExtents)
   }
 
@@ -230,11 +232,12 @@ export class RowanDisk implements BlockDevice {
   /** For a guest that has left: brings here what its next start may read (behind-writes.ts). Rejects as `cache`. */
   async prepareNextStart(): Promise<void> {
     if (this.#states === undefined) return
-    await Promise.all(
-      behindWrites(this.#states, this.sizeBytes).map(({ offset, lengthBytes }) =>
-        this.#ahead.fetch(offset, lengthBytes)
-      )
-    )
+    const turn = async () => {
+      await new Promise(resolve => setImmediate(resolve))
+      this.#checkOpen()
+    }
+    const ranges = await behindWrites(this.#states, this.sizeBytes, turn)
+    await Promise.all(ranges.map(({ offset, lengthBytes }) => this.#ahead.fetch(offset, lengthBytes)))
   }
 
   settle(): void {

@@ -139,6 +139,25 @@ test('writes scattered over 8 TiB take bounded memory, while it is written to an
   await disk.close()
 })
 
+test('one look at the extents reads a part of a map that is not in memory, and all of one that is', async () => {
+  const pages = 320
+  const limits = { logAreaBytes: 4 * MIB, maxChangedPages: 10_000, maxCleanPages: pages, maxLoggedBytes: 128 * 1024 }
+  let disk = await open(limits)
+  await disk.trim(0, pages * PAGE_BYTES)
+  for (let page = 0; page < pages; page++) await write(disk, page * PAGE_BYTES + WRITE_BYTES, content(1))
+  const looked = () =>
+    disk.extents(0, pages * PAGE_BYTES, 100_000).reduce((sum, { lengthBytes }) => sum + lengthBytes, 0)
+  for (const [maxCleanPages, bytes] of [
+    [pages, pages * PAGE_BYTES],
+    [pages - 1, 256 * PAGE_BYTES]
+  ] as const) {
+    await disk.close()
+    disk = await open({ ...limits, maxCleanPages })
+    expect(looked()).toBe(bytes)
+  }
+  await disk.close()
+})
+
 test('8 TiB are trimmed with one request, and are zeros after the death of the daemon', async () => {
   const files = new RecordingFiles()
   // What goes on by itself, a checkpoint of a million pages, waits until the end.
