@@ -3,7 +3,7 @@
  *
  * Nodes are asked for like blocks, through the scheduler, with the rank of the most urgent block that needs them. A node that comes
  * before its parent waits for it. Where a replica promised the whole index unasked, what is less urgent than demand waits for that
- * instead of asking for the same nodes again.
+ * instead of asking for the same nodes again: as long as nodes come that were not here.
  */
 
 import { INDEX_FANOUT } from '../cluster.ts'
@@ -116,12 +116,15 @@ export class IndexFetch {
         bytes: part.bytes.byteLength
       })
     }
-    for (const part of parts) await this.#take(peer, part)
+    let isNews = false
+    for (const part of parts) if (await this.#take(peer, part)) isNews = true
     if (this.#eager?.peer !== peer) return
     this.#eager.left -= parts.length
-    this.#eager.timer.cancel()
     if (this.#eager.left <= 0) this.#endEager()
-    else this.#eager.timer = this.#patience()
+    // Else whoever sends nothing new, again and again, could keep everybody waiting.
+    if (!isNews || this.#eager === undefined) return
+    this.#eager.timer.cancel()
+    this.#eager.timer = this.#patience()
   }
 
   stop(error: RowanError): void {
@@ -129,31 +132,35 @@ export class IndexFetch {
     for (const page of [...this.#awaited.keys()]) this.#pageFailed(page, error)
   }
 
-  async #take(peer: string, part: IndexPart): Promise<void> {
+  /** @returns whether it was not here before */
+  async #take(peer: string, part: IndexPart): Promise<boolean> {
     const { driver, number, image } = this.#components
     const key = nodeKey(number, part.level, part.position)
     const firstPage = part.position * INDEX_FANOUT ** part.level
     const next = this.#missing(firstPage)[0]
     if (next !== undefined && next.level > part.level) {
       // Its parent is not here yet. Where too many wait for theirs it is not done, and so asked for again.
-      if (this.#held.size < MAX_HELD_NODES) {
-        this.#held.set(key, { peer, part })
-        driver.event({ type: 'done', key })
-      }
-      return
+      if (this.#held.size >= MAX_HELD_NODES) return false
+      const isNews = !this.#held.has(key)
+      this.#held.set(key, { peer, part })
+      driver.event({ type: 'done', key })
+      return isNews
     }
+    let isNews = false
     if (next !== undefined && next.level === part.level) {
       // Kept after the answer is taken note of: the scheduler must not ask again meanwhile.
       driver.event({ type: 'done', key })
       try {
         await image.addNode(part.level, part.position, part.bytes)
+        isNews = true
       } catch (cause) {
         this.#refused(peer, part, asRowanError(cause, 'STORE_IO', 'a node of an index could not be kept'))
-        return
+        return false
       }
     } else driver.event({ type: 'done', key })
     if (part.level === 0) this.#pageCame(part.position)
     else await this.#parentCame(part)
+    return isNews
   }
 
   /** Nodes below this one that came too early, and pages that are known now because they are all zero. */
