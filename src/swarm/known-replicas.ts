@@ -62,6 +62,14 @@ export class KnownReplicas {
     this.#known.set(hint.peer, { ...hint, failures: 0, streak: 0, retryMs: 0, problem: undefined })
   }
 
+  /**
+   * Somebody's bare word, signed by nobody: it counts where nothing is known and there is room. Else whoever is asked for a block could
+   * send a guest away from all others.
+   */
+  heardOf(hint: ReplicaHint): void {
+    if (!this.#known.has(hint.peer) && this.#known.size < MAX_KNOWN_REPLICAS) this.add(hint)
+  }
+
   forget(peer: string): void {
     this.#known.delete(peer)
   }

@@ -97,7 +97,7 @@ export class ReplicaLinks {
     for (const image of this.#images.values()) {
       if (image.known.get(peer) === undefined) continue
       image.known.failed(peer, new RowanError('LIMIT_EXCEEDED', BUSY_ERROR), nowMs, { atLeastMs: retryAfterMs })
-      for (const other of others) image.known.add(other)
+      for (const other of others) image.known.heardOf(other)
     }
   }
 
