@@ -1,7 +1,8 @@
 /**
  * The serving side: whoever asks gets blocks of the images that are here, full or partial, as far as the limits allow.
  *
- * All requesters share one queue (upload-queue.ts), one upload rate and a few reads at a time. A block is read and hashed just before
+ * All requesters share one queue (upload-queue.ts), one upload rate and a few reads at a time. The rate is of all that is large: blocks,
+ * and the index, which somebody could ask for over and over. A block is read and hashed just before
  * it is sent (block-reader.ts), so a rotten disk never makes this peer a liar. Nothing is read for a requester whose stream does not take it: what a
  * requester can tie up here is a window of its muxer, and no more.
  *
@@ -46,6 +47,7 @@ const QUIET_RETRY_MS = 60_000
 /** What may go out at once after a silence, in time of the upload rate. */
 const BURST_SECONDS = 0.02
 const MIN_BURST_BYTES = 64 * 1024
+const MAX_RATE_WAIT_MS = 1_000
 
 export interface BlockServerComponents {
   libp2p: {
@@ -239,6 +241,8 @@ export class BlockServer {
         const use = this.#requesters.get(who)
         if (use !== undefined) use.usedMs = this.#components.clock.monotonicMs()
       },
+      spent: (who, bytes) => this.#spend(who, bytes),
+      rateAllows: () => this.#rateAllows(),
       work: () => this.#work(),
       ended: gone => {
         this.#queue.drop(gone)
@@ -369,10 +373,23 @@ export class BlockServer {
       requester.answerMissing(key, image.locate(item.block) === ZERO ? 'zero' : 'absent')
       return
     }
-    const nowMs = this.#components.clock.monotonicMs()
-    this.#bucket?.take(frame.byteLength, nowMs)
-    if (requester.isCourtesy) this.#courtesyBucket?.take(frame.byteLength, nowMs)
+    this.#spend(requester, frame.byteLength)
     requester.outgoing.add(key, rank, frame)
+  }
+
+  #spend(requester: ServedRequester, bytes: number): void {
+    const nowMs = this.#components.clock.monotonicMs()
+    this.#bucket?.take(bytes, nowMs)
+    if (requester.isCourtesy) this.#courtesyBucket?.take(bytes, nowMs)
+  }
+
+  /** For what does not stand in the queue. The rate may be changed meanwhile, or the server stop. */
+  async #rateAllows(): Promise<void> {
+    const { clock } = this.#components
+    const waitMs = () => (this.#stopped ? 0 : (this.#bucket?.waitMs(clock.monotonicMs()) ?? 0))
+    for (let ms = waitMs(); ms > 0; ms = waitMs()) {
+      await new Promise<void>(resolve => void clock.after(Math.min(ms, MAX_RATE_WAIT_MS), resolve))
+    }
   }
 
   #failed(requester: ServedRequester, key: number, cause: unknown, read?: BlockRead): void {

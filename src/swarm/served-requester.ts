@@ -56,6 +56,10 @@ export interface RequesterComponents {
   admit(requester: ServedRequester, image: string): boolean
   /** A block or a node was sent to it. */
   gave(requester: ServedRequester): void
+  /** So much was sent to it beside blocks. */
+  spent(requester: ServedRequester, bytes: number): void
+  /** Resolves when the upload rate has something left. */
+  rateAllows(): Promise<void>
   /** Something was put into the queue, or the stream can take more. */
   work(): void
   ended(requester: ServedRequester): void
@@ -66,6 +70,8 @@ const EAGER_RANK: Rank = 1
 const DEMAND: Rank = 0
 /** Blocks read for one requester at a time. */
 const MAX_READS = 2
+/** Images that a requester may open without waiting for the upload rate: an answer carries 32 KiB of index, and a start is in a hurry. */
+const HASTY_OPENS = 8
 const NOTHING = new Uint8Array(0)
 
 export class ServedRequester {
@@ -85,6 +91,7 @@ export class ServedRequester {
   admitted = false
   servedBlocks = 0
   servedBytes = 0
+  #opens = 0
 
   constructor(who: { peer: string; isNear: boolean }, stream: FrameCarrier, components: RequesterComponents) {
     const { peer } = who
@@ -151,8 +158,13 @@ export class ServedRequester {
       this.#frames.send(nodesFrame(item.image, [], [place]))
       return
     }
-    this.#frames.send(nodesFrame(item.image, [{ ...place, bytes }], []))
+    this.#sendPart(nodesFrame(item.image, [{ ...place, bytes }], []))
     this.#components.gave(this)
+  }
+
+  #sendPart(frame: Uint8Array): void {
+    this.#components.spent(this, frame.byteLength)
+    this.#frames.send(frame)
   }
 
   answerMissing(key: number, reason: MissingReason): void {
@@ -237,6 +249,7 @@ export class ServedRequester {
     }
     const id = toHex(idBytes)
     if (!this.admitted && !this.#components.admit(this, id)) return
+    if (++this.#opens > HASTY_OPENS) await this.#components.rateAllows()
     const image = await this.#components.images.open(id)
     if (this.#frames.ended) return
     if (image === undefined) {
@@ -260,7 +273,7 @@ export class ServedRequester {
     const top = image.nodeBytes(image.root.height, 0) ?? NOTHING
     const { rootBytes: root } = image
     const profile = this.#components.profileOf(image.id)
-    this.#frames.send(imageFrame(handle, { root, top, complete: told.complete, follow: nodes.length, profile }))
+    this.#sendPart(imageFrame(handle, { root, top, complete: told.complete, follow: nodes.length, profile }))
     if (!told.complete) for (const frame of told.all()) this.#frames.send(frame)
     for (const { level, position } of nodes) this.#queue(nodeKey(handle, level, position), EAGER_RANK, false)
     this.#components.work()
