@@ -59,6 +59,8 @@ export class SnapshotReader {
    * none. Bounded work at a time, so that others have their turn.
    */
   async nextData(offset: number, signal: AbortSignal): Promise<number> {
+    // Behind a last, short block there is none: rounded down, this would be that block again, for ever.
+    if (offset >= this.sizeBytes) return this.sizeBytes
     const frozen = this.#frozen
     let looked = 0
     for (let at = Math.floor(offset / BLOCK_SIZE_BYTES) * BLOCK_SIZE_BYTES; at < this.sizeBytes; ) {

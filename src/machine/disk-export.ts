@@ -70,7 +70,7 @@ async function copy(disk: SnapshotReader, writer: DiskWriter, request: ExportReq
       const block = chunk.subarray(inChunk, inChunk + BLOCK_SIZE_BYTES)
       if (isZero(block)) continue
       await writer.block((at + inChunk) / BLOCK_SIZE_BYTES, block)
-      bytes += BLOCK_SIZE_BYTES
+      bytes += block.length
     }
     at = await disk.nextData(at + length, signal)
     onProgress(Math.min(at, disk.sizeBytes), disk.sizeBytes)

@@ -325,6 +325,20 @@ describe('a data disk', () => {
     expect(peer.machines.snapshots('m')).toEqual(before)
   })
 
+  test('is exported to its end where that is no whole block, and something is written there', async () => {
+    await peer.machines.attach({ name: 'd', ref: 'grid', dataBytes: SIZE + 4096 })
+    await dataWrite('z', SIZE)
+    // Each must end by itself: one that goes over the last block again and again is aborted, and fails.
+    const request = { signal: AbortSignal.timeout(20_000), onProgress: () => {} }
+    const raw = join(home, 'data.raw')
+    const done = await peer.machines.export('d', { disk: 'data' }, { ...request, format: 'raw', file: raw })
+    expect(done).toEqual({ sizeBytes: SIZE + 4096, dataBytes: 4096 })
+    const expected = Buffer.alloc(SIZE + 4096).fill('z', SIZE, SIZE + 512)
+    expect(Buffer.compare(await readFile(raw), expected)).toBe(0)
+    await peer.machines.export('d', { disk: 'data' }, { ...request, format: 'qcow2', file: join(home, 'data.qcow2') })
+    if (findTool('qemu-img') !== undefined) await runOk('qemu-img', ['compare', join(home, 'data.qcow2'), raw])
+  })
+
   test('is in a snapshot what it was at the very moment of the system disk, whoever writes', async () => {
     await peer.machines.attach({ name: 'd', ref: 'grid', dataBytes: SIZE })
     const clients = await Promise.all(['d', 'd/data'].map(name => NbdClient.open(peer.socket('d'), name)))
