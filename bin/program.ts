@@ -39,7 +39,10 @@ export async function main(args: string[]): Promise<number> {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return 0
       // Without any command the help has been shown, on stderr.
-      if (error.code === 'commander.help') return 2
+      if (error.code === 'commander.help') {
+        if (session.json) session.print(errorValue(new RowanError('USAGE', 'no command was given')))
+        return 2
+      }
       const says = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
       return fail(session, new RowanError('USAGE', says))
     }
@@ -73,8 +76,12 @@ function fail(session: Session, error: RowanError): number {
   const { advice, exit = 1 } = errorKind(code)
   session.say(`error: ${message.replaceAll('\n', ' ')} [${code}]\n${advice}`)
   if (code === 'INTERNAL' && error.stack !== undefined) session.say(error.stack)
-  if (session.json) session.print(JSON.stringify({ error: { code, message, advice } }))
+  if (session.json) session.print(errorValue(error))
   return exit
+}
+
+function errorValue({ code, message }: RowanError): string {
+  return JSON.stringify({ error: { code, message, advice: errorKind(code).advice } })
 }
 
 function readVersion(): string {

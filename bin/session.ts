@@ -4,10 +4,13 @@
  * stdout carries the answer: one JSON value with --json, else text. Everything else goes to stderr.
  */
 
+import { resolve } from 'node:path'
+import { RowanError } from '../src/errors.ts'
 import type { Results } from '../src/node/command-results.ts'
 import { ControlClient } from '../src/node/control-client.ts'
 import type { Command, Params } from '../src/node/daemon-api.ts'
 import { type HomePaths, homePaths, resolveHome } from '../src/node/home.ts'
+import { MAX_TEXT_CHARS } from '../src/node/schema.ts'
 import { ProgressView } from './progress.ts'
 
 export class Session {
@@ -44,8 +47,9 @@ export class Session {
     return new ControlClient(this.home.controlSocket)
   }
 
-  /** Asks the daemon, showing its progress. */
+  /** Asks the daemon, showing its progress. @throws RowanError USAGE for a text that it cannot take; the daemon's own */
   async call<C extends Command>(command: C, params: Params<C>): Promise<Results[C]> {
+    checkTexts(params)
     const view = new ProgressView()
     try {
       return await this.client.call(command, params, { onProgress: progress => view.show(progress) })
@@ -66,5 +70,21 @@ export class Session {
   /** A message to the person, beside the answer. */
   say(line: string): void {
     process.stderr.write(`${line}\n`)
+  }
+}
+
+/** The absolute path of a file that was named, also for a daemon that stands elsewhere. @throws RowanError USAGE */
+export function givenPath(path: string): string {
+  // Else it would be the folder that one stands in.
+  if (path === '') throw new RowanError('USAGE', 'the name of a file is empty')
+  return resolve(path)
+}
+
+/** What is empty or endless was typed (`"$UNSET"`); the daemon would take it for another program's mistake. */
+function checkTexts(params: object): void {
+  for (const [name, value] of Object.entries(params)) {
+    if (typeof value !== 'string' || (value !== '' && value.length <= MAX_TEXT_CHARS)) continue
+    const says = value === '' ? 'is empty' : `has ${value.length} characters, more than ${MAX_TEXT_CHARS}`
+    throw new RowanError('USAGE', `what was given as ${name} ${says}`)
   }
 }

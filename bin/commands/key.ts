@@ -3,7 +3,6 @@
  *
  * show, export and import also work while no daemon runs; renew and rotate sign the releases anew, which is its work.
  */
-import { resolve } from 'node:path'
 import type { Command as Commander } from 'commander'
 import { RowanError } from '../../src/errors.ts'
 import type { KeyResult } from '../../src/node/command-results.ts'
@@ -12,7 +11,7 @@ import { makeHome } from '../../src/node/home.ts'
 import { keyResult } from '../../src/node/key-result.ts'
 import { lineLog, systemClock } from '../../src/node/system.ts'
 import type { PublisherKeys } from '../../src/release/publisher-keys.ts'
-import type { Session } from '../session.ts'
+import { givenPath, type Session } from '../session.ts'
 import { facts } from '../text.ts'
 
 export function addKey(program: Commander, session: Session): void {
@@ -42,7 +41,7 @@ Examples:
     .argument('<file>')
     .addHelpText('after', '\nExamples:\n  rowan key export /media/stick/root.key')
     .action((path: string) => {
-      const file = resolve(path)
+      const file = givenPath(path)
       return withOrWithoutDaemon(session, 'key-export', { file }, async keys => {
         const opened = await keys()
         await opened.exportRoot(file)
@@ -56,7 +55,7 @@ Examples:
     .option('--replace', "even if another publisher's key is here: it is lost")
     .addHelpText('after', '\nExamples:\n  rowan key import /media/stick/root.key')
     .action((path: string, options: { replace?: boolean }) => {
-      const file = resolve(path)
+      const file = givenPath(path)
       const replace = options.replace === true
       return withOrWithoutDaemon(session, 'key-import', { file, replace }, async () => {
         const keys = await (await keysModule()).import(session.home.keys, file, components(), { replace })

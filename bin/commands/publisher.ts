@@ -2,7 +2,6 @@
  * rowan publish, rowan releases.
  */
 import { writeFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
 import { asRowanError, RowanError } from '../../src/errors.ts'
 import { parseApplianceRef } from '../../src/image/names.ts'
@@ -11,7 +10,7 @@ import type { ReleaseRow } from '../../src/node/command-results.ts'
 import { formatDuration, formatSize } from '../../src/node/units.ts'
 import { historyPlot } from '../plot.ts'
 import { releasesText } from '../releases-view.ts'
-import type { Session } from '../session.ts'
+import { givenPath, type Session } from '../session.ts'
 import { facts } from '../text.ts'
 
 interface PublishOptions {
@@ -58,7 +57,7 @@ async function publish(session: Session, image: string, text: string, options: P
   }
   const { channel, rollout, label: labels, webSeed: webSeeds } = options
   const published = await session.call('publish', {
-    path: resolve(image),
+    path: givenPath(image),
     name: ref.name,
     version: ref.version,
     ...(channel === undefined ? {} : { channel }),
@@ -104,8 +103,9 @@ Examples:
   rowan releases 12D3KooW…/grid --json`
     )
     .action(async (appliance: string, options: { plot?: string }) => {
+      const plot = options.plot === undefined ? undefined : givenPath(options.plot)
       const rows = await session.call('releases', { appliance })
-      if (options.plot !== undefined) await savePlot(resolve(options.plot), rows)
+      if (plot !== undefined) await savePlot(plot, rows)
       session.answer(rows, () => releasesText(rows, Date.now()))
     })
 }

@@ -1,13 +1,12 @@
 /**
  * rowan snapshot, snapshots, rollback, discard, export.
  */
-import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import { DISK_NAMES } from '../../src/disk/chain.ts'
 import { EXPORT_FORMATS } from '../../src/machine/disk-export.ts'
 import type { SnapshotRow } from '../../src/node/command-results.ts'
 import { formatDuration, formatSize } from '../../src/node/units.ts'
-import type { Session } from '../session.ts'
+import { givenPath, type Session } from '../session.ts'
 import { table } from '../text.ts'
 
 interface ExportOptions {
@@ -105,7 +104,13 @@ export function addExport(program: Command, session: Session): void {
     .description('Write the disk of a machine to a file that stands alone, or an image to files for a web server.')
     .argument('<machine>', 'with --web: an appliance and its version, like grid@v1')
     .argument('<file>', 'a file that does not exist yet; with --web: a folder')
-    .option('--web', 'write an image that is complete here as static files: a web seed')
+    .addOption(
+      new Option('--web', 'write an image that is complete here as static files: a web seed').conflicts([
+        'format',
+        'snapshot',
+        'disk'
+      ])
+    )
     .addOption(new Option('--format <format>', 'of the file').choices(EXPORT_FORMATS).default('raw'))
     .option('--snapshot <snapshot>', 'as it was then (default: as it is now)')
     .addOption(new Option('--disk <disk>', 'which disk').choices(DISK_NAMES).default('system'))
@@ -124,10 +129,10 @@ Examples:
   rowan export --web grid@v1 /srv/www/images`
     )
     .action(async (machine: string, file: string, options: ExportOptions) => {
-      if (options.web === true) return exportWeb(session, machine, resolve(file))
+      if (options.web === true) return exportWeb(session, machine, givenPath(file))
       const { format, snapshot, disk } = options
       const done = await session.call('export', {
-        ...{ machine, file: resolve(file), format, disk },
+        ...{ machine, file: givenPath(file), format, disk },
         ...(snapshot === undefined ? {} : { snapshot })
       })
       session.answer(done, () => {

@@ -20,6 +20,8 @@ export function addStatus(program: Command, session: Session): void {
     .addHelpText(
       'after',
       `
+With --watch, --json gives one value a second, each on a line.
+
 Examples:
   rowan status
   rowan status --watch

@@ -1,7 +1,6 @@
 /**
  * rowan up: the peer, in the foreground.
  */
-import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { asRowanError, RowanError } from '../../src/errors.ts'
 import type { StartDaemon } from '../../src/node/daemon-api.ts'
@@ -9,7 +8,7 @@ import { makeHome } from '../../src/node/home.ts'
 import { loadSettings, type Settings } from '../../src/node/settings.ts'
 import { lineLog } from '../../src/node/system.ts'
 import { parseRate } from '../../src/node/units.ts'
-import type { Session } from '../session.ts'
+import { givenPath, type Session } from '../session.ts'
 import { facts } from '../text.ts'
 
 interface UpOptions {
@@ -83,7 +82,7 @@ function settingsOf(session: Session, options: UpOptions): Settings {
   const settings =
     config === undefined
       ? loadSettings(session.home.config, { optional: true })
-      : loadSettings(resolve(config), { optional: false })
+      : loadSettings(givenPath(config), { optional: false })
   const network = {
     ...settings.network,
     listen: listen === false ? [] : Array.isArray(listen) ? listen : settings.network.listen,

@@ -24,7 +24,7 @@ export function checkName(name: string, what: NamedThing): string {
   if (typeof name !== 'string' || !NAME.test(name)) {
     throw new RowanError(
       'NAME_INVALID',
-      `${quote(String(name))} is no valid name for a ${what}: [a-z0-9][a-z0-9._-]{0,63}`
+      `${quote(String(name))} is no valid name for ${what === 'alias' || what === 'appliance' ? 'an' : 'a'} ${what}: [a-z0-9][a-z0-9._-]{0,63}`
     )
   }
   return name

@@ -31,7 +31,7 @@ const CHUNK_BYTES = 64 * BLOCK_SIZE_BYTES
 
 /**
  * @returns bytes of blocks that are not zero
- * @throws RowanError FILE_EXISTS, DISK_FULL, STORE_IO, ABORTED, NO_REPLICA; there is no file then
+ * @throws RowanError FILE_EXISTS, FILE_UNWRITABLE, DISK_FULL, STORE_IO, ABORTED, NO_REPLICA; there is no file then
  */
 export async function exportDisk(disk: SnapshotReader, request: ExportRequest): Promise<number> {
   const { file: path, format } = request
@@ -39,8 +39,9 @@ export async function exportDisk(disk: SnapshotReader, request: ExportRequest): 
   const aside = join(dirname(path), `.${basename(path)}.rowan-part`)
   let file: FileHandle | undefined
   try {
-    await rm(aside, { force: true })
-    file = await open(aside, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
+    file = await makeAside(aside).catch((cause: unknown) => {
+      throw asRowanError(cause, 'FILE_UNWRITABLE', `cannot write ${path}`)
+    })
     const writer = format === 'raw' ? new RawWriter(file, disk.sizeBytes) : new Qcow2Writer(file, disk.sizeBytes)
     const bytes = await copy(disk, writer, request)
     await writer.finish()
@@ -67,7 +68,8 @@ async function copy(disk: SnapshotReader, writer: DiskWriter, request: ExportReq
     chunk.fill(0, length)
     await disk.read(at, chunk.subarray(0, length))
     for (let inChunk = 0; inChunk < length; inChunk += BLOCK_SIZE_BYTES) {
-      const block = chunk.subarray(inChunk, inChunk + BLOCK_SIZE_BYTES)
+      // Behind the end of the disk the chunk has what an earlier one left there.
+      const block = chunk.subarray(inChunk, Math.min(inChunk + BLOCK_SIZE_BYTES, length))
       if (isZero(block)) continue
       await writer.block((at + inChunk) / BLOCK_SIZE_BYTES, block)
       bytes += block.length
@@ -76,6 +78,11 @@ async function copy(disk: SnapshotReader, writer: DiskWriter, request: ExportReq
     onProgress(Math.min(at, disk.sizeBytes), disk.sizeBytes)
   }
   return bytes
+}
+
+async function makeAside(path: string): Promise<FileHandle> {
+  await rm(path, { force: true })
+  return await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
 }
 
 async function syncFolder(path: string): Promise<void> {

@@ -182,7 +182,8 @@ export class Machine {
   async rollback(to: string): Promise<Snapshot> {
     const clients = await this.clients()
     const { name, readOnly, attached } = this.#description
-    if (clients > 0) throw new RowanError('MACHINE_RUNNING', `${name} is in use by ${clients} NBD client(s)`)
+    if (clients > 0)
+      throw new RowanError('MACHINE_RUNNING', `${name} is in use by ${clients} NBD client${clients > 1 ? 's' : ''}`)
     if (this.#disk === undefined) return await this.#withLayers(layers => this.#rollback(layers, to))
     const image = this.#image!
     await this.close({ stayAttached: attached })
@@ -217,6 +218,10 @@ export class Machine {
       throw new RowanError('NO_REPLICA', says)
     }
     const { layersFolder, chain: before } = this
+    // Nothing is frozen for a disk that is not there.
+    if (disk !== 'system' && before?.disks[disk] === undefined) {
+      throw new RowanError('SNAPSHOT_UNKNOWN', `${this.#description.name} has no ${disk} disk`)
+    }
     const isOurs = name === undefined && before !== undefined
     const snapshot = isOurs ? (await this.snapshot('being exported')).name : name
     const chain = this.chain ?? newChain(this.#description.id, image.id, image.root.sizeBytes)

@@ -24,7 +24,7 @@ export function checkPeer(components: {
     {
       check: 'network',
       ok: connected > 0,
-      detail: `${connected} peers connected, ${known} in the routing table`,
+      detail: `${connected} ${connected === 1 ? 'peer' : 'peers'} connected, ${known} in the routing table`,
       advice: connected > 0 ? '' : 'Name a peer to join through: `rowan up --bootstrap ADDRESS`.'
     },
     reachability(components.reachability, serves),

@@ -164,14 +164,14 @@ export class PublisherKeys {
   /**
    * Writes a copy of the root key, mode 0600.
    *
-   * @throws RowanError KEY_MISSING, FILE_EXISTS, HOME_UNUSABLE (the folder of `file` cannot be written)
+   * @throws RowanError KEY_MISSING, FILE_EXISTS, FILE_UNWRITABLE
    */
   async exportRoot(file: string): Promise<void> {
     const root = this.#root('exported')
     try {
       await createKeyFile(file, 'root', root)
     } catch (error) {
-      throw asRowanError(error, 'HOME_UNUSABLE', `cannot write ${file}`)
+      throw asRowanError(error, 'FILE_UNWRITABLE', `cannot write ${file}`)
     }
   }
 

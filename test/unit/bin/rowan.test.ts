@@ -210,7 +210,13 @@ describe('failure', () => {
       [['run', 'm', '-m', '4096'], '-m'],
       [['run', 'm', 'extra'], 'behind --'],
       [['run', 'm', '--net', 'all'], 'none, restricted, user'],
-      [['key', 'turn'], 'turn']
+      [['key', 'turn'], 'turn'],
+      [['publish', '', 'grid@v1'], 'empty'],
+      [['attach', '', '--as', 'm'], 'appliance is empty'],
+      [['limit', '--max-upload', ''], 'maxUpload is empty'],
+      [['snapshot', 'm', '--note', 'x'.repeat(5000)], '5000 characters'],
+      [['export', '--web', 'grid@v1', 'www', '--format', 'qcow2'], '--format'],
+      [['up', '--config', ''], 'empty']
     ] as const) {
       const result = await run(ROWAN, [...args, '--home', home])
       expect(result.status, `${args.join(' ')}: ${result.stderr}`).toBe(2)
@@ -221,8 +227,10 @@ describe('failure', () => {
     const bare = await run(ROWAN, [])
     expect(bare).toMatchObject({ status: 2, stdout: '' })
     expect(bare.stderr).toContain('Usage: rowan')
-    const json = await run(ROWAN, ['fly', '--json'])
-    expect(JSON.parse(json.stdout)).toMatchObject({ error: { code: 'USAGE' } })
+    for (const args of [['fly', '--json'], ['--json'], ['key', '--json']]) {
+      const json = await run(ROWAN, args)
+      expect([json.status, JSON.parse(json.stdout)]).toMatchObject([2, { error: { code: 'USAGE' } }])
+    }
   })
 
   test('no daemon: it says how to start one, and makes no home', async () => {

@@ -161,6 +161,8 @@ describe('a disk that is exported', () => {
     expect((await stat(file)).mode & 0o777).toBe(0o600)
     expect(peer.machines.snapshots('m')).toEqual([])
     await expect(exported(file, 'raw')).rejects.toMatchObject({ code: 'FILE_EXISTS' })
+    const nowhere = exported(join(home, 'no-folder', 'disk.raw'), 'raw')
+    await expect(nowhere).rejects.toMatchObject({ code: 'FILE_UNWRITABLE' })
   })
 
   test('of a snapshot has what it held then; so has one of a machine without layers', async () => {
@@ -321,19 +323,23 @@ describe('a data disk', () => {
     const before = peer.machines.snapshots('m')
     await expect(
       peer.machines.export('m', { disk: 'data' }, { ...request, file: join(home, 'x') })
-    ).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN' })
+    ).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN', message: 'm has no data disk' })
     expect(peer.machines.snapshots('m')).toEqual(before)
   })
 
   test('is exported to its end where that is no whole block, and something is written there', async () => {
     await peer.machines.attach({ name: 'd', ref: 'grid', dataBytes: SIZE + 4096 })
     await dataWrite('z', SIZE)
+    // What an earlier part of the disk has at the same place is no part of its end.
+    await dataWrite('y', 8192)
     // Each must end by itself: one that goes over the last block again and again is aborted, and fails.
     const request = { signal: AbortSignal.timeout(20_000), onProgress: () => {} }
     const raw = join(home, 'data.raw')
     const done = await peer.machines.export('d', { disk: 'data' }, { ...request, format: 'raw', file: raw })
-    expect(done).toEqual({ sizeBytes: SIZE + 4096, dataBytes: 4096 })
-    const expected = Buffer.alloc(SIZE + 4096).fill('z', SIZE, SIZE + 512)
+    expect(done).toEqual({ sizeBytes: SIZE + 4096, dataBytes: 65536 + 4096 })
+    const expected = Buffer.alloc(SIZE + 4096)
+      .fill('z', SIZE, SIZE + 512)
+      .fill('y', 8192, 8704)
     expect(Buffer.compare(await readFile(raw), expected)).toBe(0)
     await peer.machines.export('d', { disk: 'data' }, { ...request, format: 'qcow2', file: join(home, 'data.qcow2') })
     if (findTool('qemu-img') !== undefined) await runOk('qemu-img', ['compare', join(home, 'data.qcow2'), raw])
