@@ -154,10 +154,14 @@ function snapshot(value: unknown, disks: Chain['disks']): Snapshot {
   } catch (error) {
     throw new TypeError((error as Error).message)
   }
+  if (given.isTemporary !== undefined && given.isTemporary !== true) {
+    throw new TypeError('"isTemporary" of a snapshot is not valid')
+  }
   return {
     name: text(given.name, /^s[1-9]\d{0,14}$/, 'the name of a snapshot'),
     note,
     taken: text(given.taken, /^\d{4}-\d\d-\d\dT[\d:.]{1,16}Z$/, 'the time of a snapshot'),
+    ...(given.isTemporary === true ? { isTemporary: true } : {}),
     at
   }
 }

@@ -8,7 +8,7 @@
  * - *snapshot*: the top is frozen, and an empty layer is put on it. Of a top that nothing was written to, the place
  *   below is taken instead, so that snapshots without writes between them make no layers.
  * - *rollback*: an empty top is put on the snapshot's place. What the machine leaves becomes a snapshot itself, unless
- *   there is one of that very place: nothing is ever lost.
+ *   there is one of that very place that stays: nothing is ever lost.
  * - *discard*: forgets a snapshot. Layers that nothing leads to any more are given up; one that is only on the way to a
  *   single other frozen one may be merged with it.
  *
@@ -45,9 +45,14 @@ export interface Snapshot {
   note: string
   /** ISO 8601. */
   taken: string
+  /** Made only to be read, and forgotten afterwards: nobody may count on it. */
+  isTemporary?: true
   /** Places in the trees; a disk that the machine did not have then is missing. */
   at: { [Disk in DiskName]?: string | null }
 }
+
+/** What is said of a snapshot that is to be made. */
+export type SnapshotRequest = Pick<Snapshot, 'note' | 'taken' | 'isTemporary'>
 
 export interface Chain {
   /** The machine's id. */
@@ -113,10 +118,7 @@ export function snapshotOf(chain: Chain, name: string): Snapshot {
 }
 
 /** What both commands that make a snapshot need to know. */
-export interface Moment {
-  note: string
-  /** ISO 8601. */
-  taken: string
+export interface Moment extends SnapshotRequest {
   /** Disks to whose top nothing was written. */
   emptyTops: ReadonlySet<DiskName>
 }
@@ -128,7 +130,9 @@ export function withSnapshot(chain: Chain, moment: Moment): { chain: Chain; snap
     throw new RowanError('LIMIT_EXCEEDED', `a machine has at most ${MAX_SNAPSHOTS} snapshots; discard some`)
   }
   const at = placesNow(chain, moment.emptyTops)
-  const snapshot: Snapshot = { name: `s${chain.nextSnapshot}`, note: moment.note, taken: moment.taken, at }
+  const { note, taken, isTemporary } = moment
+  const temporary = isTemporary === true ? { isTemporary } : {}
+  const snapshot: Snapshot = { name: `s${chain.nextSnapshot}`, note, taken, ...temporary, at }
   const changed = mapDisks(chain, (disk, name) =>
     moment.emptyTops.has(name) ? disk : withNewTop(disk, name, disk.top)
   )
@@ -145,7 +149,8 @@ export function withSnapshot(chain: Chain, moment: Moment): { chain: Chain; snap
 export function withRollback(chain: Chain, to: string, moment: Moment): { chain: Chain; left: Snapshot } {
   const { at } = snapshotOf(chain, to)
   const now = placesNow(chain, moment.emptyTops)
-  const same = chain.snapshots.find(each => DISK_NAMES.every(name => each.at[name] === now[name]))
+  const lasting = chain.snapshots.filter(each => each.isTemporary !== true)
+  const same = lasting.find(each => DISK_NAMES.every(name => each.at[name] === now[name]))
   const kept = same === undefined ? withSnapshot(chain, moment) : { chain, snapshot: same }
   const changed = mapDisks(kept.chain, (disk, name) => {
     const place = at[name]

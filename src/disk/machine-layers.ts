@@ -30,6 +30,7 @@ import {
   mergeable,
   pathTo,
   type Snapshot,
+  type SnapshotRequest,
   withMerged,
   withoutSnapshot,
   withRollback,
@@ -140,7 +141,7 @@ export class MachineLayers {
    * @throws RowanError LIMIT_EXCEEDED, USAGE (the note), DISK_FULL, STORE_IO, LAYER_FAILED; all is then as before, unless
    *   the layers have failed
    */
-  snapshot(request: { note: string; taken: string }, hold: Hold = NOBODY): Promise<Snapshot> {
+  snapshot(request: SnapshotRequest, hold: Hold = NOBODY): Promise<Snapshot> {
     return this.#alone(async () => {
       const plan = () => withSnapshot(this.#chain, { ...request, emptyTops: this.#emptyTops() })
       const made = new Set<string>()

@@ -16,7 +16,7 @@ import type { BlockSource } from '../store/block-source.ts'
 import { ZERO } from '../store/local-image.ts'
 import { behindWrites } from './behind-writes.ts'
 import type { BlockDevice, Extent, FlushOptions, WriteOptions, ZeroOptions } from './block-device.ts'
-import type { DiskName, Snapshot } from './chain.ts'
+import type { DiskName, Snapshot, SnapshotRequest } from './chain.ts'
 import { DiskChanges } from './disk-changes.ts'
 import { diskExtents } from './disk-extents.ts'
 import { DiskReads } from './disk-reads.ts'
@@ -257,7 +257,7 @@ export class RowanDisk implements BlockDevice {
    *
    * @param request - `taken`: ISO 8601
    */
-  snapshot(request: { note: string; taken: string }): Promise<Snapshot> {
+  snapshot(request: SnapshotRequest): Promise<Snapshot> {
     return this.#changeChain(layers => layers.snapshot(request, work => this.#holdAll(work)))
   }
 

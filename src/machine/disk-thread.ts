@@ -10,7 +10,7 @@
  * are let go of when it has left, not before.
  */
 import type { Worker } from 'node:worker_threads'
-import type { Snapshot } from '../disk/chain.ts'
+import type { Snapshot, SnapshotRequest } from '../disk/chain.ts'
 import type { TouchSink } from '../disk/first-touches.ts'
 import type { Clock } from '../environment.ts'
 import { RowanError } from '../errors.ts'
@@ -123,7 +123,7 @@ export class DiskThread implements DiskCalls {
     return this.#call('serve')
   }
 
-  snapshot(request: { note: string; taken: string }): Promise<Snapshot> {
+  snapshot(request: SnapshotRequest): Promise<Snapshot> {
     return this.#call('snapshot', request)
   }
 

@@ -7,7 +7,7 @@
  */
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Chain, type DiskName, newChain, type Snapshot } from '../disk/chain.ts'
+import { type Chain, type DiskName, newChain, type Snapshot, type SnapshotRequest } from '../disk/chain.ts'
 import { readChain } from '../disk/chain-file.ts'
 import { systemFiles } from '../disk/layer-files.ts'
 import { MachineLayers } from '../disk/machine-layers.ts'
@@ -166,8 +166,11 @@ export class Machine {
   }
 
   /** Errors as `MachineLayers.snapshot`, READ_ONLY for a machine that has no layers. */
-  async snapshot(note: string): Promise<Snapshot> {
-    const request = { note, taken: this.#now() }
+  snapshot(note: string): Promise<Snapshot> {
+    return this.#snapshot({ note, taken: this.#now() })
+  }
+
+  async #snapshot(request: SnapshotRequest): Promise<Snapshot> {
     return this.#disk === undefined
       ? await this.#withLayers(layers => layers.snapshot(request))
       : await this.#disk.snapshot(request)
@@ -223,12 +226,20 @@ export class Machine {
       throw new RowanError('SNAPSHOT_UNKNOWN', `${this.#description.name} has no ${disk} disk`)
     }
     const isOurs = name === undefined && before !== undefined
-    const snapshot = isOurs ? (await this.snapshot('being exported')).name : name
+    const ours = { note: 'being exported', taken: this.#now(), isTemporary: true } as const
+    const snapshot = isOurs ? (await this.#snapshot(ours)).name : name
     const chain = this.chain ?? newChain(this.#description.id, image.id, image.root.sizeBytes)
     const place = { machine: this.#description.name, image, layersFolder, chain, snapshot, disk }
     return await this.#exports.open(place, async () => {
       if (isOurs) await this.discard(snapshot!)
     })
+  }
+
+  /** Forgets the snapshots of exports that a daemon before this one did not live to end. Errors as `discard`. */
+  async discardLeftovers(): Promise<void> {
+    for (const { name, isTemporary } of this.chain?.snapshots ?? []) {
+      if (isTemporary === true && !this.#exports.isRead(name)) await this.discard(name)
+    }
   }
 
   #rollback(layers: MachineLayers, to: string): Promise<Snapshot> {

@@ -256,7 +256,11 @@ export class Machines {
     } catch (error) {
       entry.error = asRowanError(error)
       log.warn('a machine cannot be served', { name, error: entry.error })
+      return
     }
+    await entry.machine.discardLeftovers().catch((error: unknown) => {
+      log.warn('what was made for an export is not all gone', { name, error: asRowanError(error) })
+    })
   }
 
   async #create(request: AttachRequest): Promise<AttachAnswer> {

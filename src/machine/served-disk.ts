@@ -9,7 +9,7 @@
  *
  * Owns: the disk, the server, its socket. Does not own: the image, the pool.
  */
-import type { Snapshot } from '../disk/chain.ts'
+import type { Snapshot, SnapshotRequest } from '../disk/chain.ts'
 import { type DiskStats, RowanDisk, type RowanDiskComponents, type RowanDiskSettings } from '../disk/rowan-disk.ts'
 import type { Clock } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
@@ -46,7 +46,7 @@ export interface DiskCalls {
   /** From now on clients find the disk. Errors as `NbdServer.start`. */
   serve(): Promise<void>
   /** What the disk holds now is kept; its clients go on. Errors as `RowanDisk.snapshot`. */
-  snapshot(request: { note: string; taken: string }): Promise<Snapshot>
+  snapshot(request: SnapshotRequest): Promise<Snapshot>
   /** Errors as `RowanDisk.discard`. */
   discard(snapshot: string): Promise<void>
   report(): Promise<DiskReport>
@@ -108,7 +108,7 @@ export class ServedDisk implements DiskCalls {
     await this.#server.start()
   }
 
-  async snapshot(request: { note: string; taken: string }): Promise<Snapshot> {
+  async snapshot(request: SnapshotRequest): Promise<Snapshot> {
     return await this.#disk.snapshot(request)
   }
 

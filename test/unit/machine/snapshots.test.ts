@@ -209,6 +209,51 @@ describe('a disk that is exported', () => {
     expect(files()).toEqual([])
     expect(peer.machines.snapshots('m')).toEqual([])
   })
+
+  describe('is still being written', () => {
+    let stopping: AbortController
+    let exporting: Promise<unknown>
+
+    beforeEach(async () => {
+      await write('a')
+      await peer.machines.snapshot('m', '')
+      await write('b')
+      await expect.poll(async () => (await peer.machines.status())[0]!.clients).toBe(0)
+      // It waits for blocks that nobody has.
+      world.online = false
+      stopping = new AbortController()
+      const request = { file: join(home, 'disk.raw'), format: 'raw' as const, onProgress: () => {} }
+      exporting = peer.machines.export('m', { disk: 'system' }, { ...request, signal: stopping.signal })
+      exporting.catch(() => {})
+      await expect.poll(() => peer.machines.snapshots('m').map(({ note }) => note)).toEqual(['', 'being exported'])
+    })
+
+    afterEach(async () => {
+      stopping.abort()
+      world.online = true
+      await exporting.catch(() => {})
+    })
+
+    test('when the machine is rolled back: what it was before outlives the export', async () => {
+      const left = await peer.machines.rollback('m', 's1')
+      stopping.abort()
+      world.online = true
+      await exporting.catch(() => {})
+      expect(peer.machines.snapshots('m').map(({ snapshot }) => snapshot)).toEqual(['s1', left.name])
+      expect(await read()).toBe('a')
+      await expect.poll(async () => (await peer.machines.status())[0]!.clients).toBe(0)
+      await peer.machines.rollback('m', left.name)
+      expect(await read()).toBe('b')
+    })
+
+    test('when the daemon dies: the next one keeps nothing of it', async () => {
+      const after = await temporaryFolder()
+      await runOk('cp', ['-a', `${home}/.`, after])
+      const next = await Peer.start(after, world)
+      await expect.poll(() => next.machines.snapshots('m').map(({ snapshot }) => snapshot)).toEqual(['s1'])
+      await next.stop()
+    })
+  })
 })
 
 describe('layers that are not what they should be', () => {

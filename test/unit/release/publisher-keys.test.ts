@@ -245,7 +245,9 @@ describe('copies of the root key', () => {
     await writeFile(copy, 'mine')
     await expect(keys.exportRoot(copy)).rejects.toMatchObject({ code: 'FILE_EXISTS' })
     expect(await readFile(copy, 'utf8')).toBe('mine')
-    await expect(keys.exportRoot(join(folder, 'no', 'such', 'place'))).rejects.toMatchObject({ code: 'FILE_UNWRITABLE' })
+    await expect(keys.exportRoot(join(folder, 'no', 'such', 'place'))).rejects.toMatchObject({
+      code: 'FILE_UNWRITABLE'
+    })
   })
 
   test('importing brings an exported publisher to another home, above its old delegations', async () => {
