@@ -207,6 +207,7 @@ export class Replication {
     try {
       entry.open = await swarm.openImage(image, entry.hints, { signal })
       await entry.open.recount()
+      signal.throwIfAborted()
       if (!entry.open.complete) {
         directory.announceReplica(image, appliance, false)
         const onProgress = (done: number, of: number) => {

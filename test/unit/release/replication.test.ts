@@ -13,6 +13,8 @@ class TestSwarm {
   readonly here = new Map<string, number>()
   readonly filling = new Set<string>()
   opened = 0
+  /** For as long as counting what is here takes. */
+  counting = Promise.resolve()
   failure: RowanError | undefined
   #arrived = Promise.withResolvers<void>()
 
@@ -35,7 +37,7 @@ class TestSwarm {
     const { here } = this
     if (!here.has(id)) here.set(id, 0)
     return {
-      recount: async () => {},
+      recount: () => this.counting,
       get complete() {
         return here.get(id) === 10
       },
@@ -46,6 +48,7 @@ class TestSwarm {
   }
 
   async fill(id: string, options: { signal: AbortSignal; onProgress?: (done: number, of: number) => void }) {
+    if (options.signal.aborted) throw new RowanError('ABORTED', 'stopped')
     this.filling.add(id)
     const aborted = new Promise<never>((_resolve, reject) => {
       options.signal.addEventListener('abort', () => reject(new RowanError('ABORTED', 'stopped')))
@@ -253,4 +256,15 @@ test('there is a limit', async () => {
   for (let index = 0; index < MAX_REPLICATED_IMAGES; index++) await replication.replicate(what(`i${index}`), [])
   await expect(replication.replicate(what('more'), [])).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
   expect(await replication.replicate(what('i0'), [])).toMatchObject({ complete: false })
+})
+
+test('a promise that is taken back while what is here is being counted is not announced afterwards', async () => {
+  const counted = Promise.withResolvers<void>()
+  swarm.counting = counted.promise
+  await replication.replicate(what('grid'), [])
+  await waitUntil('the image to be opened', () => swarm.opened === 1)
+  await replication.forget('grid')
+  counted.resolve()
+  await replication.stop()
+  expect(announced.at(-1)).toBe('grid withdrawn')
 })
