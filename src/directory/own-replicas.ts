@@ -4,6 +4,9 @@
  * At an appliance's holders `latest` is evened out on the way: a holder that has an older record than this peer, or
  * none, gets this peer's; from one that has a newer one it is taken. So records live on as long as anybody serves the
  * images, also while the publisher is away, and holders that come new to a key are filled within a renewal.
+ *
+ * What is said of one image under one key is said in turn: a holder that heard of a withdrawal remembers nothing of it, and would take
+ * a renewal that was under way, and comes behind it, for a new announcement.
  */
 
 import type { PrivateKey } from '@libp2p/interface'
@@ -34,6 +37,8 @@ export class OwnReplicas {
   readonly #components: OwnReplicasComponents
   readonly #self: string
   readonly #sequences: Table<number>
+  /** By what is being said, the end of it. */
+  readonly #turns = new Map<string, Promise<unknown>>()
   #lastSequence = 0
 
   constructor(components: OwnReplicasComponents) {
@@ -51,6 +56,18 @@ export class OwnReplicas {
    * @returns how many holders were asked, and how many keep it; none while this peer has no address to announce
    */
   async announce(what: Announcement, ttlMs: number, signal: AbortSignal): Promise<{ asked: number; kept: number }> {
+    const name = `${what.image} ${what.appliance ?? ''}`
+    const before = this.#turns.get(name) ?? Promise.resolve()
+    const announced = before.catch(() => undefined).then(() => this.#announce(what, ttlMs, signal))
+    this.#turns.set(name, announced)
+    try {
+      return await announced
+    } finally {
+      if (this.#turns.get(name) === announced) this.#turns.delete(name)
+    }
+  }
+
+  async #announce(what: Announcement, ttlMs: number, signal: AbortSignal): Promise<{ asked: number; kept: number }> {
     const { circle, memory } = this.#components
     const { appliance, image } = what
     const record = await this.#seal(what, ttlMs)
