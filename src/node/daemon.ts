@@ -253,7 +253,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       ...{ catalog, sweeper, swarm, directory, clock, log },
       images: {
         open: id => images.open(id),
-        forget: (id, more) => images.forget(id, [...profiles.forgetOps(id), ...more])
+        forget: (id, more) => images.forget(id, () => [...profiles.forgetOps(id), ...more()])
       },
       isNeeded: image => isNeededHere(image)
     },

@@ -33,7 +33,8 @@ export interface TrashComponents {
   catalog: Catalog
   images: {
     open(id: string): Promise<{ recount(): Promise<void>; readonly complete: boolean } | undefined>
-    forget(id: string, more: readonly Operation[]): Promise<void>
+    /** False where somebody asked for it meanwhile. */
+    forget(id: string, more: () => readonly Operation[]): Promise<boolean>
   }
   sweeper: { sweep(id: string, mayGo: () => boolean): Promise<{ freedBytes: number; isDone: boolean }> }
   swarm: { forget(id: string): boolean }
@@ -165,7 +166,7 @@ export class Trash {
       const mayGo = () => !this.#isStopped && !isNeeded(image)
       const { freedBytes, isDone } = await sweeper.sweep(image, mayGo)
       if (!isDone || !mayGo() || !swarm.forget(image)) return
-      await images.forget(image, [this.#table.deleteOp(image)])
+      if (!(await images.forget(image, () => [this.#table.deleteOp(image)]))) return
       this.#entries.delete(image)
       log.info('a removed release is gone from here', { appliance, version, image, freedBytes })
     } catch (error) {

@@ -26,6 +26,17 @@ const NODES_PER_WRITE = 256
 /** Places of an index that are looked at between two turns of everybody else. */
 const NODES_AT_A_STRETCH = 4096
 
+/** An image that is being forgotten. */
+interface Forgetting {
+  readonly id: string
+  /** Nodes that were asked for or written meanwhile: they stay, whatever the walk has found. */
+  readonly touched: Set<string>
+  /** The image was, before it was too late. */
+  isAsked: boolean
+  /** From when on it is too late. */
+  written: Promise<void> | undefined
+}
+
 export class Images {
   /** When the pages of images were last used. */
   readonly uses: PageUses
@@ -40,8 +51,7 @@ export class Images {
   readonly #lostListeners = new Set<(image: LocalImage, pages: readonly number[]) => void>()
   readonly #pageListeners = new Set<(image: LocalImage, page: number) => void>()
   readonly #stopListening: () => void
-  /** Nodes that were asked for or written while an image is being forgotten. */
-  #touched: Set<string> | undefined
+  #forgetting: Forgetting | undefined
 
   constructor({ catalog, pool, log }: { catalog: Catalog; pool: Pool; log: Log }) {
     this.#catalog = catalog
@@ -73,6 +83,7 @@ export class Images {
     const id = imageIdOf(own)
     const known = await this.open(id)
     if (known !== undefined) return known
+    this.#asked(id)
     await this.#roots.put(id, own)
     return this.#opened(id, own)
   }
@@ -81,6 +92,7 @@ export class Images {
   async open(id: string): Promise<LocalImage | undefined> {
     const open = this.#open.get(id)
     if (open !== undefined) return open
+    await this.#asked(id)
     const rootBytes = await this.#root(id)
     return rootBytes === undefined ? undefined : this.#opened(id, rootBytes)
   }
@@ -116,7 +128,10 @@ export class Images {
     return new IndexWriter(
       this.#catalog,
       this.#nodes,
-      (id, rootBytes) => this.#roots.putOp(id, rootBytes),
+      (id, rootBytes) => {
+        this.#asked(id)
+        return this.#roots.putOp(id, rootBytes)
+      },
       (id, rootBytes) => this.#open.get(id) ?? this.#opened(id, rootBytes)
     )
   }
@@ -125,14 +140,14 @@ export class Images {
    * Forgets an image: its root, its uses, and the nodes of its index that no other image has. All in one, synced write.
    * Whoever has it open must have let go of it; its blocks are nobody's from then on.
    *
-   * @param more - to be written with it
+   * @param more - what is to be written with it; asked for when it is certain
+   * @returns false, and nothing was changed, when somebody asked for the image meanwhile
    * @throws CATALOG_CORRUPT, DISK_FULL, STORE_IO
    */
-  async forget(id: string, more: readonly Operation[] = []): Promise<void> {
-    if (this.#touched !== undefined) throw new RowanError('INTERNAL', 'another image is being forgotten')
-    // What anybody asks for or writes from here on stays, whatever the walk has found.
-    const touched = new Set<string>()
-    this.#touched = touched
+  async forget(id: string, more: () => readonly Operation[] = () => []): Promise<boolean> {
+    if (this.#forgetting !== undefined) throw new RowanError('INTERNAL', 'another image is being forgotten')
+    const forgetting: Forgetting = { id, touched: new Set(), isAsked: false, written: undefined }
+    this.#forgetting = forgetting
     try {
       this.#open.get(id)?.close()
       this.#open.delete(id)
@@ -140,12 +155,23 @@ export class Images {
       for await (const other of this.list()) {
         if (other !== id && own.size > 0) for (const key of await this.#nodeKeys(other)) own.delete(key)
       }
-      const operations = [...own].filter(key => !touched.has(key)).map(key => this.#rawNodes.deleteOp(key))
-      operations.push(...this.uses.forgetOps(id), this.#roots.deleteOp(id), ...more)
-      await this.#catalog.write(operations, { sync: true })
+      if (forgetting.isAsked) return false
+      const operations = [...own].filter(key => !forgetting.touched.has(key)).map(key => this.#rawNodes.deleteOp(key))
+      operations.push(...this.uses.forgetOps(id), this.#roots.deleteOp(id), ...more())
+      forgetting.written = this.#catalog.write(operations, { sync: true })
+      await forgetting.written
+      return true
     } finally {
-      this.#touched = undefined
+      this.#forgetting = undefined
     }
+  }
+
+  /** Somebody wants an image: it is not forgotten, or, where that is being written already, was not here. */
+  async #asked(id: string): Promise<void> {
+    const forgetting = this.#forgetting
+    if (forgetting?.id !== id) return
+    if (forgetting.written === undefined) forgetting.isAsked = true
+    else await forgetting.written.catch(() => undefined)
   }
 
   /** The names of the nodes that an image's index has, as far as they are here. */
@@ -168,7 +194,7 @@ export class Images {
   }
 
   #watched(nodes: Table<Uint8Array>): Table<Uint8Array> {
-    const touch = (key: string) => this.#touched?.add(key)
+    const touch = (key: string) => this.#forgetting?.touched.add(key)
     return {
       get: key => {
         touch(key)

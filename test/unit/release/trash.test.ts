@@ -15,6 +15,8 @@ let happened: string[]
 let needed: Set<string>
 /** What goes wrong at the next sweep. */
 let failure: Error | undefined
+/** Images that somebody opens at the last moment. */
+let askedFor: Set<string>
 let letsGo: boolean
 
 beforeEach(async () => {
@@ -25,6 +27,7 @@ beforeEach(async () => {
   needed = new Set()
   failure = undefined
   letsGo = true
+  askedFor = new Set()
 })
 afterEach(async () => {
   await catalog.close()
@@ -37,9 +40,11 @@ function openTrash(): Promise<Trash> {
       catalog,
       images: {
         open: async () => ({ recount: async () => {}, complete: true }),
-        forget: async (id: string, more: readonly Operation[]) => {
-          await catalog.write(more)
+        forget: async (id: string, more: () => readonly Operation[]) => {
+          if (askedFor.has(id)) return false
+          await catalog.write(more())
           happened.push(`forget ${id}`)
+          return true
         }
       },
       sweeper: {
@@ -102,21 +107,26 @@ test('a restart goes on with the time that is left, announces what was announced
   await again.stop()
 })
 
-test.each(['the sweep fails', 'somebody waits for its blocks'])('it is tried again when %s', async how => {
-  const trash = await openTrash()
-  await trash.add([what('v1')], { announced: true })
-  if (how === 'the sweep fails') failure = new Error('no')
-  else letsGo = false
-  clock.advance(KEEP_MS)
-  await trash.tick()
-  expect(happened).not.toContain('forget v1')
-  expect((await openTrash()).list()).toHaveLength(1)
-  failure = undefined
-  letsGo = true
-  await trash.tick()
-  expect(happened).toContain('forget v1')
-  expect(trash.list()).toEqual([])
-})
+test.each(['the sweep fails', 'somebody waits for its blocks', 'somebody opens it'])(
+  'it is tried again when %s',
+  async how => {
+    const trash = await openTrash()
+    await trash.add([what('v1')], { announced: true })
+    if (how === 'the sweep fails') failure = new Error('no')
+    else if (how === 'somebody opens it') askedFor.add('v1')
+    else letsGo = false
+    clock.advance(KEEP_MS)
+    await trash.tick()
+    expect(happened).not.toContain('forget v1')
+    expect((await openTrash()).list()).toHaveLength(1)
+    failure = undefined
+    letsGo = true
+    askedFor.clear()
+    await trash.tick()
+    expect(happened).toContain('forget v1')
+    expect(trash.list()).toEqual([])
+  }
+)
 
 test('it ticks by itself', async () => {
   const trash = await openTrash()

@@ -541,3 +541,26 @@ test.skipIf(!canMount)('a node that the full disk does not take is not known (ne
   await image.addNode(0, 0, page0!)
   expect(image.locate(0)).toBe(ABSENT)
 })
+
+test.each([
+  ['opens it', (from: TestStore) => from.images.open(SMALL.id)],
+  ['brings it', (from: TestStore) => from.images.create(SMALL.rootBytes)]
+])('an image that is forgotten while somebody %s is found again after a restart', async (_who, ask) => {
+  // At each moment of the forgetting, as far as it can be told from outside.
+  for (let turns = 0; turns < 40; turns += 3) {
+    const first = await store()
+    await addAllNodes(await first.images.create(SMALL.rootBytes), SMALL)
+    const forgotten = first.images.forget(SMALL.id)
+    for (let turn = 0; turn < turns; turn++) await (turn % 2 === 0 ? Promise.resolve() : new Promise(setImmediate))
+    const asked = await ask(first)
+    const isGone = await forgotten
+    // Whoever opened it found it, or not; who has it has it durably.
+    if (asked !== undefined) expect(await first.images.open(SMALL.id)).toBe(asked)
+    await close(first)
+    const again = await store(first.folder)
+    const found = await again.images.open(SMALL.id)
+    expect(found !== undefined, `after ${turns} turns`).toBe(asked !== undefined)
+    if (!isGone) expect(found!.missingNodes(0)).toEqual([])
+    await close(again)
+  }
+})
