@@ -170,6 +170,19 @@ export class LeaseTable {
     return true
   }
 
+  /** A lease that was kept is not any more, and did not end: it counts as one that is not kept, or nobody can say what it was. */
+  lost(release: string, untilMs: number | undefined, now: number): void {
+    const key = this.#keys.get(release)
+    if (key === undefined) return
+    if (untilMs === undefined) key.sinceMs = now
+    else key.unkeptUntilMs = Math.max(key.unkeptUntilMs, untilMs)
+  }
+
+  noteOf(release: string): ReleaseNote | undefined {
+    const key = this.#keys.get(release)
+    return key && noteOf(key)
+  }
+
   #keep(key: Key, lease: HeldLease, changes: Change[]): PutOutcome {
     const largest = key.live.at(-1)
     const isFull =
@@ -337,6 +350,10 @@ function live(untilMs: number, now: number): number {
   return untilMs > now ? untilMs : 0
 }
 
-function note({ name, sinceMs, contactMs, unkeptUntilMs }: Key): Change {
-  return { kind: 'note', release: name, note: { sinceMs, contactMs, unkeptUntilMs } }
+function note(key: Key): Change {
+  return { kind: 'note', release: key.name, note: noteOf(key) }
+}
+
+function noteOf({ sinceMs, contactMs, unkeptUntilMs }: Key): ReleaseNote {
+  return { sinceMs, contactMs, unkeptUntilMs }
 }

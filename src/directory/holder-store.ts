@@ -7,14 +7,16 @@
  *
  * What could not be written comes first in the next write. For a lease may not come again for months, and a holder that
  * claimed its tenure after a restart without the leases of that time would be a false witness: the mark that it was awake
- * goes in the same write, so either all of it is there, or its tenure begins anew.
+ * goes in the same write, so either all of it is there, or its tenure begins anew. One write is under way at a time, or what failed
+ * could come behind what is newer. A lease that cannot be put back (the owner gave less memory, or its entry is damaged) is not
+ * passed over in silence either: it goes on counting as one that is not kept, or the tenure of its release begins anew.
  */
 
 import type { Log } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
 import { type Catalog, type Codec, jsonCodec, type Operation, type Table } from '../store/catalog.ts'
 import type { Reach } from './addresses.ts'
-import type { HeldLease, ReleaseNote } from './held-leases.ts'
+import { type HeldLease, type ReleaseNote, until } from './held-leases.ts'
 import type { Holder } from './holder.ts'
 import type { HeldTable } from './holder-ledger.ts'
 import type { Change, HeldRecord } from './holder-types.ts'
@@ -39,6 +41,7 @@ export class HolderStore {
   readonly #log: Log
   /** By key, the last change of each. */
   readonly #unwritten = new Map<string, Operation>()
+  #writing: Promise<void> = Promise.resolve()
   #hasLost = false
 
   constructor(components: { catalog: Catalog; log: Log }) {
@@ -79,11 +82,24 @@ export class HolderStore {
       if (!holder.restoreNote(release, known)) obsolete.push(this.#notes.deleteOp(release))
     }
     let count = 0
+    const amended = new Set<string>()
     for await (const [row, lease] of this.#leases.entries()) {
       const at = row.lastIndexOf('/')
-      const held = lease && { ...lease, table: 'sharers' as const, key: row.slice(0, at), signer: row.slice(at + 1) }
-      if (held !== undefined && Math.max(held.runningUntilMs, held.keepUntilMs) > now && holder.restore(held)) count++
-      else obsolete.push(this.#leases.deleteOp(row))
+      const key = row.slice(0, at)
+      const held = lease && { ...lease, table: 'sharers' as const, key, signer: row.slice(at + 1) }
+      const isOver = held !== undefined && until(held) <= now
+      if (held !== undefined && !isOver && holder.restore(held)) {
+        count++
+        continue
+      }
+      obsolete.push(this.#leases.deleteOp(row))
+      if (isOver || held?.givenBack) continue
+      holder.lostLease(key, held && until(held), now)
+      amended.add(key)
+    }
+    for (const release of amended) {
+      const note = holder.noteOf(release)
+      if (note !== undefined) obsolete.push(this.#notes.putOp(release, note))
     }
     return count
   }
@@ -110,8 +126,13 @@ export class HolderStore {
     await this.#write([this.#marks.putOp('awake', this.#hasLost ? 0 : now)])
   }
 
-  async #write(operations: Operation[]): Promise<void> {
-    if (operations.length === 0) return
+  #write(operations: Operation[]): Promise<void> {
+    if (operations.length > 0) this.#writing = this.#writing.then(() => this.#writeNow(operations))
+    return this.#writing
+  }
+
+  /** Never rejects. */
+  async #writeNow(operations: Operation[]): Promise<void> {
     const late = [...this.#unwritten.values()]
     this.#unwritten.clear()
     try {
@@ -124,10 +145,7 @@ export class HolderStore {
   }
 
   #keepForLater(operations: readonly Operation[]): void {
-    // What was changed again since, while this write was under way, is newer.
-    const newer = [...this.#unwritten]
     for (const operation of operations) this.#unwritten.set(operation.key, operation)
-    for (const [key, operation] of newer) this.#unwritten.set(key, operation)
     for (const key of this.#unwritten.keys()) {
       if (this.#unwritten.size <= MAX_UNWRITTEN) break
       this.#unwritten.delete(key)

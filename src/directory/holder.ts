@@ -93,6 +93,16 @@ export class Holder {
     return this.#sharers.restoreNote(release, note)
   }
 
+  /** A lease of this release that is not given back cannot be put back; `untilMs` is undefined where it cannot be read. */
+  lostLease(release: string, untilMs: number | undefined, now: number): void {
+    this.#sharers.lost(release, untilMs, now)
+  }
+
+  /** What is known of a release beside its leases. */
+  noteOf(release: string): ReleaseNote | undefined {
+    return this.#sharers.noteOf(release)
+  }
+
   usage(table: HeldTable): { records: number; bytes: number; keys: number } {
     return this.#ledger.usage(table)
   }

@@ -38,10 +38,10 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-async function startHolder(now: number) {
+async function startHolder(now: number, quotaBytes = 1_000_000) {
   await catalog.close()
   catalog = await Catalog.open(folder)
-  const holder = new Holder({ random: seeded(1) }, { quotaBytes: 1_000_000 })
+  const holder = new Holder({ random: seeded(1) }, { quotaBytes })
   const store = new HolderStore({ catalog, log })
   const count = await store.load(holder, now)
   const put = async (record: LatestRecord | ReplicaEntry | LeaseEntry, at: number) => {
@@ -81,14 +81,31 @@ describe('a holder that was restarted', () => {
     expect(await ask(last.holder, NOW + 2 * DAY_MS)).toMatchObject({ hashes: [], all: true, inUseUntilMs: 0 })
   })
 
-  test('drops leases that cannot be read', async () => {
+  test('remembers until when leases run that it has no room for any more', async () => {
+    const first = await startHolder(NOW)
+    await first.put(leaseEntry({ hash: 0.9, keepUntilMs: NOW + DAY_MS }), NOW)
+    for (let i = 0; i < 100; i++) await first.put(leaseEntry({ signer: `s${i}`, hash: i / 1e6 }), NOW)
+    await first.store.awake(NOW + 5)
+    for (const now of [NOW + 10, NOW + 20]) {
+      // Its owner gave it less memory.
+      const next = await startHolder(now, 100_000)
+      expect(next.count).toBeLessThan(100)
+      const { found } = next.holder.getSharers(RELEASE, now)
+      expect(found).toMatchObject({ all: false, inUseUntilMs: NOW + DAY_MS, tenureMs: now - NOW })
+    }
+  })
+
+  test('drops leases that cannot be read, and does not vouch for that time', async () => {
     const first = await startHolder(NOW)
     await first.put(leaseEntry(), NOW)
+    await first.store.awake(NOW)
     const row = `${RELEASE}/${leaseEntry().signer}`
     await catalog.table('holder-leases', bytesCodec).put(row, new Uint8Array([255, 255]))
     const second = await startHolder(NOW + 1)
     expect(second.count).toBe(0)
-    expect(second.holder.getSharers(RELEASE, NOW + 1).found.hashes).toEqual([])
+    expect(second.holder.getSharers(RELEASE, NOW + 1).found).toMatchObject({ hashes: [], tenureMs: 0 })
+    const third = await startHolder(NOW + 3)
+    expect(third.holder.getSharers(RELEASE, NOW + 3).found.tenureMs).toBe(2)
   })
 
   test('still has what it held, with conflicts, marks and tenure', async () => {
@@ -166,6 +183,20 @@ test('what a full or read-only disk did not take is written when it does, before
   const { found } = second.holder.getSharers(leaseEntry().key, NOW + 3000)
   expect(found.hashes).toHaveLength(1)
   expect(found.tenureMs).toBe(3000)
+})
+
+test('what failed to be written does not come after what was written later', async () => {
+  const first = await startHolder(NOW)
+  const failing = Promise.withResolvers<void>()
+  vi.spyOn(catalog, 'write').mockImplementationOnce(() => failing.promise)
+  const older = first.put(leaseEntry({ sequence: 2 }), NOW)
+  const newer = first.put(leaseEntry({ sequence: 3 }), NOW)
+  await new Promise(setImmediate)
+  failing.reject(new RowanError('DISK_FULL', 'the disk was full for a moment'))
+  await Promise.all([older, newer])
+  await first.store.awake(NOW + 1000)
+  const second = await startHolder(NOW + 2000)
+  expect(await second.put(leaseEntry({ sequence: 3 }), NOW + 2000)).toBe('known')
 })
 
 test('a holder that could not write for long begins its tenure anew after a restart', async () => {
