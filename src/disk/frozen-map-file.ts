@@ -58,6 +58,7 @@ export class FrozenMapFile implements SavedPages {
    * The saved map of a disk, if there is one that fits its layers.
    *
    * @param identity - of all layers that are frozen now
+   * @throws RowanError STORE_IO
    */
   static open(
     files: LayerFiles,
@@ -68,12 +69,13 @@ export class FrozenMapFile implements SavedPages {
     const path = frozenMapPath(folder, identity.disk)
     if (!files.exists(path)) return undefined
     const file = files.open(path)
-    const opened = readDirectory(file, identity, pageCount)
-    if (opened === undefined) {
-      file.close()
-      return undefined
+    let opened: ReturnType<typeof readDirectory>
+    try {
+      opened = readDirectory(file, identity, pageCount)
+    } finally {
+      if (opened === undefined) file.close()
     }
-    return new FrozenMapFile(file, opened.directory, opened.covers)
+    return opened === undefined ? undefined : new FrozenMapFile(file, opened.directory, opened.covers)
   }
 
   /**

@@ -4,12 +4,14 @@
  * Owns: the open files. What is on which is the chain's business (chain.ts, machine-layers.ts).
  */
 import { join } from 'node:path'
+import type { Log } from '../environment.ts'
+import { asRowanError } from '../errors.ts'
 import { type Chain, type ChainDisk, type ChainLayer, type DiskName, layerOf, pathTo } from './chain.ts'
 import { FrozenLayer } from './frozen-layer.ts'
 import { FrozenMap } from './frozen-map.ts'
 import { FrozenMapFile, type SavedIdentity } from './frozen-map-file.ts'
 import { Layer, type LayerComponents, type LayerLimits } from './layer.ts'
-import { systemFiles } from './layer-files.ts'
+import { type LayerFiles, systemFiles } from './layer-files.ts'
 import type { LayerIdentity } from './layer-identity.ts'
 import { SECTOR_BYTES } from './layer-map.ts'
 
@@ -79,12 +81,27 @@ export function openFrozen(
     for (const { name } of path) {
       layers.push(FrozenLayer.open(files, join(folder, name), identityOf(chain, state, name)))
     }
-    const identity = savedIdentity(chain, disk, path)
-    map.load(layers, FrozenMapFile.open(files, folder, identity, map.pageCount))
+    map.load(layers, openSaved({ log, files }, folder, savedIdentity(chain, disk, path), map.pageCount))
     return map
   } catch (error) {
     for (const layer of layers) layer.close()
     throw error
+  }
+}
+
+/** The layers know all that the saved map says: one that cannot be read is as good as none, and is made anew in the background. */
+function openSaved(
+  { log, files }: { log: Log; files: LayerFiles },
+  folder: string,
+  identity: SavedIdentity,
+  pageCount: number
+): FrozenMapFile | undefined {
+  try {
+    return FrozenMapFile.open(files, folder, identity, pageCount)
+  } catch (error) {
+    const { code, message } = asRowanError(error)
+    log.warn('the saved map of layers cannot be read', { code, message })
+    return undefined
   }
 }
 

@@ -66,14 +66,13 @@ export class LayerSyncs {
     return this.#pending.run()
   }
 
-  /** Whether the log would be synced in this thread, and no sync of it runs. */
+  /** Whether the log would be synced in this thread, no sync of it runs, and the layer has not failed. */
   get mayLogHere(): boolean {
-    return this.#components.syncPlace?.isHere === true && this.#pending.isIdle
+    return this.#components.syncPlace?.isHere === true && this.#pending.isIdle && this.#failure === undefined
   }
 
   /** As `log`, before it returns; only where `mayLogHere`. */
   logHere(): void {
-    if (this.#failure !== undefined) throw this.#failure
     const { pending, syncPlace } = this.#components
     try {
       pending.syncHere(syncPlace!)

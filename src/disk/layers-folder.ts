@@ -151,8 +151,11 @@ async function prepareChain(files: LayerFiles, settings: LayersFolderSettings): 
     chain = { ...chain, disks: { ...chain.disks, data: newDisk('data', EMPTY_IMAGE, dataBytes) } }
   }
   for (const [, disk] of disksOf(chain)) {
-    if (found?.disks.system === disk || files.exists(join(folder, disk.top))) continue
-    await Layer.create(join(folder, disk.top), identityOf(chain, disk, disk.top), files, limits)
+    if (found?.disks.system === disk) continue
+    const layer = join(folder, disk.top)
+    // The chain that is there names no data disk: what an interrupted attempt left was never written to, and may have another size.
+    if (found !== undefined) await files.deleteFolder(layer)
+    if (!files.exists(layer)) await Layer.create(layer, identityOf(chain, disk, disk.top), files, limits)
   }
   await writeChain(files, folder, chain)
   return chain

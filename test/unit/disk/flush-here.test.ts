@@ -104,4 +104,13 @@ describe('what is to be durable for somebody who waits alone', () => {
     // What cannot be made durable is never called durable.
     return expect((async () => disk.flush({ alone: true }))()).rejects.toThrow(withCode('LAYER_FAILED'))
   })
+
+  test('is refused once the layer has failed, also where nothing of it is left to be done', async () => {
+    disk.write(20 * 512, SECTOR)
+    expect(disk.flush({ alone: true })).toBeUndefined()
+    // As a checkpoint does whose sync of the data fails.
+    disk.layers!.stack('system')!.top.fail(new RowanError('STORE_IO', 'the disk is broken'))
+    await expect((async () => disk.flush({ alone: true }))()).rejects.toThrow(withCode('LAYER_FAILED'))
+    expect(() => lone(21)).toThrow(withCode('LAYER_FAILED'))
+  })
 })

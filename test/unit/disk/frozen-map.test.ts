@@ -5,7 +5,9 @@ import { FrozenMap } from '../../../src/disk/frozen-map.ts'
 import { FrozenMapFile, frozenMapPath } from '../../../src/disk/frozen-map-file.ts'
 import { DEFAULT_LAYER_LIMITS, Layer } from '../../../src/disk/layer.ts'
 import { SECTORS_PER_PAGE } from '../../../src/disk/layer-map.ts'
+import { openFrozen } from '../../../src/disk/layer-stack.ts'
 import { CODE_ABSENT, CODE_ZERO, OwnerPage } from '../../../src/disk/owner-page.ts'
+import { RowanError } from '../../../src/errors.ts'
 import { SimulatedFiles } from './support/simulated-files.ts'
 import { components, TestImage } from './support/test-image.ts'
 
@@ -149,6 +151,32 @@ describe('FrozenMap', () => {
     expect(open({ ...saved, layers: [saved.layers[0]!, { name: '0002', revision: 1 }] })).toBeUndefined()
     files.open(frozenMapPath(folder, 'system')).writeSync(Uint8Array.of(7), 0, 1, 4096 + 3)
     expect(open()).toBeUndefined()
+  })
+
+  test('is put together from the layers where the saved one cannot be read, which is closed', async () => {
+    const { files, folder, layers, owners, saved } = await frozen(2, [{ layer: 0, start: 0, count: 3, zero: false }])
+    const map = new FrozenMap(SECTORS, log)
+    map.load(layers, undefined)
+    await FrozenMapFile.save(files, folder, map, saved, PACE)
+    const path = saved.layers.map((layer, index) => ({ ...layer, parent: index === 0 ? null : `000${index}` }))
+    const disk = { image: 'i', sizeBytes, top: '0003', next: 4, layers: path }
+    const chain = { machine: 'm', disks: { system: disk }, nextSnapshot: 1, snapshots: [] }
+    let opened = 0
+    let closed = 0
+    const damaged = Object.create(files) as SimulatedFiles
+    damaged.open = name => {
+      const file = files.open(name)
+      if (name !== frozenMapPath(folder, 'system')) return file
+      opened++
+      const readSync = () => {
+        throw new RowanError('STORE_IO', 'a bad sector')
+      }
+      return Object.assign(file, { readSync, close: () => void closed++ })
+    }
+    const again = openFrozen({ log, files: damaged }, folder, chain, 'system', path)
+    expect(ownersOf(again, again.path)).toEqual(owners)
+    expect([opened, closed]).toEqual([1, 1])
+    expect(warnings.at(-1)).toMatchObject({ message: 'the saved map of layers cannot be read' })
   })
 
   test('is not saved when the layers change meanwhile', async () => {

@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { withSnapshot } from '../../../src/disk/chain.ts'
+import { EMPTY_IMAGE, newDisk, withSnapshot } from '../../../src/disk/chain.ts'
+import { Layer } from '../../../src/disk/layer.ts'
+import { identityOf } from '../../../src/disk/layer-stack.ts'
 import { LayersFolder, layerNames } from '../../../src/disk/layers-folder.ts'
+import { MachineLayers } from '../../../src/disk/machine-layers.ts'
 import { SimulatedFiles } from './support/simulated-files.ts'
 
 const TAKEN = '2026-01-02T03:04:05.678Z'
@@ -27,6 +30,27 @@ describe('the folder of a machine with its layers', () => {
     expect(again.chain).toEqual(chain)
     expect(LayersFolder.exist(files, settings.folder)).toBe(true)
     expect(LayersFolder.exist(files, '/machine-x/others')).toBe(false)
+  })
+
+  test('makes a data disk as it is asked for now, whatever an interrupted attempt has left of it', async () => {
+    const files = new SimulatedFiles()
+    const settings = settingsOf({ create: true })
+    const { chain } = await LayersFolder.open(files, settings)
+    const data = newDisk('data', EMPTY_IMAGE, 65_536)
+    await Layer.create(`${settings.folder}/d0001`, identityOf(chain, data, 'd0001'), files)
+    const components = { log: { debug: () => {}, info: () => {}, warn: () => {} }, bootId: 'b', files }
+    const layers = await MachineLayers.open(components, { ...settings, create: false, dataBytes: 131_072 })
+    expect(layers.stack('data')!.top.map.sectors).toBe(256)
+    await layers.close()
+    // What is in it now is kept, whatever becomes of the layer below or the chain.
+    await files.deleteFolder(`${settings.folder}/0001`)
+    const again = MachineLayers.open(components, { ...settings, create: false, dataBytes: 131_072 })
+    await expect(again).rejects.toMatchObject({ code: 'LAYER_CORRUPT' })
+    expect(files.exists(`${settings.folder}/0001`)).toBe(false)
+    files.remove(`${settings.folder}/chain.json`)
+    const lost = MachineLayers.open(components, { ...settings, create: false, dataBytes: 131_072 })
+    await expect(lost).rejects.toMatchObject({ code: 'LAYER_CORRUPT' })
+    expect(files.exists(`${settings.folder}/d0001`)).toBe(true)
   })
 
   test('is not made for a machine that had one: its layers are missing', async () => {
