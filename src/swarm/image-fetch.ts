@@ -154,7 +154,7 @@ export class ImageFetch {
     }
     const slot = this.image.locate(block)
     if (slot >= 0 || slot === ZERO) {
-      waiter.resolve(slot === ZERO ? { bytes: ZERO_BLOCK.slice() } : { slot })
+      waiter.resolve(obtainedFrom(slot))
       return nothing
     }
     if (waiter.rank !== DEMAND && this.#driver.wanted >= MAX_WANTED && !this.#pending.has(block)) {
@@ -285,7 +285,7 @@ export class ImageFetch {
       stored: slot => {
         this.image.stored(block, slot)
         this.#onStored(block)
-        this.#finish(block, { slot })
+        this.#finish(block, slot)
       },
       failed: error => this.#notKept(block, error)
     })
@@ -300,11 +300,11 @@ export class ImageFetch {
     serveGuests(pending)
   }
 
-  #finish(block: number, obtained: ObtainedBlock): void {
+  #finish(block: number, slot: number): void {
     const pending = this.#pending.get(block)
     if (pending === undefined) return
     this.#remove(block, pending)
-    for (const waiter of pending.waiters) waiter.resolve(obtained)
+    for (const waiter of pending.waiters) waiter.resolve(obtainedFrom(slot))
   }
 
   #fail(block: number, pending: PendingBlock, error: RowanError): void {
@@ -332,7 +332,7 @@ export class ImageFetch {
       const slot = this.image.locate(block)
       if (slot >= 0 || slot === ZERO) {
         this.#driver.event({ type: 'done', key: blockKey(this.number, block) })
-        this.#finish(block, slot === ZERO ? { bytes: ZERO_BLOCK.slice() } : { slot })
+        this.#finish(block, slot)
         continue
       }
       // From here on it is a block like any other.
@@ -352,6 +352,11 @@ export class ImageFetch {
       if (pending !== undefined) this.#fail(block, pending, error)
     }
   }
+}
+
+/** To be made for each who waits: the bytes are theirs, and a disk's thread takes them away. */
+function obtainedFrom(slot: number): ObtainedBlock {
+  return slot === ZERO ? { bytes: ZERO_BLOCK.slice() } : { slot }
 }
 
 /** A guest need not wait until its block is stored, which takes as long as the host's disk is busy. */

@@ -138,3 +138,33 @@ describe('a block that came', () => {
     expect(await again).toHaveProperty('bytes')
   })
 })
+
+test('a block that turns out to be zero is given to each of those who wait for it in memory of its own', async () => {
+  const image = makeImage(41, 10, { isZero: n => n === BLOCK })
+  const disk = await openStore()
+  try {
+    const local = await disk.images.create(image.rootBytes)
+    const driver = { wanted: 0, event: () => {}, accuse: (_peer: string, error: Error) => expect.fail(error.message) }
+    const clock = systemClock
+    const store = new BlockStore({ pool: disk.pool, buffers: new BlockBuffers(), log: silentLog, clock })
+    const fetch = new ImageFetch({
+      number: IMAGE,
+      image: local,
+      driver,
+      store,
+      line: new Timeline(clock),
+      clock,
+      onStored() {}
+    })
+    // Two machines of one image; the thread of each takes the memory that it is given.
+    const guests = [fetch.want(BLOCK, DEMAND), fetch.want(BLOCK, DEMAND)]
+    const [missing] = local.missingNodes(BLOCK)
+    const node = image.nodes.find(([hash]) => Buffer.compare(hash, missing!.hash!) === 0)!
+    await fetch.nodesCame(REPLICA, [{ level: missing!.level, position: missing!.position, bytes: node[1] }], [])
+    const given = (await Promise.all(guests)).map(obtained => obtainedBytes(disk, obtained))
+    for (const bytes of given) expect(Buffer.compare(bytes, image.block(BLOCK))).toBe(0)
+    expect(new Set(given.map(({ buffer }) => buffer)).size).toBe(2)
+  } finally {
+    await disk.close()
+  }
+})
