@@ -153,7 +153,7 @@ export class Attacher {
         throw new RowanError('MACHINE_RUNNING', `${name} is in use, attached ${mode}${where}`)
       }
       if (tcp !== undefined) await machine.listenerAt(tcp)
-      await machine.close({ stayAttached: false })
+      await machine.close({ stayAttached: true })
     }
     if (machine.disk !== undefined) return false
     const line = new Timeline(this.#components.clock)
@@ -164,26 +164,10 @@ export class Attacher {
     try {
       await machine.open(image, readOnly, { dataBytes, tcp })
     } catch (error) {
-      if (wasServed) await machine.open(image, description.readOnly, { tcp: description.tcp })
+      if (wasServed) await machine.openAsBefore(image)
       throw error
     }
     return true
-  }
-
-  /**
-   * Serves a machine as it was. Where its port or what TLS needs cannot be had, it is served at its socket all the same:
-   * its guest is there. Errors as `Machine.open`.
-   */
-  async openAsBefore(machine: Machine, image: LocalImage): Promise<void> {
-    const { name, tcp, readOnly } = machine.description
-    try {
-      await machine.open(image, readOnly)
-    } catch (error) {
-      const { code, message } = asRowanError(error)
-      if (tcp === undefined || (code !== 'TLS_INVALID' && code !== 'LISTEN_FAILED')) throw error
-      this.#components.log.warn('a machine is served at its socket alone', { name, ...tcp, code, message })
-      await machine.open(image, readOnly, { withoutTcp: true })
-    }
   }
 
   /** A machine's image: from here, or, should it have been lost, from the network. */

@@ -11,7 +11,7 @@ import { type Chain, type DiskName, newChain, type Snapshot, type SnapshotReques
 import { readChain } from '../disk/chain-file.ts'
 import { systemFiles } from '../disk/layer-files.ts'
 import { MachineLayers } from '../disk/machine-layers.ts'
-import { RowanError } from '../errors.ts'
+import { asRowanError, RowanError } from '../errors.ts'
 import type { ListenerSettings } from '../nbd/listener.ts'
 import { readTlsFolder } from '../nbd/tls-folder.ts'
 import type { LocalImage } from '../store/images.ts'
@@ -88,7 +88,8 @@ export class Machine {
   }
 
   /**
-   * Serves the disk over `image`; from now on the machine counts as attached, also after a restart.
+   * Serves the disk over `image`; from now on the machine counts as attached, also after a restart. One that cannot be
+   * served counts as what it was before.
    *
    * @param options - `dataBytes`: it gets a data disk of this size, if it has none; `tcp`: the address to serve it at from
    *   now on (undefined: none), as before if absent; `withoutTcp`: not this time
@@ -115,6 +116,7 @@ export class Machine {
     const data = dataBytes === undefined ? {} : { dataBytes }
     // Before the disk is there, let alone a guest: its first blocks are on their way meanwhile.
     void touches.start()
+    const before = this.#description
     let disk: DiskThread | undefined
     try {
       disk = await DiskThread.open(
@@ -137,7 +139,8 @@ export class Machine {
       await disk.serve()
     } catch (error) {
       await touches.end()
-      await disk?.close()
+      const { readOnly, attached, tcp } = before
+      await this.#undo([disk?.close(), this.#describe({ readOnly, attached, tcp })])
       throw error
     }
     const served = disk
@@ -148,6 +151,22 @@ export class Machine {
     served.onDied = error => this.#died(served, error)
     this.#line.mark('disk is served')
     this.announce()
+  }
+
+  /**
+   * Serves the disk as it was last. Where its port or what TLS needs cannot be had, it is served at its socket all the same: its
+   * guest is there. Errors as `open`.
+   */
+  async openAsBefore(image: LocalImage): Promise<void> {
+    const { name, tcp, readOnly } = this.#description
+    try {
+      await this.open(image, readOnly)
+    } catch (error) {
+      const { code, message } = asRowanError(error)
+      if (tcp === undefined || (code !== 'TLS_INVALID' && code !== 'LISTEN_FAILED')) throw error
+      this.#components.log.warn('a machine is served at its socket alone', { name, ...tcp, code, message })
+      await this.open(image, readOnly, { withoutTcp: true })
+    }
   }
 
   /** The chain of the machine's layers; undefined for one that never had any. LAYER_CORRUPT. */
@@ -184,16 +203,16 @@ export class Machine {
    */
   async rollback(to: string): Promise<Snapshot> {
     const clients = await this.clients()
-    const { name, readOnly, attached } = this.#description
+    const { name, attached } = this.#description
     if (clients > 0)
       throw new RowanError('MACHINE_RUNNING', `${name} is in use by ${clients} NBD client${clients > 1 ? 's' : ''}`)
     if (this.#disk === undefined) return await this.#withLayers(layers => this.#rollback(layers, to))
     const image = this.#image!
-    await this.close({ stayAttached: attached })
     try {
+      await this.close({ stayAttached: attached })
       return await this.#withLayers(layers => this.#rollback(layers, to))
     } finally {
-      await this.open(image, readOnly)
+      await this.openAsBefore(image)
     }
   }
 
@@ -239,6 +258,16 @@ export class Machine {
   async discardLeftovers(): Promise<void> {
     for (const { name, isTemporary } of this.chain?.snapshots ?? []) {
       if (isTemporary === true && !this.#exports.isRead(name)) await this.discard(name)
+    }
+  }
+
+  /** Takes back what was begun in vain; whoever began it throws why. */
+  async #undo(steps: (Promise<unknown> | undefined)[]): Promise<void> {
+    for (const step of await Promise.allSettled(steps)) {
+      if (step.status === 'fulfilled') continue
+      const { code, message } = asRowanError(step.reason)
+      const { name } = this.#description
+      this.#components.log.warn('what was begun for a machine is not all taken back', { name, code, message })
     }
   }
 

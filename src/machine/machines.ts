@@ -247,7 +247,7 @@ export class Machines {
       entry.machine = this.#machine(readDescription(join(this.#settings.folder, name), name))
       const { attached, image: id } = entry.machine.description
       const image = await images.open(id)
-      if (image !== undefined && attached) await this.#attacher.openAsBefore(entry.machine, image)
+      if (image !== undefined && attached) await entry.machine.openAsBefore(image)
       else if (image !== undefined) entry.machine.announce(image)
       else if (attached) {
         const says = `the image ${id} of ${name} is not here any more; attach the machine again to fetch it`
@@ -321,7 +321,7 @@ export class Machines {
     try {
       const image = await this.#components.images.open(id)
       if (image === undefined) throw new RowanError('NO_REPLICA', `the image ${id} of ${name} is not here any more`)
-      await this.#attacher.openAsBefore(machine, image)
+      await machine.openAsBefore(image)
       entry.error = undefined
       this.#components.log.info('the disk of a machine is served again', { name })
     } catch (error) {

@@ -22,6 +22,8 @@ const SIZE_CLASSES: readonly number[] = [
   32 * MIB + HEADER_ROOM_BYTES
 ]
 
+const NOBODY: (() => void)[] = []
+
 export class BufferPool {
   readonly #maxBytes: number
   readonly #maxIdleBytes: number
@@ -103,13 +105,20 @@ export class BufferPool {
     } else {
       this.#memory.change(-buffer.length)
     }
-    if (this.#waiting.size === 0) return
+    // Not in the midst of whatever gave the buffer back.
+    for (const resume of this.#noLongerWaiting()) queueMicrotask(resume)
+  }
+
+  /** Calls everybody who waits: what another server gave back is told to nobody here. */
+  lookAgain(): void {
+    for (const resume of this.#noLongerWaiting()) resume()
+  }
+
+  #noLongerWaiting(): (() => void)[] {
+    if (this.#waiting.size === 0) return NOBODY
     const waiting = [...this.#waiting]
     this.#waiting.clear()
-    // Not in the midst of whatever gave the buffer back.
-    queueMicrotask(() => {
-      for (const resume of waiting) resume()
-    })
+    return waiting
   }
 
   #allocate(sizeBytes: number): Buffer {

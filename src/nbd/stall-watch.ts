@@ -3,7 +3,8 @@
  *
  * A client that leaves its replies unread, or stops in the middle of a payload, keeps pooled buffers for as long as it
  * likes: a paused guest does just that, and harms nobody. When another connection has to wait for a buffer, those that
- * made no progress from then on for a whole time-out give theirs back. Who waits for the disk is not at fault.
+ * made no progress from then on for a whole time-out give theirs back. Who waits for the disk is not at fault. Those who wait
+ * look again then, too: the memory that all servers share may have become free without a word.
  */
 import type { Clock, Log, Timer } from '../environment.ts'
 import type { BufferPool } from './buffer-pool.ts'
@@ -65,6 +66,7 @@ export class StallWatch {
       })
       connection.destroy()
     }
-    if (this.#buffers.waiting > 0) this.#begin()
+    // Whoever has to wait on begins the next watch.
+    this.#buffers.lookAgain()
   }
 }

@@ -236,7 +236,7 @@ describe('a machine that exists', () => {
     const image = (await peer.parts.components.images.open(world.releases.v1.id))!
     await machine.close({ stayAttached: true })
     await rm(join(home, 'tls'), { recursive: true })
-    await attacher.openAsBefore(machine, image)
+    await machine.openAsBefore(image)
     expect(await firstSector()).toEqual(diskBytes(10).subarray(0, 512))
     expect([machine.servedTcp, machine.description.tcp]).toEqual([undefined, { host: '127.0.0.1', port }])
     expect(peer.log.join('')).toContain('a machine is served at its socket alone')
@@ -244,6 +244,6 @@ describe('a machine that exists', () => {
     // Any other failure is one.
     await machine.close({ stayAttached: true })
     await rm(machine.layersFolder, { recursive: true })
-    await expect(attacher.openAsBefore(machine, image)).rejects.toMatchObject({ code: 'LAYER_CORRUPT' })
+    await expect(machine.openAsBefore(image)).rejects.toMatchObject({ code: 'LAYER_CORRUPT' })
   })
 })

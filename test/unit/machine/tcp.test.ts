@@ -6,7 +6,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseTcpAddress, sameTcp, tcpUri } from '../../../src/machine/tcp-address.ts'
-import { OPTION, REPLY } from '../../../src/nbd/protocol.ts'
+import { COMMAND, OPTION, REPLY } from '../../../src/nbd/protocol.ts'
 import { writePskFolder } from '../../tools/certificates.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
 import { freePort } from '../../tools/free-port.ts'
@@ -108,6 +108,49 @@ test('is served at its socket alone, with a warning, where TLS or the port is go
   await writePskFolder(join(home, 'tls'))
   await restart()
   await (await overTls()).disconnect()
+})
+
+/** Takes the machine's port while the daemon restarts. */
+async function restartWithoutPort(): Promise<() => Promise<void>> {
+  await peer.stop()
+  const other = createServer()
+  await new Promise<void>(resolve => other.listen(port, '127.0.0.1', resolve))
+  peer = await Peer.start(home, world)
+  return () => new Promise(resolve => other.close(() => resolve()))
+}
+
+test('is served at its socket alone also after a rollback, and when it could not be served otherwise', async () => {
+  await writePskFolder(join(home, 'tls'))
+  await attach(`${port}`)
+  const { name } = await peer.machines.snapshot('m', '')
+  const release = await restartWithoutPort()
+  try {
+    await peer.machines.rollback('m', name)
+    await (await bySocket()).disconnect()
+    await expect(peer.machines.attach({ name: 'm', readOnly: true })).rejects.toMatchObject({ code: 'LISTEN_FAILED' })
+    const client = await bySocket()
+    expect((await client.request(COMMAND.WRITE, { offset: 0, data: Buffer.alloc(512) })).errno).toBe(0)
+    await client.disconnect()
+  } finally {
+    await release()
+  }
+  await restart()
+  await (await overTls()).disconnect()
+})
+
+test('an attach that is refused leaves a machine detached as it was', async () => {
+  await writePskFolder(join(home, 'tls'))
+  await attach()
+  await peer.machines.detach('m')
+  const before = peer.machines.describe('m')
+  expect(before).toMatchObject({ attached: false })
+  const other = createServer()
+  await new Promise<void>(resolve => other.listen(port, '127.0.0.1', resolve))
+  await expect(attach(`${port}`)).rejects.toMatchObject({ code: 'LISTEN_FAILED' })
+  await new Promise(resolve => other.close(resolve))
+  expect(peer.machines.describe('m')).toEqual(before)
+  await restart()
+  expect(peer.machines.served()).toEqual([])
 })
 
 test('is not moved under a client', async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { BufferPool } from '../../../src/nbd/buffer-pool.ts'
+import { newCounter, SharedMemory } from '../../../src/nbd/shared-memory.ts'
 import { StallWatch, type Watched } from '../../../src/nbd/stall-watch.ts'
 import { collectingLog, type LogLine, ManualClock } from '../../tools/nbd-fixture.ts'
 
@@ -61,12 +62,42 @@ describe('StallWatch', () => {
   test('looks again as long as somebody waits', () => {
     const { clock, buffers, add } = makeWatch()
     const client = add()
-    buffers.wait(resume)
+    const waitOn = () => buffers.wait(waitOn)
+    waitOn()
     client.progress += 1
     clock.advance(STALL_MS)
     expect(client.isDestroyed).toBe(false)
     clock.advance(STALL_MS)
     expect(client.isDestroyed).toBe(true)
+  })
+
+  test('lets those who wait look again: what they wait for may have been given back by another thread', () => {
+    const all = newCounter()
+    const clock = new ManualClock()
+    const settings = {
+      maxBufferBytes: 2 ** 40,
+      maxAllBufferBytes: 2 ** 20,
+      maxIdleBufferBytes: 0,
+      guaranteedBufferBytes: 0
+    }
+    const [ours, theirs] = [0, 1].map(() => new BufferPool(settings, new SharedMemory({ all, own: newCounter() })))
+    new StallWatch({ clock, log: collectingLog([]), buffers: ours!, connections: [] }, { stallTimeoutMs: STALL_MS })
+    // A read that waits for the network, for as long as it takes.
+    ours!.take(1)
+    const lent = Array.from({ length: 3 }, () => theirs!.take(1))
+    let isServed = false
+    const ask = () => {
+      if (ours!.allows(2 ** 19, 0)) isServed = true
+      else ours!.wait(ask)
+    }
+    ask()
+    clock.advance(STALL_MS)
+    expect(isServed).toBe(false)
+    for (const buffer of lent) theirs!.give(buffer)
+    clock.advance(STALL_MS)
+    expect(isServed).toBe(true)
+    clock.advance(STALL_MS)
+    expect(clock.pending).toBe(0)
   })
 
   test('forgets it when the wait was over in time', () => {
