@@ -40,6 +40,7 @@ import { pruneCompiled } from './compiled-folder.ts'
 import { ControlServer } from './control-server.ts'
 import { commandTable, type DaemonOptions, type RunningDaemon } from './daemon-api.ts'
 import { startDiskThread } from './disk-thread.ts'
+import { checkAddresses } from './given-addresses.ts'
 import { GreetingRecords } from './greeting-records.ts'
 import { makeHome } from './home.ts'
 import { HttpNetwork } from './http-network.ts'
@@ -104,6 +105,7 @@ export async function startDaemon(options: DaemonOptions): Promise<RunningDaemon
 async function assemble({ home, settings, log, version }: DaemonOptions, started: Started): Promise<RunningDaemon> {
   const clock = systemClock
   const random = systemRandom
+  checkAddresses(settings.network)
   makeHome(home.directory)
   pruneCompiled(home.compiled).catch((error: unknown) =>
     log.warn('compiled code could not be looked through', { error })

@@ -6,7 +6,7 @@
 import { execFile } from 'node:child_process'
 import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { asRowanError, errorKind } from '../errors.ts'
+import { asRowanError, errorKind, RowanError } from '../errors.ts'
 import { kvmUsable } from '../machine/guest.ts'
 import { checkSocketFolder } from '../machine/machine-socket.ts'
 import { QEMU } from '../machine/qemu.ts'
@@ -87,6 +87,7 @@ function checkNode(): DoctorRow {
 
 function checkHome({ directory }: HomePaths): { detail: string } {
   if (!existsSync(directory)) return { detail: `${directory} is not made yet; \`rowan up\` makes it` }
+  if (!statSync(directory).isDirectory()) throw new RowanError('HOME_UNUSABLE', `${directory} is not a folder`)
   accessSync(directory, constants.R_OK | constants.W_OK | constants.X_OK)
   const mode = (statSync(directory).mode & 0o777).toString(8)
   return { detail: `${directory}, mode ${mode}` }

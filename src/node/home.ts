@@ -4,9 +4,9 @@
  * The home and every folder in it are for their owner only (0700); the sockets in it are 0600. A home that exists with
  * wider permissions is narrowed when nothing but rowan's own is in it, refused when others may write to it.
  */
-import { accessSync, chmodSync, constants, mkdirSync, readdirSync, type Stats, statSync } from 'node:fs'
+import { accessSync, chmodSync, constants, existsSync, mkdirSync, readdirSync, type Stats, statSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { RowanError } from '../errors.ts'
 import { checkSocketFolder } from '../machine/machine-socket.ts'
 import { checkSocketPath } from '../socket-path.ts'
@@ -77,7 +77,7 @@ export function makeHome(directory: string): HomePaths {
   const { keys, catalog, pool, machines, tmp, compiled, nbdSockets } = paths
   for (const folder of [directory, keys, catalog, pool, machines, tmp, compiled, nbdSockets]) {
     try {
-      mkdirSync(folder, { recursive: true, mode: 0o700 })
+      makeFolder(folder)
       const stats = statSync(folder)
       if (!stats.isDirectory()) throw new RowanError('HOME_UNUSABLE', `${folder} is not a folder`)
       if (process.platform !== 'win32' && (stats.mode & 0o077) !== 0) narrow(folder, stats, paths)
@@ -89,6 +89,18 @@ export function makeHome(directory: string): HomePaths {
     }
   }
   return paths
+}
+
+/** As `recursive` does, which never returns where a folder that is there says that it is not (/proc). */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return
+  if (!existsSync(dirname(path))) makeFolder(dirname(path))
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (error) {
+    // Somebody else may have made it meanwhile.
+    if (!existsSync(path)) throw error
+  }
 }
 
 /** Closes a folder that exists to others; never one that is also used for something else, such as /tmp. */

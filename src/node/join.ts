@@ -8,12 +8,13 @@
  * Owns: the table of remembered peers. Does not own: connections (libp2p's connection manager prunes them).
  */
 import type { KadDHT } from '@libp2p/kad-dht'
-import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
+import type { Multiaddr } from '@multiformats/multiaddr'
 import { PROTOCOL } from '../cluster.ts'
 import { mayDial, reachMet } from '../directory/addresses.ts'
 import type { Clock, Log, Timer } from '../environment.ts'
-import { asRowanError, RowanError } from '../errors.ts'
+import { asRowanError } from '../errors.ts'
 import { type Catalog, jsonCodec, type Table } from '../store/catalog.ts'
+import { parseAddress } from './given-addresses.ts'
 import type { Neighbourhood } from './neighbourhood.ts'
 import type { RowanPeer } from './peer.ts'
 
@@ -55,10 +56,10 @@ export class Network {
   #lastConnectedMs = Number.NEGATIVE_INFINITY
   #hasLookedAround = false
 
-  /** @throws CONFIG_INVALID for a bootstrap address that is not a multiaddr */
+  /** @throws CONFIG_INVALID as `parseAddress` */
   constructor(components: NetworkComponents, settings: { bootstrap: string[] }) {
     this.#components = components
-    this.#bootstrap = settings.bootstrap.map(parseAddress)
+    this.#bootstrap = settings.bootstrap.map(text => parseAddress(text, 'bootstrap'))
     this.#remembered = components.catalog.table('peers', jsonCodec<RememberedPeer>())
   }
 
@@ -131,7 +132,8 @@ export class Network {
     this.#seeking = true
     try {
       const remembered: Multiaddr[][] = []
-      for await (const [, { addresses }] of this.#remembered.entries()) remembered.push(addresses.map(parseAddress))
+      for await (const [, { addresses }] of this.#remembered.entries())
+        remembered.push(addresses.map(text => parseAddress(text, 'bootstrap')))
       const targets = [...this.#bootstrap.map(address => [address]), ...remembered]
       await Promise.all(targets.map(addresses => this.#call(addresses)))
     } catch (error) {
@@ -182,16 +184,6 @@ export class Network {
 function withPeer(address: Multiaddr, id: string): string {
   const text = address.toString()
   return text.includes('/p2p/') ? text : `${text}/p2p/${id}`
-}
-
-function parseAddress(text: string): Multiaddr {
-  try {
-    return multiaddr(text)
-  } catch (cause) {
-    throw new RowanError('CONFIG_INVALID', `'${text}' is not a multiaddr, such as /ip4/192.0.2.7/tcp/4001/p2p/12D3…`, {
-      cause
-    })
-  }
 }
 
 /** kad-dht has its routing table on the object, if not in the public type. */

@@ -12,8 +12,8 @@ import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
 import { createLibp2p } from 'libp2p'
 import { HOLDERS_PER_KEY, INITIAL_STREAM_WINDOW_BYTES, MAX_STREAM_WINDOW_BYTES, PROTOCOL } from '../cluster.ts'
-import { asRowanError } from '../errors.ts'
 import { eager } from './eager-streams.ts'
+import { listenFailed } from './given-addresses.ts'
 import { askNetwork } from './lan.ts'
 import type { Nat } from './nat.ts'
 import { DHT_PREFIX, PeerDatastore } from './peer-datastore.ts'
@@ -128,6 +128,6 @@ export async function startPeer(settings: PeerSettings): Promise<RowanPeer> {
       }
     })) as RowanPeer
   } catch (error) {
-    throw asRowanError(error, 'LISTEN_FAILED', `cannot listen on ${settings.listen.join(', ') || 'no address'}`)
+    throw listenFailed(error, settings.listen)
   }
 }

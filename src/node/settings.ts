@@ -61,7 +61,9 @@ export function loadSettings(file: string, options: { optional: boolean }): Sett
   try {
     text = readFileSync(file, 'utf8')
   } catch (error) {
-    if (options.optional && (error as NodeJS.ErrnoException).code === 'ENOENT') return defaultSettings()
+    // A home that is a file has none either; whoever makes the home says so.
+    const isMissing = ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
+    if (options.optional && isMissing) return defaultSettings()
     throw new RowanError('CONFIG_INVALID', `cannot read ${file}: ${(error as Error).message}`, { cause: error })
   }
   return parseSettings(text, file)

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { mkdir, readdir, stat, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { RowanError } from '../../../src/errors.ts'
@@ -267,6 +269,37 @@ describe('failure', () => {
     const other = await run(ROWAN, ['up', '--home', home, '--config', join(home, 'no.toml')])
     expect(other.status).toBe(2)
     expect(other.stderr).toContain('no.toml')
+  })
+
+  test('an address that is none, or cannot be listened on, keeps `up` from starting: one line, and no stack', async () => {
+    const home = join(await temporaryFolder(), 'h')
+    const taken = createServer().listen(0, '127.0.0.1')
+    await once(taken, 'listening')
+    const { port } = taken.address() as AddressInfo
+    for (const [args, status, says] of [
+      [['--listen', 'here'], 2, /^error: listen: 'here' is no address like \S+ \[CONFIG_INVALID\]$/m],
+      [['--announce', 'me'], 2, /^error: announce: 'me' is no address like \S+ \[CONFIG_INVALID\]$/m],
+      [
+        ['--bootstrap', '/ip4/127.0.0.1/tcp/1/p2p/me'],
+        2,
+        /^error: bootstrap: .*p2p\/me' is no .* \[CONFIG_INVALID\]$/m
+      ],
+      [
+        ['--listen', `/ip4/127.0.0.1/tcp/${port}`],
+        1,
+        /^error: cannot listen on \/ip4\/127.0.0.1\/tcp\/\d+: listen EADDRINUSE: address already in use \S+ \[LISTEN_FAILED\]$/m
+      ],
+      [
+        ['--listen', '/ip4/127.0.0.1/udp/0/quic-v1'],
+        1,
+        /^error: cannot listen on \/ip4\/127.0.0.1\/udp\/0\/quic-v1: only TCP, like \S+, can be listened on \[LISTEN_FAILED\]$/m
+      ]
+    ] as const) {
+      const result = await run(ROWAN, ['up', '--home', home, ...args])
+      expect([result.status, result.stderr]).toEqual([status, expect.stringMatching(says)])
+      expect(result.stderr).not.toMatch(/^ +at |transportManager/m)
+    }
+    taken.close()
   })
 
   test('the client that is interrupted aborts the command in the daemon', async () => {

@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { homePaths, makeHome, resolveHome } from '../../../src/node/home.ts'
@@ -66,6 +66,16 @@ test('a home that cannot be made says which path', async () => {
     expect(() => makeHome(path)).toThrow(
       expect.objectContaining({ code: 'HOME_UNUSABLE', message: expect.stringContaining(path) })
     )
+  }
+})
+
+test('a home that cannot be made is refused at once, whatever stands in its way', async () => {
+  const folder = await temporaryFolder()
+  await writeFile(join(folder, 'file'), '')
+  await symlink(join(folder, 'nowhere'), join(folder, 'link'))
+  // In /proc a folder is there, and making one in it fails as if it were not.
+  for (const home of [join(folder, 'file'), join(folder, 'file', 'home'), join(folder, 'link'), '/proc/rowan/home']) {
+    expect(() => makeHome(home)).toThrow(expect.objectContaining({ code: 'HOME_UNUSABLE' }))
   }
 })
 
