@@ -45,6 +45,7 @@ export function addRun(program: Command, session: Session): void {
       'after',
       `
 The guest's serial console is this terminal (Ctrl-A X ends the guest); there is no network unless --net says so.
+SIGINT or SIGTERM ends the guest when its disk has all that it wrote; a second one ends it at once.
 
 Examples:
   rowan run grid

@@ -25,7 +25,8 @@ export interface GuestOptions {
 const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /**
- * Runs QEMU until the guest is gone; SIGINT, SIGTERM and SIGHUP of this process are passed on to it.
+ * Runs QEMU until the guest is gone; SIGINT, SIGTERM and SIGHUP of this process are passed on to it, and a second one of
+ * them ends it at once.
  *
  * @throws RowanError TOOL_MISSING
  */
@@ -33,8 +34,12 @@ export async function runGuest(components: { clock: Clock }, options: GuestOptio
   const { clock } = components
   const startedMs = clock.monotonicMs()
   let child: ChildProcess | undefined
+  let isAsked = false
+  // QEMU writes down what it has before it leaves, and for that it waits for a daemon that is away: five minutes. Whoever
+  // asks again does not want to.
   const passOn = (signal: NodeJS.Signals) => {
-    child?.kill(signal)
+    child?.kill(isAsked ? 'SIGKILL' : signal)
+    isAsked = true
   }
   // before the guest starts: it may be answered with a signal before we get to run again
   for (const signal of PASSED_ON) process.on(signal, passOn)

@@ -113,6 +113,17 @@ test.each(['SIGTERM', 'SIGINT'] as const)('%s is passed on, and the end of the g
   expect(JSON.parse(child.stdout)).toMatchObject({ exit: 0 })
 })
 
+test('a second signal ends a guest that does not leave by itself', async () => {
+  const env = await qemuIs(`trap 'echo not yet' TERM; echo up; while :; do sleep 0.05; done`)
+  const child = start(ROWAN, ['run', 'old', '--json', '--home', daemon.home], { env })
+  await child.waitForOutput(/up/, { from: 'stderr' })
+  child.kill('SIGTERM')
+  await child.waitForOutput(/not yet/, { from: 'stderr' })
+  child.kill('SIGTERM')
+  expect((await child.exited).status).toBe(1)
+  expect(JSON.parse(child.stdout)).toMatchObject({ exit: 128 + 9 })
+})
+
 test('a guest outlives the daemon', async () => {
   const env = await qemuIs('echo up; cat')
   const child = start(ROWAN, ['run', 'old', '--json', '--home', daemon.home], { env })
