@@ -60,3 +60,14 @@ test('leases are taken for appliances that this peer has to do with, whatever el
   await records.receive('peer', new Uint8Array(7))
   expect(taken).toEqual([known])
 })
+
+test('records are taken of appliances that this peer has to do with, and of no others', async () => {
+  const publisher = await TestPublisher.create()
+  const latest = await publisher.latest()
+  await records.receive('peer', latest.bytes)
+  expect(memory.state(latest.appliance)).toBeUndefined()
+  await memory.accept(latest, NOW)
+  const newer = await publisher.latest({ sequence: latest.sequence + 1 })
+  await records.receive('peer', newer.bytes)
+  expect(memory.state(latest.appliance)?.sequence).toBe(newer.sequence)
+})

@@ -3,7 +3,7 @@
  */
 import type { Connection, ConnectionLimits } from '@libp2p/interface'
 import { peerIdFromString } from '@libp2p/peer-id'
-import { multiaddr } from '@multiformats/multiaddr'
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { expect, test } from 'vitest'
 import { Dialer, type DialNetwork } from '../../../src/swarm/dialer.ts'
 import { MIN_RELAYED_BYTES } from '../../../src/swarm/relayed.ts'
@@ -40,22 +40,25 @@ class TestConnection {
 }
 
 /** @param second - of a second relay */
-function setUp(limits: ConnectionLimits, second = CONTROL) {
+function setUp(limits: ConnectionLimits, second = CONTROL, mayDial: (address: string) => boolean = () => true) {
   const other = new TestConnection('other', second)
   const relayed = new TestConnection('relayed', limits)
   const connections: TestConnection[] = []
   const clock = new ManualClock()
+  const dialled: string[] = []
   const network = {
     peerId: peerIdFromString(RELAY),
     getConnections: () => connections as unknown as Connection[],
     async dial(addresses) {
+      dialled.push(...addresses.map(String))
       const called = addresses.some(address => address.toString() === RELAYED) ? relayed : other
       connections.push(called)
       return called as unknown as Connection
     }
   } satisfies DialNetwork
-  const dialer = new Dialer({ network, mayDial: () => true, isNear: () => false, clock })
-  return { relayed, other, connections, clock, dialer }
+  const may = { mayDial: (address: Multiaddr) => mayDial(address.toString()), isNear: () => false }
+  const dialer = new Dialer({ network, ...may, clock })
+  return { relayed, other, connections, dialled, clock, dialer }
 }
 
 /** Lets time pass until the call has come to an end. */
@@ -103,4 +106,25 @@ test('and over none, if none does', async () => {
   const call = settled(dialer.open(PEER, [RELAYED, OTHER_RELAYED]), clock)
   await expect(call).rejects.toMatchObject({ code: 'NO_REPLICA' })
   expect([other.status, other.streams.length]).toEqual(['closed', 0])
+})
+
+test('of the addresses that a peer announces, only those that may be called are called', async () => {
+  const isPublic = (address: string) => !address.includes('192.168.')
+  const { clock, dialled, dialer } = setUp(DATA, DATA, isPublic)
+  await settled(dialer.open(PEER, ['/ip4/192.168.1.1/tcp/80', '/ip4/9.9.9.9/tcp/1']), clock)
+  expect(dialled).toEqual([`/ip4/9.9.9.9/tcp/1/p2p/${PEER}`])
+})
+
+test('and none where none may be', async () => {
+  const { clock, dialled, dialer } = setUp(DATA, DATA, () => false)
+  const call = settled(dialer.open(PEER, ['/ip4/192.168.1.1/tcp/80']), clock)
+  await expect(call).rejects.toMatchObject({ code: 'NO_REPLICA' })
+  expect(dialled).toEqual([])
+})
+
+test('an address that ends in the id of another peer is not called, nor what is no address', async () => {
+  const { clock, dialled, dialer } = setUp(DATA, DATA)
+  const others = [`/ip4/9.9.9.9/tcp/1/p2p/${RELAY}`, RELAYED.replace(PEER, RELAY), 'http://9.9.9.9/']
+  await settled(dialer.open(PEER, [...others, `/ip4/9.9.9.9/tcp/2/p2p/${PEER}`]), clock)
+  expect(dialled).toEqual([`/ip4/9.9.9.9/tcp/2/p2p/${PEER}`])
 })
