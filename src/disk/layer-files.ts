@@ -149,10 +149,13 @@ export const systemFiles: LayerFiles = {
   }
 }
 
+/** No descriptor: that of a closed file is another file's soon. */
+const CLOSED = -1
+
 class SystemFile implements LayerFile {
   readonly path: string
   readonly sizeBytes: number
-  readonly #descriptor: number
+  #descriptor: number
 
   constructor(path: string, descriptor: number, sizeBytes: number) {
     this.path = path
@@ -226,7 +229,9 @@ class SystemFile implements LayerFile {
   }
 
   close(): void {
-    guarded(this.path, 'close', () => closeSync(this.#descriptor))
+    const descriptor = this.#descriptor
+    this.#descriptor = CLOSED
+    guarded(this.path, 'close', () => closeSync(descriptor))
   }
 }
 

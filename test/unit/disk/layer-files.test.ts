@@ -42,3 +42,21 @@ test('errors name the file and say what they are', async () => {
   await expect(full.sync()).rejects.toThrow(failsWith('STORE_IO', '/dev/full'))
   full.close()
 })
+
+test('one that is closed touches no other file, which the system may have given its number', async () => {
+  const file = systemFiles.create(join(folder, 'closed'), 100)
+  file.close()
+  const other = systemFiles.create(join(folder, 'other'), 100)
+  const bytes = new Uint8Array(10).fill(7)
+  expect(() => file.writeSync(bytes, 0, 10, 0)).toThrow(failsWith('STORE_IO', 'closed'))
+  expect(() => file.readSync(bytes, 0, 10, 0)).toThrow(failsWith('STORE_IO', 'closed'))
+  expect(() => file.syncSync()).toThrow(failsWith('STORE_IO', 'closed'))
+  expect(() => file.allocatedBytes).toThrow(failsWith('STORE_IO', 'closed'))
+  for (const work of [() => file.write(bytes, 0), () => file.read(bytes, 0), () => file.sync()]) {
+    await expect(work()).rejects.toThrow(failsWith('STORE_IO', 'closed'))
+  }
+  expect(() => file.close()).toThrow(failsWith('STORE_IO', 'closed'))
+  other.readSync(bytes, 0, 10, 0)
+  expect(bytes).toEqual(new Uint8Array(10))
+  other.close()
+})
