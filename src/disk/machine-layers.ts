@@ -13,7 +13,8 @@
  * 3. the chain's file is renamed, the new top takes the writes, the guest goes on.
  *
  * Nothing is copied, whatever was written. If the new chain was renamed and its folder cannot be synced, it is open which of the
- * two a power loss would leave; then the disks take no more writes until they are opened again.
+ * two a power loss would leave; then the disks take no more writes, and nothing that either names is removed, until they are
+ * opened again.
  *
  * Owns: the chain that holds, the open layers, and, through layers-folder.ts, what is in their folder. One change of the chain at a
  * time.
@@ -77,6 +78,8 @@ export class MachineLayers {
   /** Old tops that are being closed. */
   readonly #retiring = new Set<Promise<void>>()
   #closing = false
+  /** It is open which chain is on the host's disk. */
+  #inDoubt: RowanError | undefined
 
   private constructor(
     components: LayerComponents & { files: LayerFiles },
@@ -158,7 +161,7 @@ export class MachineLayers {
       } finally {
         // What the chain does not name was made in vain.
         const names = new Set(layerNames(this.#chain))
-        await this.#delete([...made].filter(name => !names.has(name)))
+        if (this.#inDoubt === undefined) await this.#delete([...made].filter(name => !names.has(name)))
       }
     })
   }
@@ -285,6 +288,7 @@ export class MachineLayers {
   #alone<T>(change: () => Promise<T>): Promise<T> {
     const result = this.#turn.then(() => {
       if (this.#closing) throw new RowanError('DISK_CLOSED', 'the layers are closed')
+      if (this.#inDoubt !== undefined) throw this.#inDoubt
       return change()
     })
     this.#turn = result.catch(() => {})
@@ -326,7 +330,7 @@ export class MachineLayers {
         frozen.close()
         await top.close()
       }
-      if (renamed) for (const { top } of this.#stacks.values()) top.fail(error)
+      if (renamed) this.#doubt(error)
       throw error
     }
     this.#chain = chain
@@ -341,6 +345,14 @@ export class MachineLayers {
       const retiring = this.#retire(old, oldName).finally(() => this.#retiring.delete(retiring))
       this.#retiring.add(retiring)
     }
+  }
+
+  /** The next open reads the chain that holds, and removes what that does not name. */
+  #doubt(error: unknown): void {
+    const { message } = asRowanError(error)
+    const says = `it is open which layers of ${this.folder} hold until the machine is detached and attached again: ${message}`
+    this.#inDoubt = new RowanError('LAYER_FAILED', says, { cause: error })
+    for (const { top } of this.#stacks.values()) top.fail(error)
   }
 
   async #retire(old: Layer, name: string): Promise<void> {

@@ -130,7 +130,7 @@ describe('punching', () => {
     expect(found[0]).toBe(9)
   })
 
-  test('leaves alone what was written again, and the layer of a snapshot', async () => {
+  test('leaves alone what was written again', async () => {
     const { asked, punch } = heldPuncher()
     await open({ punch })
     await fill(0, MIB)

@@ -48,6 +48,22 @@ test('forgets what was added last, and nothing else', () => {
   expect(ranges.isEmpty).toBe(true)
 })
 
+test('forgets nothing where something else was written since', () => {
+  const ranges = new UnflushedRanges(100)
+  // What others wrote behind it, or over the end of it.
+  ranges.add(0, 4)
+  ranges.add(4, 8)
+  ranges.forget(0, 4)
+  expect(ranges.take()).toEqual([{ start: 0, count: 8 }])
+  ranges.add(10, 18)
+  ranges.add(14, 18)
+  ranges.forget(10, 18)
+  expect(ranges.take()).toEqual([
+    { start: 10, count: 8 },
+    { start: 14, count: 4 }
+  ])
+})
+
 test('none is few where nothing may be logged', () => {
   const ranges = new UnflushedRanges(0)
   ranges.add(0, 1)
