@@ -73,8 +73,9 @@ ${rows.join('\n')}
 `
 }
 
-function typeOf({ kind, choices, min, max }: Setting): string {
+function typeOf({ kind, choices, min, max, longest }: Setting): string {
   if (kind === 'choice') return (choices ?? []).map(choice => `\`"${choice}"\``).join(', ')
+  if (longest !== undefined) return `duration, ${longest} at most`
   if (kind === 'count') return `whole number, ${min} to ${max}`
   return KINDS[kind] ?? kind
 }

@@ -15,6 +15,8 @@ export interface Setting {
   /** For a count: the bounds, both included. */
   min?: number
   max?: number
+  /** For a duration: the longest that other peers take (src/directory/limits.ts). */
+  longest?: string
 }
 
 export const DEFAULTS = {
@@ -102,6 +104,7 @@ export const DEFAULTS = {
     latestTtl: {
       kind: 'duration',
       default: '7d',
+      longest: '90d',
       meaning:
         'How long the signed record of an appliance is valid; the publisher renews it daily, or at a third of this if that is sooner.',
       caveat: 'Once it has expired, nobody attaches anything new of the appliance without `--allow-expired`.'
@@ -109,22 +112,24 @@ export const DEFAULTS = {
     replicaTtl: {
       kind: 'duration',
       default: '1h',
+      longest: '1d',
       meaning: 'How long a replica stays announced; renewed at a third of this.',
       caveat: 'Shorter finds dead replicas sooner, and costs messages.'
     },
     sharerTtl: {
       kind: 'duration',
       default: '30m',
+      longest: '1d',
       meaning:
         'How long this peer counts as a user of a version after it was last heard of, while a machine of it is attached; renewed at a third of this.',
-      caveat: 'At most a day; other peers refuse leases that hold for longer.'
+      caveat: 'Other peers refuse leases that hold for longer than a day.'
     },
     keepTtl: {
       kind: 'duration',
       default: '60d',
+      longest: '90d',
       meaning: 'The same while a machine with layers of its own exists, attached or not.',
-      caveat:
-        'At most 90 days. Shorter, and a version may be removed while a computer that has a machine of it is switched off.'
+      caveat: 'Shorter, and a version may be removed while a computer that has a machine of it is switched off.'
     },
     memory: {
       kind: 'size',

@@ -118,12 +118,16 @@ function readValue(setting: Setting, value: unknown, key: string, file: string):
         throw wrong(`${shown(value)} is not a text with a unit; write a ${setting.kind} like "${example}"`)
       }
       const read = { duration: parseDuration, size: parseSize, rate: parseRate }[setting.kind]
+      let amount: number
       try {
-        return read(value)
+        amount = read(value)
       } catch (error) {
         if (!(error instanceof TypeError)) throw error
         throw wrong(error.message)
       }
+      const { longest } = setting
+      if (longest === undefined || amount <= parseDuration(longest)) return amount
+      throw wrong(`"${value}" is longer than "${longest}", the longest that other peers take`)
     }
     case 'count': {
       const { min = 0, max = Number.MAX_SAFE_INTEGER } = setting

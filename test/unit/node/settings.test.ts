@@ -1,6 +1,12 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
+import {
+  MAX_KEEP_TTL_MS,
+  MAX_LATEST_TTL_MS,
+  MAX_REPLICA_TTL_MS,
+  MAX_RUNNING_TTL_MS
+} from '../../../src/directory/limits.ts'
 import { RowanError } from '../../../src/errors.ts'
 import { defaultSettings, loadSettings, parseSettings } from '../../../src/node/settings.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
@@ -66,6 +72,7 @@ describe('a value of a wrong kind is an error that names the key', () => {
   test.each([
     ['[directory]\nlatestTtl = 30', '[directory] latestTtl', 'write a duration like "7d"'],
     ['[directory]\nlatestTtl = "30"', '[directory] latestTtl', 'is not a duration'],
+    ['[directory]\nlatestTtl = "91d"', '[directory] latestTtl', 'longer than "90d"'],
     ['[pool]\nquota = "50"', '[pool] quota', 'is not a size'],
     ['[swarm]\nmaxUpload = "fast"', '[swarm] maxUpload', 'is not a rate'],
     ['[swarm]\nmaxPeers = 0', '[swarm] maxPeers', 'from 1 to 4096'],
@@ -78,6 +85,19 @@ describe('a value of a wrong kind is an error that names the key', () => {
     expect(says).toContain(key)
     expect(says).toContain(why)
   })
+})
+
+test('nothing can be said for longer than other peers believe it', () => {
+  const longest = {
+    latestTtl: MAX_LATEST_TTL_MS,
+    replicaTtl: MAX_REPLICA_TTL_MS,
+    sharerTtl: MAX_RUNNING_TTL_MS,
+    keepTtl: MAX_KEEP_TTL_MS
+  }
+  for (const [name, ms] of Object.entries(longest)) {
+    parseSettings(`[directory]\n${name} = "${ms}ms"`, 'my.toml')
+    expect(refusal(`[directory]\n${name} = "${ms + 1}ms"`)).toContain(`[directory] ${name}`)
+  }
 })
 
 test('a list that is too long is refused', () => {
