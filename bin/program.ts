@@ -74,7 +74,8 @@ export function build(session: Session): Command {
 function fail(session: Session, error: RowanError): number {
   const { code, message } = error
   const { advice, exit = 1 } = errorKind(code)
-  session.say(`error: ${message.replaceAll('\n', ' ')} [${code}]\n${advice}`)
+  // A name of a file, or of what a peer sent, shall not command the terminal.
+  session.say(`error: ${message.replaceAll(/\p{Cc}/gu, ' ')} [${code}]\n${advice}`)
   if (code === 'INTERNAL' && error.stack !== undefined) session.say(error.stack)
   if (session.json) session.print(errorValue(error))
   return exit

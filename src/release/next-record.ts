@@ -4,6 +4,7 @@
  * A release never changes: the same version with another image is refused. Only its boot profile and its web seeds
  * may come later or be others, because they are advice and no part of what was released. Channels move as channels.ts says.
  */
+import { isDeepStrictEqual } from 'node:util'
 import { RowanError } from '../errors.ts'
 import type { Channel, Latest, Release } from '../image/release.ts'
 import { MAX_RELEASES } from '../image/release-codec.ts'
@@ -49,6 +50,10 @@ export function recordWith(
       const says = `${appliance}@${version} exists with the image ${existing.image}, not ${image.id}`
       throw new RowanError('RELEASE_EXISTS', `${says}; releases are immutable`)
     }
+    if (wanted.labels !== undefined && !isDeepStrictEqual(wanted.labels, { ...existing.labels })) {
+      const says = `${appliance}@${version} exists with other labels: ${shown(existing.labels)}`
+      throw new RowanError('RELEASE_EXISTS', `${says}; releases are immutable`)
+    }
     // Publishing an old version again must not move the default channel back to it by itself.
     const isAsked = wanted.channel !== undefined || wanted.rollout !== undefined
     const moved = isAsked ? moveChannel(channels, move, appliance) : channels
@@ -80,6 +85,11 @@ export function recordWith(
     ...(webSeeds === undefined ? {} : { webSeeds })
   }
   return { releases: [...releases, release], channels: moveChannel(channels, move, appliance) }
+}
+
+function shown(labels: Record<string, string>): string {
+  const texts = Object.entries(labels).map(([name, value]) => `${name}=${value}`)
+  return texts.length === 0 ? 'none' : texts.join(', ')
 }
 
 /** Of the versions that are wanted to go, those that may by the record itself: no channel needs them, and one is left. */

@@ -183,18 +183,20 @@ describe('failure', () => {
     const { rowan } = bound(
       await serve({
         status: async () => {
-          throw new RowanError('POOL_FULL', 'the pool has\n5 blocks')
+          throw new RowanError('POOL_FULL', 'the pool\u001b has\n5 blocks')
         }
       })
     )
     const text = await rowan(['status'])
     expect(text).toMatchObject({ status: 1, stdout: '' })
     expect(text.stderr).toBe(
-      'error: the pool has 5 blocks [POOL_FULL]\nRaise `[pool] quota`, or remove machines and replicas.\n'
+      'error: the pool  has 5 blocks [POOL_FULL]\nRaise `[pool] quota`, or remove machines and replicas.\n'
     )
     const json = await rowan(['status', '--json'])
     expect(json).toMatchObject({ status: 1, stderr: text.stderr })
-    expect(JSON.parse(json.stdout)).toMatchObject({ error: { code: 'POOL_FULL', message: 'the pool has\n5 blocks' } })
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      error: { code: 'POOL_FULL', message: 'the pool\u001b has\n5 blocks' }
+    })
   })
 
   test('wrong usage has status 2, names what is wrong, and writes nothing to stdout', async () => {

@@ -61,6 +61,16 @@ describe('the next record of an appliance', () => {
     expect(back.channels.find(({ name }) => name === 'stable')).toMatchObject({ version: 'v1' })
   })
 
+  test('refuses other labels of a version that exists; without any, or with the same ones, it is no change', () => {
+    const same = { version: 'v1', image: image('a') as never }
+    const labelled = next(undefined, { ...same, labels: { os: 'debian', arch: 'x' } })
+    expect(next(labelled, same)).toBeUndefined()
+    expect(next(labelled, { ...same, labels: { arch: 'x', os: 'debian' } })).toBeUndefined()
+    expect(() => next(labelled, { ...same, labels: { os: 'bsd' } })).toThrow(
+      expect.objectContaining({ code: 'RELEASE_EXISTS', message: expect.stringContaining('os=debian, arch=x') })
+    )
+  })
+
   test('refuses another image under a version that exists, and more releases than a record holds', () => {
     expect(() => next(first, { version: 'v1', image: image('b') as never })).toThrow(
       expect.objectContaining({ code: 'RELEASE_EXISTS' })
