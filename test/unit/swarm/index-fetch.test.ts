@@ -19,6 +19,7 @@ describe('an index that a replica promised to send unasked', () => {
   let local: LocalImage
   let clock: ManualClock
   let wanted: number[]
+  let accused: string[]
   let index: IndexFetch
   let isOver: boolean
 
@@ -27,6 +28,7 @@ describe('an index that a replica promised to send unasked', () => {
     local = await disk.images.create(image.rootBytes)
     clock = new ManualClock()
     wanted = []
+    accused = []
     isOver = false
     index = new IndexFetch({
       number: 0,
@@ -37,7 +39,7 @@ describe('an index that a replica promised to send unasked', () => {
           const item = event.type === 'want' ? itemOf(event.key) : undefined
           if (item?.kind === 'node') wanted.push(item.level * 1000 + item.position)
         },
-        accuse: (_peer, error) => expect.fail(error.message)
+        accuse: (_peer, error) => void accused.push(error.code)
       },
       clock,
       onPage() {},
@@ -59,6 +61,16 @@ describe('an index that a replica promised to send unasked', () => {
     return { level, position, bytes: byHash.get(toHex(node!.hash!))! }
   }
 
+  test.each([
+    [0, PAGES],
+    [1, 1],
+    [2, 0]
+  ])('brings no node of level %i at position %i, outside the image, without blame', async (level, position) => {
+    const { bytes } = part(0, 0)
+    await index.came(REPLICA, [{ level, position, bytes }], [])
+    expect(accused).toEqual(['INDEX_INVALID'])
+  })
+
   test('is waited for while it comes', async () => {
     const [zero, one, two] = [part(0, 0), part(0, 1), part(0, 2)]
     for (const each of [zero, one]) {
@@ -71,6 +83,7 @@ describe('an index that a replica promised to send unasked', () => {
     clock.advance(10_000)
     expect(wanted).toEqual([])
     expect(local.missingNodes(2 * 1024)).toEqual([])
+    expect(accused).toEqual([])
   })
 
   test.each([
