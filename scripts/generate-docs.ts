@@ -1,10 +1,14 @@
 /**
- * Writes docs/CONFIG.md and docs/ERRORS.md from the tables in the code: `node scripts/generate-docs.ts`.
+ * Writes docs/CONFIG.md and docs/ERRORS.md from the tables in the code, and docs/COMMANDS.md from what `--help` says:
+ * `node scripts/generate-docs.ts`.
  *
  * test/unit/node/docs.test.ts fails when the files and the tables differ.
  */
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import type { Command } from 'commander'
+import { build } from '../bin/program.ts'
+import { Session } from '../bin/session.ts'
 import { ERRORS, type ErrorCode, errorKind } from '../src/errors.ts'
 import { DEFAULTS, type Setting } from '../src/node/settings-table.ts'
 
@@ -80,7 +84,50 @@ function typeOf({ kind, choices, min, max, longest }: Setting): string {
   return KINDS[kind] ?? kind
 }
 
+const HELP_COLUMNS = 110
+
+/** docs/COMMANDS.md. */
+export function commandsPage(): string {
+  const program = build(new Session({ json: false, version: '' }))
+  const globals = program.options.filter(({ long }) => long !== '--version')
+  const commands = program.commands.flatMap(command => [command, ...command.commands])
+  return `# Commands
+
+Made from what \`rowan COMMAND --help\` says by \`node scripts/generate-docs.ts\`; do not edit.
+
+Every command takes these options, before or after it:
+
+${globals.map(({ flags, description }) => `- \`${flags}\`: ${description}`).join('\n')}
+
+The exit status is 0 when it is done, 1 when it failed (\`error: … [CODE]\` on stderr, see [ERRORS.md](ERRORS.md)) and 2 for wrong
+usage.
+
+${commands.map(command => `## rowan ${nameOf(command)}\n\n\`\`\`text\n${helpOf(command)}\n\`\`\`\n`).join('\n')}`
+}
+
+/** Of a command within another both names. */
+function nameOf(command: Command): string {
+  const above = command.parent?.parent == null ? '' : `${command.parent.name()} `
+  return `${above}${command.name()}`
+}
+
+function helpOf(command: Command): string {
+  let text = ''
+  command
+    .configureHelp({ showGlobalOptions: false })
+    .configureOutput({
+      writeOut: part => {
+        text += part
+      },
+      getOutHelpWidth: () => HELP_COLUMNS,
+      getOutHasColors: () => false
+    })
+    .outputHelp()
+  return text.trim()
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   writeFileSync(new URL('../docs/CONFIG.md', import.meta.url), configPage())
   writeFileSync(new URL('../docs/ERRORS.md', import.meta.url), errorsPage())
+  writeFileSync(new URL('../docs/COMMANDS.md', import.meta.url), commandsPage())
 }

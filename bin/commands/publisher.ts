@@ -27,7 +27,10 @@ export function addPublish(program: Command, session: Session): void {
     .description('Release a disk image as a version of an appliance of yours; returns when all of it is durable.')
     .argument('<image>', 'a raw or qcow2 file (qcow2 without backing or data file); it is only read')
     .argument('<name@version>', 'the appliance and the version, like grid@v1')
-    .option('--channel <name>', 'point this channel to the version (default: stable)')
+    .option(
+      '--channel <name>',
+      'point this channel to the version (default: stable for a new one, none for one that exists)'
+    )
     .option(
       '--rollout <percent>',
       'give the version to this share of the peers; the others stay where they are',

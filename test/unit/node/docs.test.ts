@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { configPage, errorsPage } from '../../../scripts/generate-docs.ts'
+import { commandsPage, configPage, errorsPage } from '../../../scripts/generate-docs.ts'
 import { ERRORS } from '../../../src/errors.ts'
 import { DEFAULTS } from '../../../src/node/settings-table.ts'
 
@@ -12,6 +12,10 @@ test('docs/CONFIG.md is what the table of settings says (node scripts/generate-d
 
 test('docs/ERRORS.md is what the table of errors says (node scripts/generate-docs.ts)', () => {
   expect(page('ERRORS.md')).toBe(errorsPage())
+})
+
+test('docs/COMMANDS.md is what the commands say of themselves (node scripts/generate-docs.ts)', () => {
+  expect(page('COMMANDS.md')).toBe(commandsPage())
 })
 
 test('every setting and every error has a line of its own', () => {
