@@ -11,7 +11,7 @@
  * Freezing another layer changes nothing that is in memory: a page that was made before it notices when it is next
  * looked at. Merging two layers changes where their numbers point.
  *
- * Memory: 10 bytes for each 8 MiB of disk, 32 bytes of presence for each layer and GiB, and at most `maxPageBytes` of pages; those that were not
+ * Memory: 10 bytes for each 8 MiB of disk, 32 bytes of directory for each layer and GiB, and at most `maxPageBytes` of pages; those that were not
  * looked at lately go first (the clock algorithm).
  *
  * Owns: the frozen layers and the saved map. Does not own: the order of the layers on disk (chain.ts).
@@ -19,7 +19,7 @@
 import type { Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import type { FrozenLayer } from './frozen-layer.ts'
-import { SECTORS_PER_PAGE } from './layer-map.ts'
+import { SECTOR_ZERO, SECTORS_PER_PAGE } from './layer-map.ts'
 import { CODE_ABSENT, CODE_FINE, CODE_FIRST_LAYER, CODE_ZERO, MAX_LAYER_CODE, OwnerPage } from './owner-page.ts'
 
 /** Where a page of codes may come from, for the lowest layers of the chain. */
@@ -210,7 +210,10 @@ export class FrozenMap {
     this.#byCode.push(layer)
     if (isSaved) return
     this.#folds.push({ layer, code })
-    for (const page of layer.mapFile.pages()) this.#uniform[page] = PAGED
+    for (const page of layer.mapFile.pages()) {
+      const state = layer.mapFile.uniformState(page)
+      this.#uniform[page] = state === undefined ? PAGED : state === SECTOR_ZERO ? CODE_ZERO : code
+    }
   }
 
   #page(number: number): OwnerPage | number {

@@ -2,7 +2,8 @@
  * Brings what a layer's log says into its map file, while writes and flushes go on.
  *
  * A checkpoint takes the changed map pages as they are (freeze) and turns the log to its other area, makes the data durable,
- * says so with a barrier, and only then writes and syncs those very pages; then the log's older area is free.
+ * says so with a barrier, and only then writes and syncs those very pages; then the log's older area is free. Records that
+ * the map file does not point at yet are written beside the data.
  *
  * What the changed pages and the log need is bounded: at a soft mark a checkpoint starts by itself, at the hard one
  * `hasRoom` is false and writers wait for it. One that started by itself and did not succeed is not tried again before the
@@ -110,7 +111,7 @@ export class LayerCheckpoints {
     this.#pending.rotate()
     const pages = this.#map.freeze()
     try {
-      await allDone([this.#syncs.data(), this.#announce(pages)])
+      await allDone([this.#syncs.data(), this.#prepare(pages)])
       // The barrier first: what the log says must never be older than what the map file says.
       this.#pending.appendBarrier(mark)
       if (!this.#pending.isSynced) await this.#syncs.log()
@@ -132,11 +133,11 @@ export class LayerCheckpoints {
     }
   }
 
-  /** Before records of pages are written, it must be durable that there are such pages (layer-map-file.ts). */
-  async #announce(pages: FrozenPage[]): Promise<void> {
-    if (await this.#mapFile.writePresence(pages)) this.#mapUnsynced = true
-    if (!this.#mapUnsynced) return
-    await this.#syncs.map()
+  async #prepare(pages: FrozenPage[]): Promise<void> {
+    // On the disk a page may still have a record that in the cache it has not: it must not be overwritten before the data
+    // that the new one speaks of is durable.
+    if (this.#mapUnsynced) await this.#syncs.map()
     this.#mapUnsynced = false
+    await this.#mapFile.prepare(pages, () => this.#syncs.map())
   }
 }

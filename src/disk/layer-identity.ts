@@ -22,8 +22,8 @@ export interface LayerIdentity {
 export type LayerFileKind = 'data' | 'map' | 'log'
 
 export const IDENTITY_BYTES = 512
-/** Of each kind of file; the log's first one is read once more (layer-log-v1.ts). */
-const FORMATS = { data: 1, map: 1, log: 2 } as const
+/** Of each kind of file; first ones are taken over (layer-log-v1.ts, layer-map-file.ts). */
+const FORMATS = { data: 1, map: 2, log: 2 } as const
 
 const MAGIC = 'rowan-layer'
 const CHECKSUM_BYTES = 4

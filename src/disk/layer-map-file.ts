@@ -2,59 +2,83 @@
  * The map of a layer on disk.
  *
  *     0        identity (512 bytes), zeros up to 4 KiB
- *     4096     presence: one bit for each page that has a record
+ *     4096     in the first format presence: one bit for each page that has a record; not used any more
  *     …        records, one place for each page: the 1,024 words of the page in 9 pieces
+ *     …        directory, at the next 4 KiB: two bits for each page, the state of all its sectors, or that they differ
  *
- * All of it is in **pieces of 512 bytes that stand alone**: checksum, own number, 456 bytes of content. At power loss a
- * disk leaves each sector old or new, so each piece is valid whatever was torn, and each pair of bits in it says what
- * was true at one flush or at the next, for which the data is durable already. A checksum over a whole page would turn
- * a torn page into a corrupt one; without any, a rotten map would silently show old data. A piece of zeros is a hole:
- * all its sectors are absent.
+ * All of it is in pieces of 512 bytes that stand alone and are each old or new after a power loss (layer-map-pieces.ts).
  *
- * The place of a record is fixed, so the file never moves anything, its size never changes (a file that was cut short
- * is noticed), and a page can be read alone. The presence bits tell which of up to a million places have something: if
- * those are no more than may stay in memory, all are read at open, and damage is noticed there; else each when it is
- * asked for. A bit without its record reads as absent, so a bit is made durable *before* its record is written
- * (`writePresence`, then `sync`, then `write`). The other way round, a record that outlives a power loss without its bit would be
- * overlooked, and come back from the dead when the page is next written and torn.
+ * A page has a record only if its sectors differ: one whose sectors are all absent, data or zero is two bits. So a trim
+ * of 8 TiB is 288 KiB of directory, where a record for each page would be 4.8 GB. The place of a record is fixed, so the
+ * file never moves anything, its size never changes (a file that was cut short is noticed), and a page can be read alone.
+ * If the records are no more than may stay in memory, all are read at open, and damage is noticed there; else each when it
+ * is asked for.
  *
- * Owns: the map file. Does not decide when to write it (layer.ts).
+ * **A record that the directory does not point at means nothing**: it is old, or torn. So it is written and made durable
+ * *before* the directory says that the sectors differ (`prepare`). The other way round, a power loss would show what a page was
+ * long ago. A record that the directory points at is overwritten in place: each of its pieces is old or new. `write` does that, and
+ * writes the directory.
+ *
+ * A file of the first format, which had a record for each page with anything in it, is taken over before it is first
+ * written to: a directory is put behind the records, made durable, and then the identity says that it counts. Until then it is
+ * left as it is.
+ *
+ * Owns: the map file. Does not decide when to write it (layer-checkpoints.ts).
  */
-import { endianness } from 'node:os'
-import { crc32 } from 'node:zlib'
 import { RowanError } from '../errors.ts'
 import type { LayerFile } from './layer-files.ts'
-import { checkIdentity, checkSize, checksumSeed, encodeIdentity, type LayerIdentity } from './layer-identity.ts'
-import { type FrozenPage, type LayerMap, SECTOR_BYTES, SECTORS_PER_PAGE, WORDS_PER_PAGE } from './layer-map.ts'
+import {
+  checkIdentity,
+  checkSize,
+  checksumSeed,
+  encodeIdentity,
+  type LayerIdentity,
+  readIdentity
+} from './layer-identity.ts'
+import {
+  type FrozenPage,
+  type LayerMap,
+  SECTOR_ABSENT,
+  SECTOR_BYTES,
+  SECTORS_PER_PAGE,
+  type SectorState,
+  uniformPage,
+  uniformState,
+  WORDS_PER_PAGE
+} from './layer-map.ts'
+import { MapPieces, PIECE_BYTES, PIECE_WORDS, piecesFor } from './layer-map-pieces.ts'
 
-export const PIECE_BYTES = 512
-const CONTENT_OFFSET = 8
-const CONTENT_WORDS = 114
-const CONTENT_BITS = CONTENT_WORDS * 32
-const PIECES_PER_PAGE = Math.ceil(WORDS_PER_PAGE / CONTENT_WORDS)
-const RECORD_BYTES = PIECES_PER_PAGE * PIECE_BYTES
+const RECORD_BYTES = piecesFor(WORDS_PER_PAGE) * PIECE_BYTES
 const PRESENCE_OFFSET = 4096
 /** Records of neighbouring pages that are read or written with one call (288 KiB). */
 const MAX_RECORDS_PER_CALL = 64
+/** In the directory, beside the states of sectors: the page has a record. */
+const DIFFER = 3
+const PAGES_PER_WORD = 16
 
 export class LayerMapFile {
   readonly #file: LayerFile
-  readonly #seed: number
+  readonly #identity: LayerIdentity
+  readonly #pieces: MapPieces
   readonly #pageCount: number
-  readonly #presence: Int32Array
-  readonly #changedPresence = new Set<number>()
+  readonly #directory: Int32Array
+  readonly #changedPieces = new Set<number>()
   readonly #record = Buffer.alloc(RECORD_BYTES)
+  /** Whether the directory is in the file, and the identity says so, for certain. */
+  #isTakenOver = true
 
   private constructor(file: LayerFile, identity: LayerIdentity) {
     this.#file = file
-    this.#seed = checksumSeed(encodeIdentity('map', identity))
+    this.#identity = identity
+    // That of the first format also in files of the second, whose records may be older.
+    this.#pieces = new MapPieces(file.path, checksumSeed(encodeIdentity('map', identity, 1)))
     this.#pageCount = pageCountOf(identity.sizeBytes)
-    this.#presence = new Int32Array(presencePieces(this.#pageCount) * CONTENT_WORDS)
+    this.#directory = new Int32Array(directoryPieces(this.#pageCount) * PIECE_WORDS)
   }
 
   static sizeBytes(diskBytes: number): number {
     const pages = pageCountOf(diskBytes)
-    return recordPosition(pages, pages)
+    return directoryPosition(pages) + directoryPieces(pages) * PIECE_BYTES
   }
 
   static create(file: LayerFile, identity: LayerIdentity): void {
@@ -62,95 +86,88 @@ export class LayerMapFile {
     file.writeSync(bytes, 0, bytes.length, 0)
   }
 
-  /** LAYER_CORRUPT, naming the file, for a wrong size, identity, or content. */
+  /** LAYER_CORRUPT, naming the file, for a wrong size, identity, or directory. */
   static open(file: LayerFile, identity: LayerIdentity): LayerMapFile {
-    checkSize(file, LayerMapFile.sizeBytes(identity.sizeBytes))
-    checkIdentity(file, 0, 'map', identity)
+    const isFirst = readIdentity(file, 0)?.format === 1
+    const sizeBytes = LayerMapFile.sizeBytes(identity.sizeBytes)
+    const firstBytes = recordPosition(pageCountOf(identity.sizeBytes), pageCountOf(identity.sizeBytes))
+    // One that was being taken over is as long as it came.
+    if (!isFirst || file.sizeBytes > sizeBytes) checkSize(file, sizeBytes)
+    else if (file.sizeBytes < firstBytes) checkSize(file, firstBytes)
+    checkIdentity(file, 0, 'map', identity, isFirst ? 1 : undefined)
     const mapFile = new LayerMapFile(file, identity)
-    mapFile.#readPresence()
+    if (isFirst) mapFile.#readPresence()
+    else mapFile.#readDirectory()
     return mapFile
   }
 
-  /** Whether a page has a record; without one all its sectors are absent. */
+  /** Whether a page has anything in it; if not, all its sectors are absent. */
   hasPage(page: number): boolean {
-    return this.#isPresent(page)
+    return this.#entry(page) !== SECTOR_ABSENT
   }
 
-  /** The numbers of the pages that have a record, ascending. */
+  /** The numbers of the pages that have anything in them, ascending. */
   *pages(): Generator<number> {
-    for (const [index, word] of this.#presence.entries()) {
+    for (const [index, word] of this.#directory.entries()) {
       if (word === 0) continue
-      for (let bit = 0; bit < 32; bit++) if (((word >>> bit) & 1) === 1) yield index * 32 + bit
+      for (let at = 0; at < PAGES_PER_WORD; at++) {
+        if (((word >>> (at * 2)) & 3) !== SECTOR_ABSENT) yield index * PAGES_PER_WORD + at
+      }
     }
   }
 
-  /** The words of a page that has a record. LAYER_CORRUPT, STORE_IO. */
+  /** The state of all sectors of a page; undefined if they differ, or that is not known. */
+  uniformState(page: number): SectorState | undefined {
+    const entry = this.#entry(page)
+    return entry === DIFFER ? undefined : (entry as SectorState)
+  }
+
+  /** The words of a page, not to be written to. LAYER_CORRUPT, STORE_IO. */
   readPage(page: number): Int32Array {
+    const uniform = this.uniformState(page)
+    if (uniform !== undefined) return uniformPage(uniform)
     this.#file.readSync(this.#record, 0, RECORD_BYTES, this.#positionOf(page))
     return this.#decodePage(page, this.#record, 0)
   }
 
-  /** Puts every page that has a record into the map; if they are too many to stay there, it will ask for each. */
+  /** Puts every page into the map that has anything in it; if those to be read are too many to stay there, it will ask for each. */
   load(map: LayerMap): void {
-    if (this.#presentPages() > map.maxCleanPages) {
-      for (const page of this.pages()) map.leaveAway(page)
-      return
+    const records: number[] = []
+    for (const page of this.pages()) {
+      const uniform = this.uniformState(page)
+      if (uniform === undefined) records.push(page)
+      else map.load(page, uniformPage(uniform))
     }
-    const bytes = Buffer.alloc(Math.min(MAX_RECORDS_PER_CALL, this.#pageCount) * RECORD_BYTES)
-    for (let page = 0; page < this.#pageCount; ) {
-      if (!this.#isPresent(page)) {
-        page++
-        continue
-      }
-      let count = 1
-      while (count < MAX_RECORDS_PER_CALL && page + count < this.#pageCount && this.#isPresent(page + count)) count++
-      this.#file.readSync(bytes, 0, count * RECORD_BYTES, this.#positionOf(page))
-      for (let index = 0; index < count; index++) {
-        map.load(page + index, this.#decodePage(page + index, bytes, index * RECORD_BYTES))
-      }
-      page += count
-    }
+    if (records.length > map.maxCleanPages) for (const page of records) map.leaveAway(page)
+    else this.#loadRecords(map, records)
   }
 
-  /** Every page with a record, and the presence bits, as to be written again: what is in the cache may not be on disk. */
+  /** All that is in the file, as to be written again: what is in the cache may not be on disk. */
   markAllChanged(map: LayerMap): void {
-    for (let page = 0; page < this.#pageCount; page++) {
-      if (this.#isPresent(page)) map.markChanged(page * SECTORS_PER_PAGE, page * SECTORS_PER_PAGE + 1)
-    }
-    for (let piece = 0; piece < presencePieces(this.#pageCount); piece++) this.#changedPresence.add(piece)
+    for (const page of this.pages()) map.markChanged(page * SECTORS_PER_PAGE, page * SECTORS_PER_PAGE + 1)
+    this.#isTakenOver = false
   }
 
-  /** Sets the presence bits of pages. Returns whether there is something to sync before they are written. */
-  async writePresence(pages: readonly FrozenPage[]): Promise<boolean> {
-    for (const page of pages) this.#setPresent(page.number)
-    const changed = this.#changedPresence.size > 0
-    for (const piece of this.#changedPresence) {
-      const bytes = Buffer.alloc(PIECE_BYTES)
-      const words = this.#presence.subarray(piece * CONTENT_WORDS, (piece + 1) * CONTENT_WORDS)
-      const position = PRESENCE_OFFSET + piece * PIECE_BYTES
-      this.#encodePiece(position, bytes, 0, words)
-      await this.#file.write(bytes, position)
-      this.#changedPresence.delete(piece)
-    }
-    return changed
+  /**
+   * Writes records of pages that have none, and makes them durable. What the directory said before must be.
+   *
+   * @param pages - those that `write` is to write
+   * @param sync - `this.sync`, or what stands for it
+   */
+  async prepare(pages: readonly FrozenPage[], sync: () => Promise<void> = () => this.sync()): Promise<void> {
+    if (pages.length === 0) return
+    if (!this.#isTakenOver) await this.#takeOver(sync)
+    const recordless = pages.filter(page => hasRecord(page) && this.#entry(page.number) !== DIFFER)
+    if (recordless.length === 0) return
+    await this.#writeRecords(recordless)
+    await sync()
   }
 
-  /** Writes pages, ascending by number, whose presence is durable. Durable after `sync`. */
+  /** Writes pages, ascending by number, after `prepare`. Durable after `sync`. */
   async write(pages: readonly FrozenPage[]): Promise<void> {
-    for (let first = 0; first < pages.length; ) {
-      let count = 1
-      while (
-        count < MAX_RECORDS_PER_CALL &&
-        first + count < pages.length &&
-        pages[first + count]!.number === pages[first]!.number + count
-      ) {
-        count++
-      }
-      const bytes = Buffer.alloc(count * RECORD_BYTES)
-      for (let index = 0; index < count; index++) this.#encodePage(pages[first + index]!, bytes, index * RECORD_BYTES)
-      await this.#file.write(bytes, this.#positionOf(pages[first]!.number))
-      first += count
-    }
+    await this.#writeRecords(pages.filter(page => hasRecord(page) && this.#entry(page.number) === DIFFER))
+    for (const { number, words } of pages) this.#setEntry(number, uniformState(words) ?? DIFFER)
+    await this.#writeDirectory()
   }
 
   sync(): Promise<void> {
@@ -165,47 +182,89 @@ export class LayerMapFile {
     return recordPosition(page, this.#pageCount)
   }
 
-  #presentPages(): number {
-    let count = 0
-    for (const _ of this.pages()) count++
-    return count
+  #entry(page: number): number {
+    return (this.#directory[page >>> 4]! >>> ((page & 15) << 1)) & 3
   }
 
-  #isPresent(page: number): boolean {
-    return ((this.#presence[page >>> 5]! >>> (page & 31)) & 1) === 1
+  #setEntry(page: number, entry: number): void {
+    if (this.#entry(page) === entry) return
+    const shift = (page & 15) << 1
+    this.#directory[page >>> 4] = (this.#directory[page >>> 4]! & ~(3 << shift)) | (entry << shift)
+    this.#changedPieces.add(Math.floor(page / (PIECE_WORDS * PAGES_PER_WORD)))
   }
 
-  #setPresent(page: number): void {
-    if (this.#isPresent(page)) return
-    this.#presence[page >>> 5]! |= 1 << (page & 31)
-    this.#changedPresence.add(Math.floor(page / CONTENT_BITS))
+  async #takeOver(sync: () => Promise<void>): Promise<void> {
+    for (let piece = 0; piece < directoryPieces(this.#pageCount); piece++) this.#changedPieces.add(piece)
+    await this.#writeDirectory()
+    await sync()
+    await this.#file.write(encodeIdentity('map', this.#identity), 0)
+    await sync()
+    this.#isTakenOver = true
   }
 
   #readPresence(): void {
-    const pieces = presencePieces(this.#pageCount)
-    const bytes = Buffer.alloc(pieces * PIECE_BYTES)
-    this.#file.readSync(bytes, 0, bytes.length, PRESENCE_OFFSET)
-    for (let piece = 0; piece < pieces; piece++) {
-      const words = this.#presence.subarray(piece * CONTENT_WORDS, (piece + 1) * CONTENT_WORDS)
-      this.#decodePiece(PRESENCE_OFFSET + piece * PIECE_BYTES, bytes, piece * PIECE_BYTES, words)
+    const presence = new Int32Array(presencePieces(this.#pageCount) * PIECE_WORDS)
+    this.#readPieces(PRESENCE_OFFSET, presence)
+    for (let page = 0; page < this.#pageCount; page++) {
+      if (((presence[page >>> 5]! >>> (page & 31)) & 1) === 1) this.#setEntry(page, DIFFER)
+    }
+    this.#isTakenOver = false
+  }
+
+  #readDirectory(): void {
+    this.#readPieces(directoryPosition(this.#pageCount), this.#directory)
+  }
+
+  #readPieces(position: number, words: Int32Array): void {
+    const bytes = Buffer.alloc(piecesFor(words.length) * PIECE_BYTES)
+    this.#file.readSync(bytes, 0, bytes.length, position)
+    this.#pieces.decode(position, words, bytes, 0)
+  }
+
+  /** Writes the pieces that have changed, those in a row with one call. */
+  async #writeDirectory(): Promise<void> {
+    const changed = [...this.#changedPieces].sort((a, b) => a - b)
+    for (const { first, count } of rows(changed, changed.length)) {
+      const piece = changed[first]!
+      const bytes = Buffer.alloc(count * PIECE_BYTES)
+      const position = directoryPosition(this.#pageCount) + piece * PIECE_BYTES
+      this.#pieces.encode(
+        position,
+        this.#directory.subarray(piece * PIECE_WORDS, (piece + count) * PIECE_WORDS),
+        bytes,
+        0
+      )
+      await this.#file.write(bytes, position)
+      for (let index = 0; index < count; index++) this.#changedPieces.delete(piece + index)
     }
   }
 
-  #encodePage(page: FrozenPage, bytes: Buffer, offset: number): void {
-    for (let piece = 0; piece < PIECES_PER_PAGE; piece++) {
-      const words = page.words.subarray(piece * CONTENT_WORDS, (piece + 1) * CONTENT_WORDS)
-      const inRecord = piece * PIECE_BYTES
-      this.#encodePiece(this.#positionOf(page.number) + inRecord, bytes, offset + inRecord, words)
+  #loadRecords(map: LayerMap, pages: readonly number[]): void {
+    const bytes = Buffer.alloc(Math.min(MAX_RECORDS_PER_CALL, pages.length) * RECORD_BYTES)
+    for (const { first, count } of rows(pages, MAX_RECORDS_PER_CALL)) {
+      this.#file.readSync(bytes, 0, count * RECORD_BYTES, this.#positionOf(pages[first]!))
+      for (let index = 0; index < count; index++) {
+        const page = pages[first]! + index
+        map.load(page, this.#decodePage(page, bytes, index * RECORD_BYTES))
+      }
+    }
+  }
+
+  async #writeRecords(pages: readonly FrozenPage[]): Promise<void> {
+    const numbers = pages.map(({ number }) => number)
+    for (const { first, count } of rows(numbers, MAX_RECORDS_PER_CALL)) {
+      const bytes = Buffer.alloc(count * RECORD_BYTES)
+      for (let index = 0; index < count; index++) {
+        const { number, words } = pages[first + index]!
+        this.#pieces.encode(this.#positionOf(number), words, bytes, index * RECORD_BYTES)
+      }
+      await this.#file.write(bytes, this.#positionOf(numbers[first]!))
     }
   }
 
   #decodePage(page: number, bytes: Buffer, offset: number): Int32Array {
     const words = new Int32Array(WORDS_PER_PAGE)
-    for (let piece = 0; piece < PIECES_PER_PAGE; piece++) {
-      const part = words.subarray(piece * CONTENT_WORDS, (piece + 1) * CONTENT_WORDS)
-      const inRecord = piece * PIECE_BYTES
-      this.#decodePiece(this.#positionOf(page) + inRecord, bytes, offset + inRecord, part)
-    }
+    this.#pieces.decode(this.#positionOf(page), words, bytes, offset)
     for (const word of words) {
       if ((word & (word >>> 1) & 0x55555555) !== 0) {
         throw new RowanError(
@@ -216,38 +275,20 @@ export class LayerMapFile {
     }
     return words
   }
-
-  /** checksum of the rest (4), the piece's place in the file in 512 bytes (4), words (little-endian), zeros. */
-  #encodePiece(position: number, bytes: Buffer, offset: number, words: Int32Array): void {
-    bytes.writeUInt32LE(position / PIECE_BYTES, offset + 4)
-    bytes.set(littleEndian(words), offset + CONTENT_OFFSET)
-    bytes.writeUInt32LE(crc32(bytes.subarray(offset + 4, offset + PIECE_BYTES), this.#seed), offset)
-  }
-
-  #decodePiece(position: number, bytes: Buffer, offset: number, words: Int32Array): void {
-    const piece = bytes.subarray(offset, offset + PIECE_BYTES)
-    const checksum = piece.readUInt32LE(0)
-    if (checksum === 0 && HOLE.equals(piece)) return
-    if (crc32(piece.subarray(4), this.#seed) !== checksum || piece.readUInt32LE(4) !== position / PIECE_BYTES) {
-      throw new RowanError('LAYER_CORRUPT', `${this.#file.path}: the 512 bytes at ${position} are damaged`)
-    }
-    const content = piece.subarray(CONTENT_OFFSET, CONTENT_OFFSET + words.byteLength)
-    if (isBigEndian) content.swap32()
-    bytesOf(words).set(content)
-  }
 }
 
-const HOLE = Buffer.alloc(PIECE_BYTES)
-
-/** Words are copied as bytes, which halved the time to open a large layer; nearly all hosts are little-endian, as the file is. */
-const isBigEndian = endianness() === 'BE'
-
-function bytesOf(words: Int32Array): Buffer {
-  return Buffer.from(words.buffer as ArrayBuffer, words.byteOffset, words.byteLength)
+function hasRecord({ words }: FrozenPage): boolean {
+  return uniformState(words) === undefined
 }
 
-function littleEndian(words: Int32Array): Buffer {
-  return isBigEndian ? bytesOf(words.slice()).swap32() : bytesOf(words)
+/** Numbers that follow each other, as places in an ascending list. */
+function* rows(numbers: readonly number[], maxCount: number): Generator<{ first: number; count: number }> {
+  for (let first = 0; first < numbers.length; ) {
+    let count = 1
+    while (count < maxCount && numbers[first + count] === numbers[first]! + count) count++
+    yield { first, count }
+    first += count
+  }
 }
 
 function pageCountOf(diskBytes: number): number {
@@ -255,10 +296,21 @@ function pageCountOf(diskBytes: number): number {
 }
 
 function presencePieces(pageCount: number): number {
-  return Math.ceil(pageCount / CONTENT_BITS)
+  return piecesFor(Math.ceil(pageCount / 32))
+}
+
+function directoryPieces(pageCount: number): number {
+  return piecesFor(Math.ceil(pageCount / PAGES_PER_WORD))
 }
 
 function recordPosition(page: number, pageCount: number): number {
-  const presenceBytes = Math.ceil((presencePieces(pageCount) * PIECE_BYTES) / 4096) * 4096
-  return PRESENCE_OFFSET + presenceBytes + page * RECORD_BYTES
+  return PRESENCE_OFFSET + wholeBlocks(presencePieces(pageCount) * PIECE_BYTES) + page * RECORD_BYTES
+}
+
+function directoryPosition(pageCount: number): number {
+  return wholeBlocks(recordPosition(pageCount, pageCount))
+}
+
+function wholeBlocks(bytes: number): number {
+  return Math.ceil(bytes / 4096) * 4096
 }

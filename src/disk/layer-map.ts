@@ -17,6 +17,8 @@
  * Sector numbers reach 2^34 (8 TiB), so they are divided, never shifted.
  */
 
+import { PageSet } from './page-set.ts'
+
 export const SECTOR_BYTES = 512
 
 export const SECTOR_ABSENT = 0
@@ -38,7 +40,7 @@ export function endSector(end: number): number {
   return Math.ceil(end / SECTOR_BYTES)
 }
 
-/** A page as it was at a freeze. */
+/** A page as it was at a freeze; `uniformState` knows its words if they are all alike. */
 export interface FrozenPage {
   number: number
   words: Int32Array
@@ -47,7 +49,19 @@ export interface FrozenPage {
 /** A word whose 16 sectors all have the state; index: the state. */
 const PATTERNS = [0, 0x55555555, 0xaaaaaaaa | 0] as const
 /** Pages of one state; shared by all maps, so never written to. */
-const UNIFORM_PAGES = PATTERNS.map(pattern => new Int32Array(WORDS_PER_PAGE).fill(pattern))
+const UNIFORM_PAGES: Int32Array[] = PATTERNS.map(pattern => new Int32Array(WORDS_PER_PAGE).fill(pattern))
+
+/** The words of a page whose sectors all have the state, not to be written to. */
+export function uniformPage(state: SectorState): Int32Array {
+  return UNIFORM_PAGES[state]!
+}
+
+/** The state of all sectors of a page that a map handed out; undefined if they differ. */
+export function uniformState(words: Int32Array): SectorState | undefined {
+  const state = UNIFORM_PAGES.indexOf(words)
+  return state < 0 ? undefined : (state as SectorState)
+}
+
 /** Stands for a page that is in the map file alone. */
 const AWAY = new Int32Array(0)
 
@@ -64,7 +78,7 @@ export class LayerMap {
   readonly sectors: number
   readonly pageCount: number
   readonly #pages: Int32Array[]
-  readonly #changed = new Set<number>()
+  readonly #changed: PageSet
   /** Pages whose words a frozen list still holds. */
   readonly #frozen = new Set<number>()
   /** Pages of their own that are as the source has them, in the order in which they came. */
@@ -84,6 +98,7 @@ export class LayerMap {
     this.#source = source
     this.maxCleanPages = source === undefined ? Number.POSITIVE_INFINITY : maxCleanPages
     this.pageCount = Math.ceil(sectors / SECTORS_PER_PAGE)
+    this.#changed = new PageSet(this.pageCount)
     this.#pages = new Array<Int32Array>(this.pageCount).fill(UNIFORM_PAGES[SECTOR_ABSENT]!)
   }
 
@@ -203,7 +218,7 @@ export class LayerMap {
       this.#changed.delete(number)
       if (!isShared(words)) this.#frozen.add(number)
     }
-    return frozen.sort((a, b) => a.number - b.number)
+    return frozen
   }
 
   /** The frozen pages are not needed any more; those that were not written (`unwritten`) count as changed again. */
@@ -249,8 +264,9 @@ export class LayerMap {
   /** A page of one state is replaced by the shared one. */
   #collapse(page: number): void {
     const words = this.#pages[page]!
+    if (isShared(words)) return
     for (const [state, pattern] of PATTERNS.entries()) {
-      if (words[0] !== pattern || isShared(words)) continue
+      if (words[0] !== pattern) continue
       const used = Math.min(SECTORS_PER_PAGE, this.sectors - page * SECTORS_PER_PAGE)
       if (firstDifference(words, pattern, 0, used) >= used) this.#pages[page] = UNIFORM_PAGES[state]!
     }

@@ -9,15 +9,7 @@
  * Data is durable before the map points at it, as in every layer.
  */
 import type { FrozenLayer } from './frozen-layer.ts'
-import {
-  type FrozenPage,
-  LayerMap,
-  SECTOR_ABSENT,
-  SECTOR_BYTES,
-  SECTOR_DATA,
-  SECTORS_PER_PAGE,
-  WORDS_PER_PAGE
-} from './layer-map.ts'
+import { type FrozenPage, LayerMap, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, SECTORS_PER_PAGE } from './layer-map.ts'
 
 export interface MergePace {
   signal: AbortSignal
@@ -93,8 +85,7 @@ class Merge {
     this.#pages = []
     await this.#into.data.sync()
     const { mapFile } = this.#into
-    // Before a record is written, it must be durable that there is one (layer-map-file.ts).
-    if (await mapFile.writePresence(pages)) await mapFile.sync()
+    await mapFile.prepare(pages)
     await mapFile.write(pages)
     await mapFile.sync()
   }
@@ -115,7 +106,6 @@ class Merge {
 /** One page of a layer's map by itself. */
 function mapOf({ mapFile }: FrozenLayer, page: number, sectors: number): LayerMap {
   const map = new LayerMap(sectors)
-  const words = mapFile.hasPage(page) ? mapFile.readPage(page) : new Int32Array(WORDS_PER_PAGE)
-  map.load(0, words)
+  map.load(0, mapFile.readPage(page))
   return map
 }

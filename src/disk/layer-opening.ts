@@ -59,8 +59,7 @@ export async function makeDurable(data: LayerFile, map: LayerMap, mapFile: Layer
   do {
     const pages = map.freeze(PAGES_PER_SYNC)
     try {
-      await mapFile.writePresence(pages)
-      await mapFile.sync()
+      await mapFile.prepare(pages)
       await mapFile.write(pages)
       await mapFile.sync()
       map.thaw()

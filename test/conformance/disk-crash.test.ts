@@ -86,6 +86,16 @@ test('reads that fail are errors of that request or opening alone: repeated, it 
   expect(failed).toBeGreaterThan(1_000)
 })
 
+test('a map of the first format is taken over at any moment, also while a sync fails', async () => {
+  let moments = 0
+  const property = fc.asyncProperty(steps, limits, fc.nat(24), fc.nat(), async (history, limit, fails, seed) => {
+    const failSync = fails < 12 ? { failSync: fails } : {}
+    moments += await survives(history, { limits: limit, unaligned: false, firstFormatMap: true, ...failSync }, seed)
+  })
+  await fc.assert(property, { seed: 20_261_127, numRuns: 30 })
+  expect(moments).toBeGreaterThan(1_000)
+})
+
 /** What long runs of the properties above have found, with few and many choices of what reached the disk. */
 const FOUND: {
   what: string

@@ -52,7 +52,9 @@ const damage = fc.record({
   position: fc.oneof(
     fc.nat(600),
     fc.nat(1100).map(n => 4096 + n),
-    fc.nat(10_000).map(n => 8192 + n)
+    fc.nat(10_000).map(n => 8192 + n),
+    // The directory of the map.
+    fc.nat(520).map(n => 20_480 + n)
   ),
   bytes: fc.uint8Array({ minLength: 1, maxLength: 600 })
 })

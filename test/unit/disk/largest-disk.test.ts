@@ -2,7 +2,7 @@
  * A disk of 8 TiB, the largest there is, over real sparse files: served at both ends and between, trimmed as a whole, in bounded
  * memory wherever it is touched.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
@@ -155,6 +155,24 @@ test('one look at the extents reads a part of a map that is not in memory, and a
     disk = await open({ ...limits, maxCleanPages })
     expect(looked()).toBe(bytes)
   }
+  await disk.close()
+})
+
+test('what is known of 8 TiB that are trimmed takes less than a MiB, in memory and on the disk', async () => {
+  let disk = await open()
+  const last = SIZE_BYTES - WRITE_BYTES
+  await disk.trim(0, SIZE_BYTES)
+  await write(disk, last, content(5))
+  await disk.close()
+  const { blocks } = statSync(join(folder, 'layers', '0001', 'map'))
+  expect(blocks * 512).toBeLessThan(MIB)
+
+  const before = arrayBytes()
+  disk = await open()
+  expect(arrayBytes() - before).toBeLessThan(MIB)
+  for (const tib of [0, 1, 2, 3, 5, 7]) expect(await read(disk, tib * 1024 ** 4)).toEqual(content(0))
+  expect(await read(disk, last - WRITE_BYTES)).toEqual(content(0))
+  expect(await read(disk, last)).toEqual(content(5))
   await disk.close()
 })
 

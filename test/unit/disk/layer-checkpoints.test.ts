@@ -26,9 +26,9 @@ function setUp({ maxChangedPages = 10 } = {}) {
   const checkpoints = new LayerCheckpoints({
     map,
     mapFile: {
-      writePresence: async () => {
-        await step('write presence')
-        return true
+      prepare: async (_pages: unknown, sync: () => Promise<void>) => {
+        await step('prepare map')
+        await sync()
       },
       write: async (pages: { number: number }[]) => {
         await step('write map')
@@ -72,7 +72,7 @@ function setUp({ maxChangedPages = 10 } = {}) {
 }
 
 describe('LayerCheckpoints', () => {
-  test('the data is durable before a barrier says so, presence before records, and all of it before the log is free', async () => {
+  test('the data is durable before a barrier says so, the map file is prepared before it is written, and all of it before the log is free', async () => {
     const { checkpoints, map, steps, change } = setUp()
     change(3)
     change(1)
@@ -81,7 +81,7 @@ describe('LayerCheckpoints', () => {
     const at = (name: string) => steps.indexOf(name)
     expect(steps.slice(0, 2)).toEqual(['mark', 'rotate'])
     expect(at('sync data')).toBeLessThan(at('barrier'))
-    expect(at('write presence')).toBeLessThan(at('sync map'))
+    expect(at('prepare map')).toBeLessThan(at('sync map'))
     expect(at('sync map')).toBeLessThan(at('write map'))
     expect(steps.slice(at('barrier'))).toEqual([
       'barrier',
@@ -95,6 +95,20 @@ describe('LayerCheckpoints', () => {
     ])
     expect(map.changedPages).toBe(0)
     expect(checkpoints.isDue).toBe(false)
+  })
+
+  test('what may not be on the disk of the map file is synced before anything in it is overwritten', async () => {
+    const { checkpoints, steps, change } = setUp()
+    checkpoints.mapMayBeUnsynced()
+    change(0)
+    await checkpoints.run()
+    expect(steps.indexOf('sync map')).toBeGreaterThanOrEqual(0)
+    expect(steps.indexOf('sync map')).toBeLessThan(steps.indexOf('prepare map'))
+    // Once.
+    change(0)
+    steps.length = 0
+    await checkpoints.run()
+    expect(steps.indexOf('prepare map')).toBeLessThan(steps.indexOf('sync map'))
   })
 
   test('one begins by itself at half of the pages, and writers have to wait at all of them', async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { LayerMap, SECTOR_DATA, SECTOR_ZERO, SECTORS_PER_PAGE } from '../../../src/disk/layer-map.ts'
-import { LayerMapFile, PIECE_BYTES } from '../../../src/disk/layer-map-file.ts'
+import { LayerMapFile } from '../../../src/disk/layer-map-file.ts'
+import { PIECE_BYTES } from '../../../src/disk/layer-map-pieces.ts'
 import { RecordingFiles } from './support/recording-files.ts'
 
 const identity = { machine: 'm', layer: '0001', image: 'i', sizeBytes: 200 * SECTORS_PER_PAGE * 512 - 100 }
@@ -17,7 +18,7 @@ function setUp() {
   }
   const save = async (map: LayerMap, file: LayerMapFile) => {
     const pages = map.freeze()
-    await file.writePresence(pages)
+    await file.prepare(pages)
     await file.write(pages)
     map.thaw()
   }
@@ -73,16 +74,57 @@ describe('LayerMapFile', () => {
     expect(load).toThrow(expect.objectContaining({ code: 'LAYER_CORRUPT' }))
   })
 
-  test('says that presence must be synced only when a page is new', async () => {
+  test('syncs before it writes only where a page gets a record that had none', async () => {
     const { load } = setUp()
     const { map, file } = load()
+    let syncs = 0
+    const sync = async () => {
+      syncs++
+    }
+    const saveWith = async (expected: number) => {
+      const pages = map.freeze()
+      syncs = 0
+      await file.prepare(pages, sync)
+      await file.write(pages)
+      map.thaw()
+      expect(syncs).toBe(expected)
+    }
     map.set(5, 6, SECTOR_DATA)
-    const pages = map.freeze()
-    expect(await file.writePresence(pages)).toBe(true)
-    expect(await file.writePresence(pages)).toBe(false)
+    await saveWith(1)
+    map.set(5, 9, SECTOR_DATA)
+    await saveWith(0)
+    map.set(0, 4 * SECTORS_PER_PAGE, SECTOR_ZERO)
+    await saveWith(0)
+    map.set(7, 8, SECTOR_DATA)
+    await saveWith(1)
+    // The directory, the identity, and nothing of pages that have their record.
     file.markAllChanged(map)
-    expect(await file.writePresence([])).toBe(true)
-    expect(map.changedPages).toBe(1)
+    expect(map.changedPages).toBe(4)
+    await saveWith(2)
+  })
+
+  test('pages of one state are two bits of the directory, and no record', async () => {
+    const { files, load, save } = setUp()
+    const { map, file } = load()
+    map.set(0, sectors, SECTOR_ZERO)
+    map.set(SECTORS_PER_PAGE, 3 * SECTORS_PER_PAGE, SECTOR_DATA)
+    files.events.length = 0
+    await save(map, file)
+    const writes = files.events.flatMap(event => (event.kind === 'write' ? [event] : []))
+    expect(writes.map(({ bytes }) => bytes.length)).toEqual([PIECE_BYTES])
+    // Nor is one read.
+    files.fault = (operation, where) => {
+      if (operation === 'read' && where === 'map') reads++
+    }
+    let reads = 0
+    const again = load()
+    expect(reads).toBe(3)
+    expect([0, 1, 2, 3].map(page => again.file.uniformState(page))).toEqual([2, 1, 1, 2])
+    expect(again.map.runEnd(0, sectors)).toBe(SECTORS_PER_PAGE)
+    expect(again.map.allAre(SECTOR_DATA, SECTORS_PER_PAGE, 3 * SECTORS_PER_PAGE)).toBe(true)
+    expect(again.map.allAre(SECTOR_ZERO, 3 * SECTORS_PER_PAGE, sectors)).toBe(true)
+    expect(again.file.readPage(4)[7]).toBe(again.file.readPage(199)[0])
+    expect([...again.file.pages()]).toHaveLength(200)
   })
 
   test('a file that is cut short, or of another machine, layer, image or size, is refused', () => {

@@ -3,15 +3,21 @@
  * moment at which it could have ended: the daemon's death, and power losses.
  */
 import type { LayerLimits } from '../../../../src/disk/layer.ts'
+import {
+  decodeIdentity,
+  encodeIdentity,
+  IDENTITY_BYTES,
+  type LayerIdentity
+} from '../../../../src/disk/layer-identity.ts'
 import { RowanDisk } from '../../../../src/disk/rowan-disk.ts'
 import { RowanError } from '../../../../src/errors.ts'
 import { GuestModel, type Mark, SECTOR_BYTES } from './guest-model.ts'
 import { RecordingFiles } from './recording-files.ts'
-import type { SimulatedDisk } from './simulated-disk.ts'
+import type { DiskEvent, SimulatedDisk } from './simulated-disk.ts'
 import { components, TestImage } from './test-image.ts'
 
-/** Two map pages and a little, a last sector of 200 bytes. */
-export const DISK_BYTES = (2 * 16_384 + 20) * SECTOR_BYTES + 200
+/** Two map pages, and one so small that its sectors are often all alike; a last sector of 200 bytes. */
+export const DISK_BYTES = (2 * 16_384 + 4) * SECTOR_BYTES + 200
 const SECTORS = Math.ceil(DISK_BYTES / SECTOR_BYTES)
 /** Where requests go: the ends of the disk and the edges of map pages. */
 export const REGIONS = [0, 16_384 - 8, 2 * 16_384 - 8, SECTORS - 16] as const
@@ -37,6 +43,8 @@ export interface HistorySettings {
   failWriteCode?: 'DISK_FULL' | 'STORE_IO'
   /** Fails one of so many reads, of a guest's request, of a flush and of an opening; each can be repeated. */
   failReads?: number
+  /** The layer's map begins as one of the first format. */
+  firstFormatMap?: boolean
 }
 
 /** Every other one is told that nobody else waits, and so may be made durable before it returns. */
@@ -74,6 +82,7 @@ export class CrashHistory {
   async run(steps: Step[]): Promise<void> {
     const made = await this.#open(this.#files, 'boot-0', true)
     await made.close()
+    if (this.#settings.firstFormatMap === true) this.#files.record(firstFormatIdentity(this.#files.disk))
     await this.#begin(this.#files.disk)
     for (const step of steps) await this.#take(step)
     await this.#crash('death')
@@ -349,4 +358,13 @@ function same(a: Uint8Array, b: Uint8Array): boolean {
 
 function describe(content: Uint8Array): string {
   return Buffer.from(content.subarray(0, 4)).toString('hex')
+}
+
+/** An empty map is of the first format if it says so; it is as long as one that was being taken over. */
+function firstFormatIdentity(disk: SimulatedDisk): DiskEvent {
+  const found = Buffer.alloc(IDENTITY_BYTES)
+  disk.read('map', found, 0)
+  const { machine, layer, image, sizeBytes } = decodeIdentity(found) as Record<string, unknown> & LayerIdentity
+  const bytes = encodeIdentity('map', { machine, layer, image, sizeBytes }, 1)
+  return { kind: 'write', file: 'map', position: 0, bytes }
 }
