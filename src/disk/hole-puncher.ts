@@ -21,6 +21,8 @@ import type { RangeQueue } from './range-queue.ts'
 const MAX_WAITING = 8192
 /** Punched by one process, about a millisecond each, during which their sectors are held. */
 const MAX_BATCH = 64
+/** Runs of sectors that are looked at for data; each may be a read of the map. A batch for nothing costs less than more of them. */
+const MAX_LOOKS = 512
 /** A file system gives back whole blocks of its own, mostly of this size. */
 const SECTORS_PER_BLOCK = 8
 
@@ -48,9 +50,12 @@ export class HolePuncher {
     this.#components = components
   }
 
-  /** To be called before the sectors become zero: whether there is space to give back. */
-  static isWorthIt(map: LayerMap, start: number, end: number): boolean {
-    for (let at = start; at < end; at = map.runEnd(at, end)) if (map.stateAt(at) === SECTOR_DATA) return true
+  /** To be called before the sectors become zero: whether there may be space to give back. */
+  static isWorthIt(map: Pick<LayerMap, 'stateAt' | 'runEnd'>, start: number, end: number): boolean {
+    let looks = 0
+    for (let at = start; at < end; at = map.runEnd(at, end)) {
+      if (map.stateAt(at) === SECTOR_DATA || ++looks > MAX_LOOKS) return true
+    }
     return false
   }
 
