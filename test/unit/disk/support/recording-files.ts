@@ -142,8 +142,8 @@ class RecordingFile implements LayerFile {
     try {
       this.#files.fault('write', this.#name)
     } catch (error) {
-      // Part of it had been written: the first half, whole sectors of what has whole sectors.
-      const half = length >= 1024 ? (length >> 10) * 512 : length === 512 ? 0 : length >> 1
+      // Part of it had been written: the first half, of whole sectors but in the log.
+      const half = length < 1024 && length !== 512 && this.#name === 'log' ? length >> 1 : (length >> 10) * 512
       this.#files.record({ kind: 'write', file: this.#name, position, bytes: bytes.subarray(0, half) })
       throw error
     }
