@@ -146,22 +146,22 @@ export class Attacher {
     const moves = request.tcp !== undefined && !sameTcp(machine.servedTcp, tcp)
     const changes = machine.disk?.readOnly !== readOnly || isNewDisk || moves
     const wasServed = machine.disk !== undefined
-    if (wasServed && changes) {
+    if (wasServed) {
+      if (!changes) return false
       if ((await machine.clients()) > 0) {
         const mode = description.readOnly ? 'read-only' : 'read-write'
         const where = description.tcp === undefined ? '' : ` at ${description.tcp.host}:${description.tcp.port}`
         throw new RowanError('MACHINE_RUNNING', `${name} is in use, attached ${mode}${where}`)
       }
       if (tcp !== undefined) await machine.listenerAt(tcp)
-      await machine.close({ stayAttached: true })
     }
-    if (machine.disk !== undefined) return false
     const line = new Timeline(this.#components.clock)
     line.mark(ATTACHED)
     this.#components.swarm.restartLine(description.image)
     machine.begins(line)
     const image = await this.#imageOf(description, request)
     try {
+      if (wasServed) await machine.close({ stayAttached: true })
       await machine.open(image, readOnly, { dataBytes, tcp })
     } catch (error) {
       if (wasServed) await machine.openAsBefore(image)

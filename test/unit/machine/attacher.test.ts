@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { RowanError } from '../../../src/errors.ts'
 import { Attacher, type AttachRequest, attachAnswer } from '../../../src/machine/attacher.ts'
-import type { StartThread } from '../../../src/machine/disk-thread.ts'
+import { DiskThread, type StartThread } from '../../../src/machine/disk-thread.ts'
 import { Machine } from '../../../src/machine/machine.ts'
 import { startDiskThread } from '../../../src/node/disk-thread.ts'
 import { writePskFolder } from '../../tools/certificates.ts'
@@ -210,6 +210,27 @@ describe('a machine that exists', () => {
     const request = { name: 'm', tcp: `${await freePort()}` }
     await expect(attacher.serve(machine, request)).rejects.toMatchObject({ code: 'TLS_INVALID' })
     expect(machine.disk).toBe(disk)
+  })
+
+  test('whose image cannot be opened, or that does not close well, is served as before', async () => {
+    const { components, settings } = peer.parts
+    const failing = async () => {
+      throw new RowanError('STORE_IO', 'injected')
+    }
+    const images = Object.create(components.images, { open: { value: failing } })
+    const request = { name: 'm', readOnly: true }
+    const blind = new Attacher({ ...components, images }, settings, { checkRoom() {}, machine: () => expect.fail() })
+    await expect(blind.serve(machine, request)).rejects.toMatchObject({ code: 'STORE_IO' })
+    expect(await firstSector()).toEqual(diskBytes(10).subarray(0, 512))
+    const { close } = DiskThread.prototype
+    const disk = machine.disk!
+    disk.close = async () => {
+      await close.call(disk)
+      return await failing()
+    }
+    await expect(attacher.serve(machine, request)).rejects.toMatchObject({ code: 'STORE_IO' })
+    expect(machine.description).toMatchObject({ attached: true, readOnly: false })
+    expect(await firstSector()).toEqual(diskBytes(10).subarray(0, 512))
   })
 
   test('whose image was lost asks for its own version, however old', async () => {
