@@ -18,7 +18,7 @@ const JITTER = 0.1
 export interface ReplicaWatchComponents {
   replication: {
     list(): readonly { appliance: string; version: string; image: string }[]
-    forget(image: string): Promise<void>
+    forget(what: { appliance: string; version: string; image: string }): Promise<void>
   }
   /** Its answers go into the memory. */
   directory: { findLatest(appliance: string, options: { signal: AbortSignal }): Promise<unknown> }
@@ -98,7 +98,7 @@ export class ReplicaWatch {
       if (each.appliance !== appliance || listed.has(image) || machines.images().has(image)) continue
       try {
         await trash.add([{ image, appliance, version }], { announced: false })
-        await replication.forget(image)
+        await replication.forget({ appliance, version, image })
         log.info('a replicated release was removed by its publisher', { appliance, version, image })
       } catch (error) {
         log.warn('a removed release is still replicated', { appliance, version, error: asRowanError(error) })

@@ -58,8 +58,15 @@ interface Components {
   log: Log
 }
 
+/** As it is kept: the first promise, and those of other releases with the very same image. */
+interface KeptPromises extends ReplicatedImage {
+  also?: Pick<ReplicatedImage, 'appliance' | 'version'>[]
+}
+
+/** An image, and all that was promised of it: releases of one content are one image. */
 interface Entry {
-  readonly what: ReplicatedImage
+  /** At least one. */
+  promises: ReplicatedImage[]
   hints: ReplicaRecord[]
   open: OpenImage | undefined
   state: 'waiting' | 'running' | 'complete'
@@ -77,21 +84,21 @@ interface Watcher {
 
 export class Replication {
   readonly #components: Components
-  readonly #table: Table<ReplicatedImage>
+  readonly #table: Table<KeptPromises>
   readonly #entries = new Map<string, Entry>()
   readonly #running = new Set<Promise<void>>()
   #isStarted = false
 
   private constructor(components: Components) {
     this.#components = components
-    this.#table = components.catalog.table('replicated', jsonCodec<ReplicatedImage>())
+    this.#table = components.catalog.table('replicated', jsonCodec<KeptPromises>())
   }
 
   /** @throws RowanError CATALOG_CORRUPT, STORE_IO */
   static async open(components: Components): Promise<Replication> {
     const replication = new Replication(components)
-    for await (const [image, what] of replication.#table.entries()) {
-      replication.#entries.set(image, newEntry(what, []))
+    for await (const [image, { also = [], ...what }] of replication.#table.entries()) {
+      replication.#entries.set(image, newEntry([what, ...also.map(each => ({ ...each, image }))], []))
     }
     return replication
   }
@@ -114,12 +121,9 @@ export class Replication {
   }
 
   list(): ReplicationState[] {
-    return [...this.#entries.values()].map(({ what, open, state, problem }) => ({
-      ...what,
-      complete: state === 'complete',
-      local: open?.local,
-      problem
-    }))
+    return [...this.#entries.values()].flatMap(({ promises, open, state, problem }) =>
+      promises.map(what => ({ ...what, complete: state === 'complete', local: open?.local, problem }))
+    )
   }
 
   /**
@@ -134,20 +138,7 @@ export class Replication {
     replicas: ReplicaRecord[],
     options: { wait?: boolean; onProgress?: (done: number, of: number) => void; signal?: AbortSignal } = {}
   ): Promise<ReplicatedImage & { complete: boolean }> {
-    let entry = this.#entries.get(what.image)
-    if (entry === undefined) {
-      if (this.#entries.size >= MAX_REPLICATED_IMAGES) {
-        throw new RowanError('LIMIT_EXCEEDED', `${MAX_REPLICATED_IMAGES} replicated images is the limit`)
-      }
-      entry = newEntry(what, replicas)
-      this.#entries.set(what.image, entry)
-      try {
-        await this.#table.put(what.image, what, { sync: true })
-      } catch (error) {
-        this.#entries.delete(what.image)
-        throw error
-      }
-    }
+    const entry = await this.#promise(what, replicas)
     entry.hints = replicas
     const watching = options.wait === true && entry.state !== 'complete' ? watch(entry, options) : undefined
     entry.timer?.cancel()
@@ -157,6 +148,32 @@ export class Replication {
     return { ...what, complete: entry.state === 'complete' }
   }
 
+  /** The entry of an image, with this promise among those that are kept. */
+  async #promise(what: ReplicatedImage, replicas: ReplicaRecord[]): Promise<Entry> {
+    const known = this.#entries.get(what.image)
+    if (known?.promises.some(each => isSame(each, what))) return known
+    if (this.list().length >= MAX_REPLICATED_IMAGES) {
+      throw new RowanError('LIMIT_EXCEEDED', `${MAX_REPLICATED_IMAGES} replicated images is the limit`)
+    }
+    const entry = known ?? newEntry([], replicas)
+    entry.promises = [...entry.promises, what]
+    this.#entries.set(what.image, entry)
+    try {
+      await this.#keep(entry)
+    } catch (error) {
+      entry.promises = entry.promises.filter(each => each !== what)
+      if (entry.promises.length === 0) this.#entries.delete(what.image)
+      throw error
+    }
+    return entry
+  }
+
+  async #keep({ promises }: Entry): Promise<void> {
+    const [first, ...rest] = promises
+    const also = rest.map(({ appliance, version }) => ({ appliance, version }))
+    await this.#table.put(first!.image, { ...first!, ...(also.length > 0 ? { also } : {}) }, { sync: true })
+  }
+
   /**
    * Takes back what was promised of an appliance: of one version, or of all. Returns what stood.
    *
@@ -164,20 +181,29 @@ export class Replication {
    */
   async end(appliance: string, version?: string): Promise<ReplicatedImage[]> {
     const ended = [...this.#entries.values()]
-      .map(({ what }) => what)
+      .flatMap(({ promises }) => promises)
       .filter(what => what.appliance === appliance && (version === undefined || what.version === version))
     if (ended.length === 0) {
       const what = version === undefined ? appliance : `${appliance}@${version}`
       throw new RowanError('NOT_REPLICATED', `this peer has not promised to keep ${what}`)
     }
-    for (const { image } of ended) await this.forget(image)
+    for (const what of ended) await this.forget(what)
     return ended
   }
 
-  /** Takes a promise back: the image's blocks may go, and it is not announced for the promise's sake any more. */
-  async forget(image: string): Promise<void> {
+  /**
+   * Takes a promise back. With the last one of an image its blocks may go, and it is not announced for the promises' sake
+   * any more.
+   */
+  async forget(what: ReplicatedImage): Promise<void> {
+    const { image } = what
     const entry = this.#entries.get(image)
     if (entry === undefined) return
+    const left = entry.promises.filter(each => !isSame(each, what))
+    if (left.length > 0) {
+      entry.promises = left
+      return await this.#keep(entry)
+    }
     this.#entries.delete(image)
     abandon(entry)
     const { directory, isServedAnyway } = this.#components
@@ -202,7 +228,7 @@ export class Replication {
   /** Never rejects. */
   async #complete(entry: Entry): Promise<void> {
     const { swarm, pool, directory, clock, log } = this.#components
-    const { image, appliance } = entry.what
+    const { image, appliance, version } = entry.promises[0]!
     const { signal } = entry.controller
     try {
       entry.open = await swarm.openImage(image, entry.hints, { signal })
@@ -221,10 +247,10 @@ export class Replication {
       entry.state = 'complete'
       entry.problem = undefined
       for (const { ended } of entry.watchers) ended.resolve()
-      log.info('an image is whole here', { image, appliance, version: entry.what.version })
+      log.info('an image is whole here', { image, appliance, version })
     } catch (error) {
       entry.state = 'waiting'
-      entry.problem = asRowanError(error, 'INTERNAL', `replicating ${appliance}@${entry.what.version}`)
+      entry.problem = asRowanError(error, 'INTERNAL', `replicating ${appliance}@${version}`)
       for (const { ended } of entry.watchers) ended.reject(entry.problem)
       if (signal.aborted) return
       log.warn('an image cannot be completed now; it is tried again', { image, appliance, error: entry.problem })
@@ -236,9 +262,13 @@ export class Replication {
   }
 }
 
-function newEntry(what: ReplicatedImage, hints: ReplicaRecord[]): Entry {
+function isSame(one: ReplicatedImage, other: ReplicatedImage): boolean {
+  return one.appliance === other.appliance && one.version === other.version
+}
+
+function newEntry(promises: ReplicatedImage[], hints: ReplicaRecord[]): Entry {
   return {
-    what,
+    promises,
     hints,
     open: undefined,
     state: 'waiting',
@@ -252,7 +282,7 @@ function newEntry(what: ReplicatedImage, hints: ReplicaRecord[]): Entry {
 function abandon(entry: Entry): void {
   entry.timer?.cancel()
   entry.controller.abort()
-  const { appliance, version } = entry.what
+  const { appliance, version } = entry.promises[0]!
   for (const { ended } of entry.watchers) {
     ended.reject(new RowanError('ABORTED', `completing ${appliance}@${version} was stopped`))
   }
@@ -264,7 +294,8 @@ async function watch(
 ): Promise<void> {
   const { signal } = options
   const watcher: Watcher = { onProgress: options.onProgress, ended: Promise.withResolvers() }
-  const stop = () => watcher.ended.reject(new RowanError('ABORTED', `${entry.what.image} is completed unwatched`))
+  const stop = () =>
+    watcher.ended.reject(new RowanError('ABORTED', `${entry.promises[0]!.image} is completed unwatched`))
   entry.watchers.add(watcher)
   signal?.addEventListener('abort', stop, { once: true })
   if (signal?.aborted === true) stop()

@@ -32,9 +32,9 @@ function watch(): ReplicaWatch {
     {
       replication: {
         list: () => replicated,
-        async forget(image) {
-          happened.push(`forget ${image}`)
-          replicated = replicated.filter(each => each.image !== image)
+        async forget({ image, version }) {
+          happened.push(`forget ${version} ${image}`)
+          replicated = replicated.filter(each => each.version !== version)
         }
       },
       directory: {
@@ -60,7 +60,7 @@ function watch(): ReplicaWatch {
 
 test('what the newest record lists no more goes into the trash, and then the promise ends', async () => {
   await watch().look()
-  expect(happened).toEqual([`trash ${imageOf('v1')}`, `forget ${imageOf('v1')}`])
+  expect(happened).toEqual([`trash ${imageOf('v1')}`, `forget v1 ${imageOf('v1')}`])
   expect(replicated.map(({ version }) => version)).toEqual(['v2'])
 })
 

@@ -225,11 +225,11 @@ test('a stop ends the waiting of all, also of those whose turn has not come', as
 test('a promise can be taken back', async () => {
   await replication.replicate(what('a'), [])
   await until('the fill', () => swarm.filling.has('a'))
-  await replication.forget('a')
+  await replication.forget(what('a'))
   await until('the end of the fill', () => !swarm.filling.has('a'))
   expect(announced.at(-1)).toBe('a withdrawn')
   expect((await openReplication()).list()).toEqual([])
-  await replication.forget('a')
+  await replication.forget(what('a'))
 })
 
 test('it is taken back for one version, or for all of an appliance; what was not promised is an error', async () => {
@@ -245,10 +245,26 @@ test('it is taken back for one version, or for all of an appliance; what was not
   expect((await openReplication()).list().map(({ image }) => image)).toEqual(['c'])
 })
 
+test('releases of one content are each promised, and each taken back', async () => {
+  const other = { appliance: 'p/b', version: 'v7', image: 'a' }
+  await replication.replicate(what('a'), [])
+  await replication.replicate(other, [])
+  await replication.replicate(other, [])
+  await replication.stop()
+  replication = await openReplication()
+  expect(replication.list()).toMatchObject([what('a'), other])
+  expect(await replication.end('p/a')).toEqual([what('a')])
+  expect(announced).not.toContain('a withdrawn')
+  expect((await openReplication()).list()).toMatchObject([other])
+  expect(await replication.end('p/b', 'v7')).toEqual([other])
+  expect(announced).toContain('a withdrawn')
+  expect((await openReplication()).list()).toEqual([])
+})
+
 test('an image that is served for another reason stays announced when the promise ends', async () => {
   await replication.replicate(what('a'), [])
   servedAnyway.add('a')
-  await replication.forget('a')
+  await replication.forget(what('a'))
   expect(announced).not.toContain('a withdrawn')
 })
 
@@ -263,7 +279,7 @@ test('a promise that is taken back while what is here is being counted is not an
   swarm.counting = counted.promise
   await replication.replicate(what('grid'), [])
   await waitUntil('the image to be opened', () => swarm.opened === 1)
-  await replication.forget('grid')
+  await replication.forget(what('grid'))
   counted.resolve()
   await replication.stop()
   expect(announced.at(-1)).toBe('grid withdrawn')
