@@ -247,8 +247,8 @@ export class Machine {
     const isOurs = name === undefined && before !== undefined
     const ours = { note: 'being exported', taken: this.#now(), isTemporary: true } as const
     const snapshot = isOurs ? (await this.#snapshot(ours)).name : name
-    const chain = this.chain ?? newChain(this.#description.id, image.id, image.root.sizeBytes)
-    const place = { machine: this.#description.name, image, layersFolder, chain, snapshot, disk }
+    const readChain = () => this.chain ?? newChain(this.#description.id, image.id, image.root.sizeBytes)
+    const place = { machine: this.#description.name, image, layersFolder, readChain, snapshot, disk }
     return await this.#exports.open(place, async () => {
       if (isOurs) await this.discard(snapshot!)
     })

@@ -7,11 +7,12 @@
  * Owns: how often each snapshot is being read. Does not own: the layers, nor the snapshot itself; whether one was made
  * only to be read is the machine's to know.
  */
+import { isDeepStrictEqual } from 'node:util'
 import { type Chain, type DiskName, snapshotOf } from '../disk/chain.ts'
 import { EmptyImage } from '../disk/empty-image.ts'
 import { ImageReader } from '../disk/image-reader.ts'
 import { SnapshotReader } from '../disk/snapshot-reader.ts'
-import { RowanError } from '../errors.ts'
+import { asRowanError, RowanError } from '../errors.ts'
 import type { LocalImage } from '../store/images.ts'
 import type { MachineComponents } from './components.ts'
 
@@ -20,7 +21,8 @@ export interface ReadPlace {
   machine: string
   image: LocalImage
   layersFolder: string
-  chain: Chain
+  /** As it is now; the thread of the disk may change it at any time. */
+  readChain: () => Chain
   /** Undefined: the image below all layers. */
   snapshot: string | undefined
   disk: DiskName
@@ -50,8 +52,9 @@ export class SnapshotExports {
    * @throws RowanError SNAPSHOT_UNKNOWN; what opening the layers' files throws
    */
   async open(what: ReadPlace, released: () => Promise<void>): Promise<OpenedSnapshot> {
-    const { image, layersFolder, chain, snapshot, disk, machine } = what
-    const { pool, swarm, clock, log } = this.#components
+    const { image, snapshot, disk, machine } = what
+    const { pool, swarm, clock } = this.#components
+    const chain = what.readChain()
     const place = snapshot === undefined ? null : snapshotOf(chain, snapshot).at[disk]
     const sizeBytes = chain.disks[disk]?.sizeBytes
     if (place === undefined || sizeBytes === undefined) {
@@ -73,7 +76,7 @@ export class SnapshotExports {
       await released()
     }
     try {
-      const reader = new SnapshotReader({ log, image: below, reader: base }, layersFolder, chain, disk, place)
+      const reader = this.#reader(what, chain, below, base)
       return {
         reader,
         release: async () => {
@@ -84,6 +87,22 @@ export class SnapshotExports {
     } catch (error) {
       await letGo()
       throw error
+    }
+  }
+
+  /** Between the reading of the chain and the opening of its layers some may be merged: then the chain is another by now. */
+  #reader(what: ReadPlace, before: Chain, image: LocalImage | EmptyImage, reader: ImageReader): SnapshotReader {
+    const { layersFolder, snapshot, disk, readChain } = what
+    const { log } = this.#components
+    for (let chain = before; ; ) {
+      const place = snapshot === undefined ? null : snapshotOf(chain, snapshot).at[disk]!
+      try {
+        return new SnapshotReader({ log, image, reader }, layersFolder, chain, disk, place)
+      } catch (error) {
+        const now = readChain()
+        if (asRowanError(error).code !== 'LAYER_CORRUPT' || isDeepStrictEqual(now, chain)) throw error
+        chain = now
+      }
     }
   }
 
