@@ -38,12 +38,14 @@ export class LayerUpkeep {
     this.#isWoken = true
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined
+      // Somebody may have come between its last look and here.
+      if (this.#isWoken && !this.#stopping.signal.aborted) this.wake()
     })
   }
 
   /** Done when all that was to be done is. */
   async idle(): Promise<void> {
-    await this.#running
+    while (this.#running !== undefined) await this.#running
   }
 
   /** Stops between two pieces. */

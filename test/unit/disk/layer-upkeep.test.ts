@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { LayerUpkeep } from '../../../src/disk/layer-upkeep.ts'
+import type { MachineLayers } from '../../../src/disk/machine-layers.ts'
 import { RowanDisk } from '../../../src/disk/rowan-disk.ts'
 import { beginPace, nextWait, QUIET_MS } from '../../../src/disk/upkeep-pace.ts'
 import { HeldClock } from './support/held-clock.ts'
@@ -96,3 +97,28 @@ describe('merging in the background', () => {
     expect(layers()).toHaveLength(4)
   })
 })
+
+test.each(Array.from({ length: 12 }, (_, turns) => turns))(
+  'what there is to do when it has just ended is done, too (%i turns later)',
+  async turns => {
+    const clock = new HeldClock()
+    let done = 0
+    const layers = {
+      chain: { disks: { system: { layers: [] } } },
+      folder: '',
+      needsUpkeep: true,
+      upkeep: async () => {
+        done++
+      }
+    } as unknown as MachineLayers
+    const { log } = components(new TestImage(0))
+    const upkeep = new LayerUpkeep({ layers, requests: () => 0, clock, log })
+    upkeep.wake()
+    clock.pass(QUIET_MS).catch(() => {})
+    while (done === 0) await null
+    for (let turn = 0; turn < turns; turn++) await null
+    upkeep.wake()
+    await upkeep.idle()
+    expect(done).toBe(2)
+  }
+)
