@@ -103,7 +103,22 @@ const FOUND: {
   limits: HistorySettings['limits']
   unaligned: boolean
   failSync?: number
+  failReads?: number
 }[] = [
+  {
+    what: 'a write with FUA whose flush could not read what it wrote is old or new',
+    steps: [
+      { do: 'write', region: 0, from: 0, length: 0.0625, fua: true },
+      { do: 'write', region: 0, from: 0, length: 0.0625, fua: true },
+      { do: 'flush', wait: false },
+      { do: 'write', region: 0, from: 0, length: 0.0625, fua: true },
+      { do: 'write', region: 0, from: 0, length: 0.0625, fua: true },
+      { do: 'step', which: 0 }
+    ],
+    limits: { logAreaBytes: 100_000, maxChangedPages: 100, maxLoggedBytes: 8192 },
+    unaligned: false,
+    failReads: 24
+  },
   {
     what: 'the mark of a failed layer is not of a generation that comes again with the same number',
     steps: [

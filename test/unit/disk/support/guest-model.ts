@@ -10,6 +10,8 @@ export const SECTOR_BYTES = 512
 export type Mark =
   | { kind: 'issue'; change: number; first: number; contents: Uint8Array[] }
   | { kind: 'ack'; change: number; durable: boolean }
+  /** The guest was told of an error: each of its sectors is old or new. */
+  | { kind: 'refuse'; change: number }
   | { kind: 'flush-call'; flush: number }
   | { kind: 'flush-ack'; flush: number }
   | { kind: 'failed' }
@@ -22,6 +24,8 @@ interface SectorHistory {
   floor: number
   /** Up to here nothing can be flushed any more: the layer failed after it was written. */
   lost: number
+  /** Behind the last acknowledged there is one that was refused, and may be there all the same. */
+  inDoubt: boolean
 }
 
 export class GuestModel {
@@ -58,9 +62,12 @@ export class GuestModel {
     } else if (mark.kind === 'ack') {
       for (const [sector, place] of this.#issued.get(mark.change)!) {
         const history = this.#history(sector)
+        if (place > history.acked) history.inDoubt = false
         history.acked = Math.max(history.acked, place)
         if (mark.durable) history.floor = Math.max(history.floor, place)
       }
+    } else if (mark.kind === 'refuse') {
+      for (const sector of this.#issued.get(mark.change)!.keys()) this.#history(sector).inDoubt = true
     } else if (mark.kind === 'flush-call') {
       this.#ackedAtFlush.set(mark.flush, new Map([...this.sectors].map(([sector, { acked }]) => [sector, acked])))
     } else if (mark.kind === 'flush-ack') {
@@ -86,6 +93,12 @@ export class GuestModel {
     return history.contents[history.acked]!
   }
 
+  /** What a read of the sector may give now, when nothing is under way. */
+  allowedNow(sector: number): Uint8Array[] {
+    const { contents, acked, inDoubt } = this.#history(sector)
+    return contents.slice(acked, inDoubt ? undefined : acked + 1)
+  }
+
   /** The model of the next life, in which the sectors were found so. */
   afterCrash(crash: 'death' | 'power-loss', found: Map<number, Uint8Array>): GuestModel {
     const next = new GuestModel(this.#initial)
@@ -93,7 +106,7 @@ export class GuestModel {
       const content = found.get(sector)!
       const older = crash === 'death' ? history.contents.slice(history.floor) : []
       const lost = this.#failed && crash === 'death' ? older.length : -1
-      next.sectors.set(sector, { contents: [...older, content], acked: older.length, floor: 0, lost })
+      next.sectors.set(sector, { contents: [...older, content], acked: older.length, floor: 0, lost, inDoubt: false })
     }
     return next
   }
@@ -101,7 +114,7 @@ export class GuestModel {
   #history(sector: number): SectorHistory {
     let history = this.sectors.get(sector)
     if (history === undefined) {
-      history = { contents: [this.#initial(sector)], acked: 0, floor: 0, lost: -1 }
+      history = { contents: [this.#initial(sector)], acked: 0, floor: 0, lost: -1, inDoubt: false }
       this.sectors.set(sector, history)
     }
     return history
