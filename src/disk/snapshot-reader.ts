@@ -86,6 +86,11 @@ export class SnapshotReader {
     return true
   }
 
+  /** Reads that wait for blocks reject with DISK_CLOSED, and so do later ones that would. */
+  stop(): void {
+    this.#image.stop()
+  }
+
   close(): void {
     this.#frozen?.close()
   }

@@ -38,6 +38,9 @@ export async function exportDisk(disk: SnapshotReader, request: ExportRequest): 
   if (existsSync(path)) throw new RowanError('FILE_EXISTS', `${path} exists and is not overwritten`)
   const aside = join(dirname(path), `.${basename(path)}.rowan-part`)
   let file: FileHandle | undefined
+  // A block that nobody has would be waited for, however long.
+  const stop = () => disk.stop()
+  request.signal.addEventListener('abort', stop, { once: true })
   try {
     file = await makeAside(aside).catch((cause: unknown) => {
       throw asRowanError(cause, 'FILE_UNWRITABLE', `cannot write ${path}`)
@@ -54,7 +57,10 @@ export async function exportDisk(disk: SnapshotReader, request: ExportRequest): 
   } catch (error) {
     await file?.close()
     await rm(aside, { force: true })
+    if (request.signal.aborted) throw asRowanError(request.signal.reason, 'ABORTED')
     throw asRowanError(error, 'STORE_IO', `cannot write ${path}`)
+  } finally {
+    request.signal.removeEventListener('abort', stop)
   }
 }
 

@@ -226,6 +226,7 @@ describe('a disk that is exported', () => {
       exporting = peer.machines.export('m', { disk: 'system' }, { ...request, signal: stopping.signal })
       exporting.catch(() => {})
       await expect.poll(() => peer.machines.snapshots('m').map(({ note }) => note)).toEqual(['', 'being exported'])
+      await expect.poll(() => existsSync(join(home, '.disk.raw.rowan-part'))).toBe(true)
     })
 
     afterEach(async () => {
@@ -244,6 +245,13 @@ describe('a disk that is exported', () => {
       await expect.poll(async () => (await peer.machines.status())[0]!.clients).toBe(0)
       await peer.machines.rollback('m', left.name)
       expect(await read()).toBe('b')
+    })
+
+    test('when it is called off: it waits for nobody any more, and leaves nothing behind', async () => {
+      stopping.abort()
+      await expect(exporting).rejects.toMatchObject({ code: 'ABORTED' })
+      expect(peer.machines.snapshots('m').map(({ snapshot }) => snapshot)).toEqual(['s1'])
+      expect(readdirSync(home).filter(name => name.includes('disk.raw'))).toEqual([])
     })
 
     test('when the daemon dies: the next one keeps nothing of it', async () => {
