@@ -575,4 +575,21 @@ describe('a requester', () => {
     await recovers(setup, image)
     await waiting
   })
+
+  test('one that takes requests and goes on talking without an answer does not keep a guest from other replicas', async () => {
+    const talkers = new Set<ReturnType<typeof setInterval>>()
+    const setup = await against(image, (end, handle) => {
+      if (talkers.size > 0) return
+      talkers.add(setInterval(() => end.closed || end.send(messages.haveFrame(handle, true, [])), 50))
+    })
+    stops.push(async () => talkers.forEach(clearInterval))
+    const { client, honest, double, hint } = setup
+    await client.swarm.openImage(image.id, [hint])
+    // More at once than there may be duplicates of.
+    const guests = Array.from({ length: image.blocks }, (_, block) => client.swarm.want(image.id, block, 'demand'))
+    await until(() => talkers.size > 0, 'the first request')
+    client.swarm.addReplicas(image.id, [honest.hint()])
+    await Promise.all(guests)
+    expect(client.swarm.transfers(image.id).perPeer[double.network.peerId.toString()]?.blocks ?? 0).toBe(0)
+  })
 })
