@@ -75,12 +75,17 @@ export class DiskChanges {
   /** Runs `work` while no change is under way and all that are asked for wait. */
   async hold<T>(work: () => Promise<T>): Promise<T> {
     const all = endSector(this.#sizeBytes)
-    // One that waits for the network must not make the others wait for it, too.
-    while (!this.#underWay.isFree(0, all)) await this.#underWay.idle()
+    const resume = this.#puncher?.pause()
     let result: T | undefined
-    await this.#underWay.run(0, all, async () => {
-      result = await work()
-    })
+    try {
+      // One that waits for the network must not make the others wait for it, too.
+      while (!this.#underWay.isFree(0, all)) await this.#underWay.idle()
+      await this.#underWay.run(0, all, async () => {
+        result = await work()
+      })
+    } finally {
+      resume?.()
+    }
     return result as T
   }
 

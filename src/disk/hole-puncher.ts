@@ -45,6 +45,9 @@ export class HolePuncher {
   #waiting: Waiting[] = []
   #running: Promise<void> | undefined
   #isMissing = false
+  /** How many of those that wait may be punched now, from the first on. */
+  #allowed = Number.POSITIVE_INFINITY
+  #resumed = Promise.withResolvers<void>()
 
   constructor(components: HolePuncherComponents) {
     this.#components = components
@@ -69,6 +72,19 @@ export class HolePuncher {
     })
   }
 
+  /**
+   * Until what it returns is called, only what waits now is punched: whoever waits for a moment without changes would never see one
+   * while a guest trims and trims.
+   */
+  pause(): () => void {
+    this.#allowed = this.#waiting.length
+    this.#resumed = Promise.withResolvers()
+    return () => {
+      this.#allowed = Number.POSITIVE_INFINITY
+      this.#resumed.resolve()
+    }
+  }
+
   /** Done when all space was given back that is to be. */
   async idle(): Promise<void> {
     while (this.#running !== undefined) await this.#running
@@ -78,7 +94,12 @@ export class HolePuncher {
     // Trims come in rows; one a turn would be one process each.
     await new Promise(resolve => setImmediate(resolve))
     while (this.#waiting.length > 0 && !this.#isMissing) {
-      const batch = this.#waiting.splice(0, MAX_BATCH)
+      if (this.#allowed === 0) {
+        await this.#resumed.promise
+        continue
+      }
+      const batch = this.#waiting.splice(0, Math.min(MAX_BATCH, this.#allowed))
+      this.#allowed -= batch.length
       try {
         await this.#held(batch)
       } catch (error) {

@@ -130,6 +130,32 @@ describe('punching', () => {
     expect(found[0]).toBe(9)
   })
 
+  test('lets a snapshot have its turn, however much is trimmed meanwhile', async () => {
+    let punched = 0
+    const punch = async () => {
+      punched++
+      await new Promise(resolve => setImmediate(resolve))
+      // A guest that deletes and deletes.
+      const at = (punched % 8) * 131_072
+      if (punched < 3000)
+        void Promise.resolve(disk.write(at, Buffer.alloc(65_536, 1))).then(() => disk.trim(at, 65_536))
+    }
+    await open({ punch })
+    await fill(0, MIB)
+    await disk.trim(0, 65_536)
+    await disk.trim(131_072, 65_536)
+    await expect.poll(() => punched).toBeGreaterThan(0)
+    await disk.snapshot({ note: '', taken: '2026-01-02T03:04:05.678Z' })
+    expect(punched).toBeLessThan(3000)
+    // It goes on behind it.
+    const then = punched
+    await fill(0, MIB)
+    await disk.trim(0, 65_536)
+    await expect.poll(() => punched).toBeGreaterThan(then)
+    punched = 3000
+    await settle()
+  })
+
   test('leaves alone what was written again', async () => {
     const { asked, punch } = heldPuncher()
     await open({ punch })
