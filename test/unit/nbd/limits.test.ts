@@ -164,6 +164,20 @@ describe('one connection', () => {
     deaf.destroy()
   })
 
+  test('that says goodbye and takes none of its last replies does not keep its place', async () => {
+    const clock = new ManualClock()
+    const { path, server } = await serve(new MemoryDevice(8 * MIB), { clock, limits: { drainTimeoutMs: 1000 } })
+    const deaf = await openDeaf(path)
+    deaf.send(requestBytes(READ, 1n, { length: 4 * MIB }), requestBytes(COMMAND.DISC, 2n))
+    await waitUntil('its goodbye', () => server.clients('disk') === 0 && server.bufferBytes.lent > 0)
+    clock.advance(999)
+    await expectGoodService(path)
+    expect(server.bufferBytes.lent).toBeGreaterThan(0)
+    clock.advance(1)
+    await waitUntil('its place', () => server.bufferBytes.lent === 0)
+    deaf.destroy()
+  })
+
   test('has no more bytes at the disk than the limit', async () => {
     const device = new MemoryDevice(4 * MIB)
     device.hold = () => true
