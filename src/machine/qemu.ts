@@ -28,6 +28,8 @@ export interface QemuOptions {
 }
 
 export const QEMU = 'qemu-system-x86_64'
+/** All that the accelerator can give. */
+export const CPU_ARGS = ['-cpu', 'max']
 const DEFAULT_MEMORY_MIB = 1024
 /** How long QEMU pauses a guest's disk for a daemon that is away, before the guest sees I/O errors. */
 const RECONNECT_DELAY_SECONDS = 300
@@ -41,7 +43,7 @@ export function qemuCommand(options: QemuOptions): { file: string; args: string[
   if (!given.has('-name')) args.push('-name', options.machine)
   if (!given.has('-sandbox')) args.push('-sandbox', SANDBOX)
   if (!givesAcceleration(given)) args.push(...acceleration(options.kvm))
-  if (!given.has('-cpu')) args.push('-cpu', 'max')
+  if (!given.has('-cpu')) args.push(...CPU_ARGS)
   if (!given.has('-m')) args.push('-m', String(DEFAULT_MEMORY_MIB))
   args.push(...disk(options, given))
   if (options.dataDisk === true) args.push(...drive(options, dataExport(options.machine), 1, ''))

@@ -29,7 +29,12 @@ const calls = async () => (await readFile(join(folder, 'calls'), 'utf8')).trimEn
 test.each([
   ['is used when it does the probe', { kvm: 'exit 1', tcg: 'exit 1' }, true],
   ['is not used when it takes far longer than emulation', { kvm: 'exec sleep 30', tcg: 'exit 1' }, false],
-  ['is not used when it fails', { kvm: 'exit 2', tcg: 'exit 1' }, false]
+  ['is not used when it fails', { kvm: 'exit 2', tcg: 'exit 1' }, false],
+  [
+    'is not used when it cannot give the processor that guests get',
+    { kvm: 'case "$*" in *"-cpu max"*) kill -ABRT $$;; esac; exit 1', tcg: 'exit 1' },
+    false
+  ]
 ])('KVM %s', async (_, scripts, expected) => {
   expect(await kvmIsFaster(components, await settingsWith(scripts))).toBe(expected)
 })
