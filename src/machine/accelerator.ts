@@ -3,8 +3,9 @@
  *
  * A /dev/kvm that opens may still be far slower than emulation: where this host is itself a guest, each exit can cost
  * a millisecond (measured: a boot sector that takes 0.1 s emulated took 4 s, and a Debian guest stayed in its boot
- * loader for minutes); and where the processor that the guests get is more than this KVM has, QEMU ends at once. So a boot sector with 2,000 port writes, which are 2,000 exits, runs once under each, with that processor; the answer
- * is kept until the host boots again.
+ * loader for minutes); and where this KVM lacks something of the processor that guests get, QEMU ends at once. So a boot
+ * sector with 2,000 port writes, which are 2,000 exits, runs once under each, with that processor; the answer is kept
+ * until the host boots again.
  */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
