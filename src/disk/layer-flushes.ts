@@ -7,7 +7,7 @@
  * a flush of its own sectors alone (`flushRange`).
  *
  * Somebody who waits alone need not be waited for: where the sync is quick (sync-place.ts), it is made before the call
- * returns. For what is small that is a fifth of the time: no promise, and no further turn of the event loop.
+ * returns: no promise, and no further turn of the event loop, which for what is small is a seventh of the time.
  *
  * Owns: what was written since the last flush. The files are the layer's.
  */
