@@ -3,7 +3,7 @@
  *
  * A guest that installs something, or fills a file, leaves a gigabyte in the host's page cache, which the kernel keeps
  * there for half a minute. Its next fsync, or the next checkpoint of its layer's log, would pay for all of it, and every
- * small flush meanwhile for the busy disk: measured, a second with 200 flushes instead of 8,000. So the time is used in
+ * small flush meanwhile for the busy disk: measured, a second with 200 flushes instead of 3,700. So the time is used in
  * which nobody waits. Little is left alone: it is cheap when it is asked for, and a guest that writes a line of its log
  * now and then must neither wake a disk that sleeps nor wear one out.
  *

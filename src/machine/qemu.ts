@@ -19,7 +19,7 @@ export interface QemuOptions {
   /** Whether the machine has a second disk. */
   dataDisk?: boolean
   network: QemuNetwork
-  /** Whether to use KVM (see accelerator.ts). If KVM fails all the same, QEMU goes on without. */
+  /** Whether to use KVM (see accelerator.ts). Where it cannot be opened all the same, QEMU goes on without. */
   kvm: boolean
   /** Whether a person is at the console: Ctrl-C then goes to the guest, and Ctrl-A X ends it. */
   terminal: boolean
