@@ -64,7 +64,7 @@ export class LayerMapFile {
   readonly #directory: Int32Array
   readonly #changedPieces = new Set<number>()
   readonly #record = Buffer.alloc(RECORD_BYTES)
-  /** Whether the directory is in the file, and the identity says so, for certain. */
+  /** Whether the directory is in the file on the disk, and the identity says so, for certain. */
   #isTakenOver = true
 
   private constructor(file: LayerFile, identity: LayerIdentity) {
@@ -145,6 +145,11 @@ export class LayerMapFile {
   /** All that is in the file, as to be written again: what is in the cache may not be on disk. */
   markAllChanged(map: LayerMap): void {
     for (const page of this.pages()) map.markChanged(page * SECTORS_PER_PAGE, page * SECTORS_PER_PAGE + 1)
+    this.writeDirectoryAgain()
+  }
+
+  /** The next `prepare` writes all of the directory: what the cache says of it may not be on the disk. */
+  writeDirectoryAgain(): void {
     this.#isTakenOver = false
   }
 

@@ -6,7 +6,9 @@
  * that it leaves open are filled in, with what one would find below it anyway. So at no moment does any reader, or any
  * crash, see anything but what it saw before; only the chain's file, later, says that one of the two is needed no more.
  *
- * Data is durable before the map points at it, as in every layer.
+ * Data is durable before the map points at it, as in every layer. A merge that was begun before may have ended with a sync that
+ * failed, after which the cache shows what is not on the disk, and no sync writes it. So whatever the map shows already is
+ * written again.
  */
 import type { FrozenLayer } from './frozen-layer.ts'
 import { type FrozenPage, LayerMap, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, SECTORS_PER_PAGE } from './layer-map.ts'
@@ -33,6 +35,7 @@ export async function mergeLayers(
   sizeBytes: number,
   pace: MergePace
 ): Promise<boolean> {
+  into.mapFile.writeDirectoryAgain()
   const merge = new Merge(from, into, direction, sizeBytes, pace)
   for (const page of from.mapFile.pages()) {
     if (!(await merge.takePage(page))) return false
@@ -74,6 +77,7 @@ class Merge {
       }
       at = end
     }
+    target.markChanged(0, sectors)
     for (const { words } of target.freeze()) this.#pages.push({ number: page, words })
     if (this.#pages.length >= PAGES_PER_SYNC) await this.makeDurable()
     return !this.#pace.signal.aborted

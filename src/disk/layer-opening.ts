@@ -8,7 +8,7 @@ import type { LayerFile, LayerFiles } from './layer-files.ts'
 import { checkIdentity, checkSize, IDENTITY_BYTES, identityPosition, type LayerIdentity } from './layer-identity.ts'
 import { LayerLog, type LogRecord } from './layer-log.ts'
 import { readFirstFormatLog } from './layer-log-v1.ts'
-import { type LayerMap, SECTOR_DATA, SECTOR_ZERO } from './layer-map.ts'
+import { type LayerMap, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO } from './layer-map.ts'
 import type { LayerMapFile } from './layer-map-file.ts'
 
 /** The files of a layer that is being opened: each is there, or all are closed again. */
@@ -70,6 +70,45 @@ export async function makeDurable(data: LayerFile, map: LayerMap, mapFile: Layer
   } while (map.changedPages > 0)
 }
 
+/** Data that is written again with one call; where it cannot be read, it is tried in parts of a block. */
+const AGAIN_BYTES = 256 * 1024
+const BLOCK_BYTES = 4096
+
+/**
+ * Writes all data of a layer once more, as it is read now; the next sync makes it durable.
+ *
+ * What a failed sync could not write stays in the page cache as if it had been, so that reading shows what is not on the disk,
+ * and no sync writes it. Nobody knows what that is. What cannot be read is on the disk alone, and is left as it is.
+ */
+export async function writeAgain(data: LayerFile, map: LayerMap): Promise<void> {
+  for (let start = 0; start < map.sectors; ) {
+    const end = map.runEnd(start, map.sectors)
+    if (map.stateAt(start) === SECTOR_DATA) {
+      await writePartsAgain(data, start * SECTOR_BYTES, end * SECTOR_BYTES, AGAIN_BYTES)
+    }
+    start = end
+  }
+}
+
+async function writePartsAgain(data: LayerFile, start: number, end: number, partBytes: number): Promise<void> {
+  for (let at = start; at < end; ) {
+    const next = Math.min(end, (Math.floor(at / partBytes) + 1) * partBytes)
+    const bytes = Buffer.alloc(next - at)
+    if (await isReadable(data, bytes, at)) await data.write(bytes, at)
+    else if (partBytes > BLOCK_BYTES) await writePartsAgain(data, at, next, BLOCK_BYTES)
+    at = next
+  }
+}
+
+async function isReadable(data: LayerFile, target: Buffer, position: number): Promise<boolean> {
+  try {
+    await data.read(target, position)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** Brings a log of the first format into the map file, and puts an empty one of the present format in its place. */
 export async function replaceFirstFormatLog(
   log: LayerFile,
@@ -80,7 +119,10 @@ export async function replaceFirstFormatLog(
   const { files, folder, identity, limits } = to
   const { condition, records } = readFirstFormatLog(log, identity, bootId)
   for (const record of records) applyRecord(map, record, log.path)
-  if (condition === 'failed') mapFile.markAllChanged(map)
+  if (condition === 'failed') {
+    mapFile.markAllChanged(map)
+    await writeAgain(data, map)
+  }
   await makeDurable(data, map, mapFile)
   const next = join(folder, 'log.new')
   files.removeFolder(next)

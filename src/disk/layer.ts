@@ -39,7 +39,7 @@ import { encodeIdentity, IDENTITY_BYTES, identityPosition, type LayerIdentity, r
 import { DEFAULT_LOG_AREA_BYTES, LayerLog } from './layer-log.ts'
 import { LayerMap, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, type SectorState } from './layer-map.ts'
 import { LayerMapFile } from './layer-map-file.ts'
-import { applyRecord, makeDurable, makeFile, OpeningFiles, replaceFirstFormatLog } from './layer-opening.ts'
+import { applyRecord, makeDurable, makeFile, OpeningFiles, replaceFirstFormatLog, writeAgain } from './layer-opening.ts'
 import { LayerSyncs, layerFailed } from './layer-syncs.ts'
 import type { SyncPlace } from './sync-place.ts'
 
@@ -334,10 +334,13 @@ export class Layer {
       record => applyRecord(this.map, record, join(this.#folder, 'log')),
       (position, bytes) => this.#data.writeSync(bytes, 0, bytes.length, position)
     )
-    // What the map file says in the cache may be missing on the disk, where nothing would write it again.
-    if (condition === 'failed') this.#mapFile.markAllChanged(this.map)
     if (found || condition === 'failed') {
       try {
+        // What the cache says of the map file and the data may be missing on the disk, where nothing would write it again.
+        if (condition === 'failed') {
+          this.#mapFile.markAllChanged(this.map)
+          await writeAgain(this.#data, this.map)
+        }
         await makeDurable(this.#data, this.map, this.#mapFile)
       } catch (error) {
         throw asRowanError(error).code === 'LAYER_CORRUPT' ? error : layerFailed(this.#folder, error)

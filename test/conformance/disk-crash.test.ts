@@ -120,6 +120,20 @@ const FOUND: {
     failReads: 24
   },
   {
+    what: 'what a failed sync did not write, and the next daemon showed, is flushed by that one',
+    steps: [
+      { do: 'write', region: 0, from: 0, length: 2, fua: false },
+      { do: 'flush', wait: true },
+      { do: 'write', region: 0, from: 0, length: 2, fua: false },
+      { do: 'flush', wait: true },
+      { do: 'crash', how: 'death' },
+      { do: 'flush', wait: true }
+    ],
+    limits: { logAreaBytes: 4000, maxChangedPages: 100, maxLoggedBytes: 0 },
+    unaligned: false,
+    failSync: 2
+  },
+  {
     what: 'the mark of a failed layer is not of a generation that comes again with the same number',
     steps: [
       { do: 'write', region: 0, from: 0, length: 2, fua: false },

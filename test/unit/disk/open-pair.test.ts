@@ -3,8 +3,10 @@ import type { Chain, ChainLayer, MergePair } from '../../../src/disk/chain.ts'
 import { FrozenLayer } from '../../../src/disk/frozen-layer.ts'
 import { FrozenMap } from '../../../src/disk/frozen-map.ts'
 import { Layer } from '../../../src/disk/layer.ts'
+import { LayerMap, SECTOR_DATA } from '../../../src/disk/layer-map.ts'
 import { identityOf, LayerStack } from '../../../src/disk/layer-stack.ts'
 import { OpenPair } from '../../../src/disk/open-pair.ts'
+import { RowanError } from '../../../src/errors.ts'
 import { SimulatedFiles } from './support/simulated-files.ts'
 import { components, TestImage } from './support/test-image.ts'
 
@@ -63,6 +65,12 @@ async function setUp({
   return { files, folder, stack, layers }
 }
 
+function mapOf({ mapFile }: FrozenLayer): LayerMap {
+  const map = new LayerMap(SIZE_BYTES / 512)
+  mapFile.load(map)
+  return map
+}
+
 describe('OpenPair', () => {
   test('takes the layers that the disk shows, and leaves them open', async () => {
     const { files, folder, stack, layers } = await setUp({ shown: true, lowerSectors: 16, upperSectors: 2 })
@@ -93,6 +101,41 @@ describe('OpenPair', () => {
       // What both have is the upper one's; what only one has is there, too.
       expect([byte(0), byte(4), byte(5)]).toEqual([1, 2, 2])
       pair.close()
+    }
+  })
+
+  test('a merge after one whose sync failed is on the disk when it is done', async () => {
+    for (const [lowerSectors, upperSectors, into] of [
+      [16, 2, '0001'],
+      [2, 16, '0002']
+    ] as const) {
+      let failed = 0
+      for (let failing = 0; ; failing++) {
+        const { files, folder, stack } = await setUp({ shown: false, lowerSectors, upperSectors })
+        let syncs = 0
+        files.fault = operation => {
+          if (operation === 'sync' && syncs++ === failing) throw new RowanError('STORE_IO', 'injected')
+        }
+        const first = OpenPair.open(files, folder, chain, PAIR, stack)
+        const isMerged = await first.merge(SIZE_BYTES, PACE).catch(() => false)
+        first.close()
+        if (isMerged) break
+        failed++
+        const second = OpenPair.open(files, folder, chain, PAIR, stack)
+        expect(await second.merge(SIZE_BYTES, PACE)).toBe(true)
+        // The power fails, and of all that no sync has covered nothing is there.
+        const left = new SimulatedFiles(files.tree.clone())
+        left.tree.disk = left.tree.disk.afterPowerLoss(() => 0)
+        const merged = FrozenLayer.open(left, `${folder}/${into}`, identityOf(chain, chain.disks.system, into))
+        const states = mapOf(merged)
+        const byte = (sector: number) => {
+          const target = new Uint8Array(1)
+          merged.data.readSync(target, 0, 1, sector * 512)
+          return states.stateAt(sector) === SECTOR_DATA ? target[0] : undefined
+        }
+        expect([byte(0), byte(1), byte(4), byte(5)], `sync ${failing} of merging into ${into}`).toEqual([1, 1, 2, 2])
+      }
+      expect(failed).toBeGreaterThan(1)
     }
   })
 

@@ -239,17 +239,21 @@ export class CrashHistory {
     const { disk, model, bootId } = this.#birth!
     const replay = disk.clone()
     const told = model.clone()
+    // Whoever dies between a sync that fails and the mark that says so leaves nothing by which it could be known.
+    let isUnmarked = false
     for (const event of this.#files.events) {
       if (event.kind === 'write' && event.bytes.length > 1) {
         const torn = replay.clone()
         torn.apply({ ...event, bytes: event.bytes.subarray(0, this.#tear(event.file, event.bytes.length)) })
-        await this.#examine(torn, told, bootId, 'death')
+        await this.#examine(torn, told, bootId, 'death', !isUnmarked)
       }
       replay.apply(event)
+      if (event.kind === 'sync-end' && event.failed) isUnmarked = true
+      else if (event.kind === 'write' && event.file === 'log') isUnmarked = false
       // The layer gives up at the failed sync, a moment before the guest hears of it.
       if (event.kind === 'sync-end' && event.failed) told.apply({ kind: 'failed' })
       if (event.kind === 'mark') told.apply(event.mark as Mark)
-      else if (event.kind === 'write') await this.#examine(replay.clone(), told, bootId, 'death')
+      else if (event.kind === 'write') await this.#examine(replay.clone(), told, bootId, 'death', !isUnmarked)
       // A power loss has many outcomes at each moment; one of them.
       await this.#examine(
         replay.afterPowerLoss(count => this.#choose(count)),
@@ -260,7 +264,13 @@ export class CrashHistory {
     }
   }
 
-  async #examine(left: SimulatedDisk, told: GuestModel, bootId: string, crash: 'death' | 'power-loss'): Promise<void> {
+  async #examine(
+    left: SimulatedDisk,
+    told: GuestModel,
+    bootId: string,
+    crash: 'death' | 'power-loss',
+    staysFlushed = true
+  ): Promise<void> {
     this.momentsTried++
     const before = left.clone()
     const files = new RecordingFiles(left)
@@ -270,8 +280,9 @@ export class CrashHistory {
     files.fault = () => {}
     this.#compare(found, told, crash)
     if (this.#choose(4) === 0) await this.#crashAgain(before, files, told)
-    // What was found once, and flushed, is there for good; except what a failed sync had dropped.
-    if (this.#choose(8) > 0 || this.#settings.failSync !== undefined) return
+    // What was found once, and flushed, is there for good.
+    const looksLater = this.#settings.failSync !== undefined || this.#choose(8) === 0
+    if (!looksLater || !staysFlushed) return
     await disk.flush()
     const later = await this.#open(new RecordingFiles(left.afterPowerLoss(count => this.#choose(count))), 'boot-later')
     for (const [sector, content] of await this.#readAll(later)) {

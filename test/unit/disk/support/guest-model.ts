@@ -22,8 +22,6 @@ interface SectorHistory {
   acked: number
   /** Index of the oldest that a power loss may leave. */
   floor: number
-  /** Up to here nothing can be flushed any more: the layer failed after it was written. */
-  lost: number
   /** Behind the last acknowledged there is one that was refused, and may be there all the same. */
   inDoubt: boolean
 }
@@ -73,7 +71,7 @@ export class GuestModel {
     } else if (mark.kind === 'flush-ack') {
       for (const [sector, acked] of this.#ackedAtFlush.get(mark.flush)!) {
         const history = this.#history(sector)
-        if (acked > history.lost) history.floor = Math.max(history.floor, acked)
+        history.floor = Math.max(history.floor, acked)
       }
     } else {
       this.#failed = true
@@ -105,8 +103,7 @@ export class GuestModel {
     for (const [sector, history] of this.sectors) {
       const content = found.get(sector)!
       const older = crash === 'death' ? history.contents.slice(history.floor) : []
-      const lost = this.#failed && crash === 'death' ? older.length : -1
-      next.sectors.set(sector, { contents: [...older, content], acked: older.length, floor: 0, lost, inDoubt: false })
+      next.sectors.set(sector, { contents: [...older, content], acked: older.length, floor: 0, inDoubt: false })
     }
     return next
   }
@@ -114,7 +111,7 @@ export class GuestModel {
   #history(sector: number): SectorHistory {
     let history = this.sectors.get(sector)
     if (history === undefined) {
-      history = { contents: [this.#initial(sector)], acked: 0, floor: 0, lost: -1, inDoubt: false }
+      history = { contents: [this.#initial(sector)], acked: 0, floor: 0, inDoubt: false }
       this.sectors.set(sector, history)
     }
     return history

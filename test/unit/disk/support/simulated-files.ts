@@ -218,7 +218,12 @@ class SimulatedFile implements LayerFile {
   syncSync(): void {
     const id = this.#files.nextSync()
     this.#files.record({ kind: 'sync-begin', file: this.#node, id })
-    this.#files.fault('sync', this.path)
+    try {
+      this.#files.fault('sync', this.path)
+    } catch (error) {
+      this.#files.record({ kind: 'sync-end', file: this.#node, id, failed: true })
+      throw error
+    }
     this.#files.record({ kind: 'sync-end', file: this.#node, id, failed: false })
   }
 
