@@ -5,7 +5,6 @@
  * layer).
  */
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
 import { copyFile, mkdir, open, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,7 +13,7 @@ import { hashFile } from '../tools/files.ts'
 import { removeFolders, temporaryFolder } from '../tools/folders.ts'
 import { writeSampleImage } from '../tools/local-machine.ts'
 import { nbdsh } from '../tools/nbdsh.ts'
-import { describeWithTools } from '../tools/need.ts'
+import { describeWithTools, fuseCanBeHad } from '../tools/need.ts'
 import { endProcesses, type RunningProcess, run, runOk, start } from '../tools/processes.ts'
 import { waitUntil } from '../tools/wait.ts'
 
@@ -42,11 +41,6 @@ async function serveDisk(kind: string): Promise<Disk> {
   const server = start(process.execPath, [SERVE, socket, `${kind}:disk=${served}`, `readonly:locked=${locked}`])
   await server.waitForOutput(/ready/)
   return { folder, image, uri: (name = 'disk') => `nbd+unix:///${name}?socket=${socket}`, server }
-}
-
-/** Mounts are root's, and a container may have no device for them. */
-function fuseCanBeHad(): boolean {
-  return process.getuid?.() === 0 && existsSync('/dev/fuse') && existsSync('/dev/loop-control')
 }
 
 afterAll(async () => {

@@ -1,7 +1,7 @@
 /**
  * Programs that a test needs: a developer without them sees which tests were skipped and why, CI fails.
  */
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { describe, test } from 'vitest'
 
@@ -42,4 +42,9 @@ export function describeWithTools(title: string, tools: string[], define: () => 
 /** The same for a whole file: `describe` to use in the place of vitest's. */
 export function needTools(tools: string[]): (title: string, define: () => void) => void {
   return (title, define) => describeWithTools(title, tools, define)
+}
+
+/** Whether a file can be mounted as a disk: mounts are root's, and a container may have no device for them. */
+export function fuseCanBeHad(): boolean {
+  return process.getuid?.() === 0 && existsSync('/dev/fuse') && existsSync('/dev/loop-control')
 }
