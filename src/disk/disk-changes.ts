@@ -27,6 +27,8 @@ export interface DiskChangesComponents {
   read: (offset: number, target: Uint8Array) => void | Promise<void>
   /** Without it space stays allocated. */
   punch: PunchHoles | undefined
+  /** See HolePuncherComponents. */
+  leaveHoles: (layer: Layer, start: number, end: number) => void
   log: Log
 }
 
@@ -37,12 +39,12 @@ export class DiskChanges {
   readonly #underWay = new RangeQueue()
   readonly #puncher: HolePuncher | undefined
 
-  constructor({ sizeBytes, stack, read, punch, log }: DiskChangesComponents) {
+  constructor({ sizeBytes, stack, read, punch, leaveHoles, log }: DiskChangesComponents) {
     this.#sizeBytes = sizeBytes
     this.#stack = stack
     this.#read = read
     if (punch !== undefined) {
-      this.#puncher = new HolePuncher({ changes: this.#underWay, punch, top: () => this.#top, log })
+      this.#puncher = new HolePuncher({ changes: this.#underWay, punch, top: () => this.#top, leave: leaveHoles, log })
     }
   }
 

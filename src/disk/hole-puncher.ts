@@ -7,24 +7,24 @@
  *
  * After power loss a trim that was not flushed may show as zeros or as what was there before: both are allowed for it.
  *
+ * **A snapshot** waits for the batch under way and no longer: it promises a constant time, and thousands of ranges may wait.
+ * Theirs is then the space of a layer that is frozen, and is left to frozen-holes.ts.
+ *
  * Bounded: what is beyond MAX_WAITING keeps its space, as all does where `fallocate` is missing (it is said once) and what a
  * daemon that dies had still to do.
  */
 import type { Log } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
 import type { Layer } from './layer.ts'
-import { type LayerMap, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO } from './layer-map.ts'
-import type { FileRange, PunchHoles } from './punch-tool.ts'
+import { type LayerMap, SECTOR_DATA } from './layer-map.ts'
+import type { PunchHoles } from './punch-tool.ts'
 import type { RangeQueue } from './range-queue.ts'
+import { MAX_HOLES, wholeBlocks, zeroBlocks } from './zero-blocks.ts'
 
 /** Ranges that wait; a guest's fstrim of a disk in use makes some hundreds. */
-const MAX_WAITING = 8192
-/** Punched by one process, about a millisecond each, during which their sectors are held. */
-const MAX_BATCH = 64
+export const MAX_WAITING = 8192
 /** Runs of sectors that are looked at for data; each may be a read of the map. A batch for nothing costs less than more of them. */
 const MAX_LOOKS = 512
-/** A file system gives back whole blocks of its own, mostly of this size. */
-const SECTORS_PER_BLOCK = 8
 
 interface Waiting {
   layer: Layer
@@ -37,6 +37,8 @@ export interface HolePuncherComponents {
   punch: PunchHoles
   /** The layer that takes the writes now. */
   top: () => Layer
+  /** Takes what is zero of a layer that takes no more writes. */
+  leave: (layer: Layer, start: number, end: number) => void
   log: Log
 }
 
@@ -45,9 +47,7 @@ export class HolePuncher {
   #waiting: Waiting[] = []
   #running: Promise<void> | undefined
   #isMissing = false
-  /** How many of those that wait may be punched now, from the first on. */
-  #allowed = Number.POSITIVE_INFINITY
-  #resumed = Promise.withResolvers<void>()
+  #resumed: PromiseWithResolvers<void> | undefined
 
   constructor(components: HolePuncherComponents) {
     this.#components = components
@@ -73,15 +73,15 @@ export class HolePuncher {
   }
 
   /**
-   * Until what it returns is called, only what waits now is punched: whoever waits for a moment without changes would never see one
-   * while a guest trims and trims.
+   * Until what it returns is called, no batch begins: whoever waits for a moment without changes would not see one for long while
+   * a guest trims and trims.
    */
   pause(): () => void {
-    this.#allowed = this.#waiting.length
-    this.#resumed = Promise.withResolvers()
+    const resumed = Promise.withResolvers<void>()
+    this.#resumed = resumed
     return () => {
-      this.#allowed = Number.POSITIVE_INFINITY
-      this.#resumed.resolve()
+      this.#resumed = undefined
+      resumed.resolve()
     }
   }
 
@@ -94,12 +94,11 @@ export class HolePuncher {
     // Trims come in rows; one a turn would be one process each.
     await new Promise(resolve => setImmediate(resolve))
     while (this.#waiting.length > 0 && !this.#isMissing) {
-      if (this.#allowed === 0) {
+      if (this.#resumed !== undefined) {
         await this.#resumed.promise
         continue
       }
-      const batch = this.#waiting.splice(0, Math.min(MAX_BATCH, this.#allowed))
-      this.#allowed -= batch.length
+      const batch = this.#waiting.splice(0, MAX_HOLES)
       try {
         await this.#held(batch)
       } catch (error) {
@@ -113,8 +112,9 @@ export class HolePuncher {
 
   /** Holds the sectors of a batch, then punches what is still zero. */
   async #held(batch: readonly Waiting[]): Promise<void> {
-    const { changes, top, punch } = this.#components
+    const { changes, top, leave, punch } = this.#components
     const layer = top()
+    for (const each of batch) if (each.layer !== layer) leave(each.layer, each.start, each.end)
     const ranges = wholeBlocks(batch.filter(each => each.layer === layer))
     const release = Promise.withResolvers<void>()
     // All are asked for in one go: a change of two of them that came between would wait for the one, and the other for it.
@@ -128,45 +128,16 @@ export class HolePuncher {
     })
     try {
       await Promise.all(held.map(({ isHeld }) => isHeld))
-      if (top() !== layer) return
-      const found = ranges.flatMap(({ start, end }) => holes(layer.map, start, end))
-      for (let first = 0; first < found.length; first += MAX_BATCH) {
-        await punch(layer.dataPath, found.slice(first, first + MAX_BATCH))
+      if (top() !== layer) {
+        for (const { start, end } of ranges) leave(layer, start, end)
+        return
       }
+      const { found, rest } = zeroBlocks(layer.map, ranges)
+      this.#waiting.unshift(...rest.map(range => ({ layer, ...range })))
+      if (found.length > 0) await punch(layer.dataPath, found)
     } finally {
       release.resolve()
       await Promise.all(held.map(({ over }) => over))
     }
   }
-}
-
-/** Ranges that do not touch, each made larger to whole blocks: those at its ends may be zero as a whole by now. */
-function wholeBlocks(ranges: readonly { start: number; end: number }[]): { start: number; end: number }[] {
-  const whole = ranges.map(({ start, end }) => ({
-    start: Math.floor(start / SECTORS_PER_BLOCK) * SECTORS_PER_BLOCK,
-    end: Math.ceil(end / SECTORS_PER_BLOCK) * SECTORS_PER_BLOCK
-  }))
-  const apart: { start: number; end: number }[] = []
-  for (const range of whole.sort((a, b) => a.start - b.start)) {
-    const last = apart.at(-1)
-    if (last !== undefined && range.start <= last.end) last.end = Math.max(last.end, range.end)
-    else apart.push({ ...range })
-  }
-  return apart
-}
-
-/** What is zero of whole blocks, in whole blocks. */
-function holes(map: LayerMap, start: number, end: number): FileRange[] {
-  const found: FileRange[] = []
-  const stop = Math.min(end, map.sectors)
-  for (let at = start; at < stop; ) {
-    const runEnd = map.runEnd(at, stop)
-    if (map.stateAt(at) === SECTOR_ZERO) {
-      const first = Math.ceil(at / SECTORS_PER_BLOCK) * SECTORS_PER_BLOCK
-      const last = runEnd === map.sectors ? runEnd : Math.floor(runEnd / SECTORS_PER_BLOCK) * SECTORS_PER_BLOCK
-      if (last > first) found.push({ startBytes: first * SECTOR_BYTES, lengthBytes: (last - first) * SECTOR_BYTES })
-    }
-    at = runEnd
-  }
-  return found
 }

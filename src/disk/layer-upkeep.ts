@@ -1,5 +1,6 @@
 /**
- * Work on a machine's layers in the background: merging those that nobody needs apart, saving the merged map.
+ * Work on a machine's layers in the background: giving back the space of what was trimmed before they were frozen, merging those
+ * that nobody needs apart, saving the merged map.
  *
  * It begins when it is woken (after opening, and after each command) and paces itself by upkeep-pace.ts. An error ends it
  * until it is woken again; what was done by then is not lost.

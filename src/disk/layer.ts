@@ -41,6 +41,7 @@ import { LayerMap, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, type S
 import { LayerMapFile } from './layer-map-file.ts'
 import { applyRecord, makeDurable, makeFile, OpeningFiles, replaceFirstFormatLog, writeAgain } from './layer-opening.ts'
 import { LayerSyncs, layerFailed } from './layer-syncs.ts'
+import type { PunchHoles } from './punch-tool.ts'
 import type { SyncPlace } from './sync-place.ts'
 
 export interface LayerComponents {
@@ -52,6 +53,8 @@ export interface LayerComponents {
   quotaRoom?: () => number
   /** Where the log is synced; aside, if absent. */
   syncPlace?: SyncPlace | undefined
+  /** How space of frozen layers is given back to the host; it stays allocated, if absent. */
+  punch?: PunchHoles | undefined
 }
 
 export interface LayerLimits {
@@ -192,6 +195,10 @@ export class Layer {
 
   get dataFile(): LayerFile {
     return this.#data
+  }
+
+  get name(): string {
+    return basename(this.#folder)
   }
 
   get dataPath(): string {

@@ -37,6 +37,7 @@ import {
   withRollback,
   withSnapshot
 } from './chain.ts'
+import { FrozenHoles } from './frozen-holes.ts'
 import { FrozenLayer } from './frozen-layer.ts'
 import { FrozenMap } from './frozen-map.ts'
 import { FrozenMapFile } from './frozen-map-file.ts'
@@ -80,6 +81,9 @@ export class MachineLayers {
   #closing = false
   /** It is open which chain is on the host's disk. */
   #inDoubt: RowanError | undefined
+  readonly #holes: FrozenHoles
+  /** Called when there is something to do in the background that no command has brought. */
+  onUpkeep: () => void = () => undefined
 
   private constructor(
     components: LayerComponents & { files: LayerFiles },
@@ -94,6 +98,7 @@ export class MachineLayers {
     this.folder = settings.folder
     this.#onDisk = onDisk
     this.#chain = chain
+    this.#holes = new FrozenHoles(components.punch, components.log)
   }
 
   /**
@@ -240,17 +245,33 @@ export class MachineLayers {
     return true
   }
 
-  /** Whether there is something to do for `merge` or `saveMap`. */
-  get needsUpkeep(): boolean {
-    return mergeable(this.#chain).length > 0 || this.#mapsToSave.length > 0
+  /** These sectors of a layer were trimmed just before it was frozen, and have their space still. */
+  leaveHoles(disk: DiskName, layer: string, start: number, end: number): void {
+    this.#holes.add(disk, layer, { start, end })
+    this.onUpkeep()
   }
 
-  /** Does all there is to do. Errors as `merge`. */
+  /** Whether there is something to do for `upkeep`. */
+  get needsUpkeep(): boolean {
+    return !this.#holes.isEmpty || mergeable(this.#chain).length > 0 || this.#mapsToSave.length > 0
+  }
+
+  /** Does all there is to do, one thing after the other: a merge must not write where holes are punched. Errors as `merge`. */
   async upkeep(pace: MergePace): Promise<void> {
+    await this.#giveBack(() => pace.breathe(0), pace.signal)
     for (let pair = mergeable(this.#chain)[0]; pair !== undefined; pair = mergeable(this.#chain)[0]) {
       if (!(await this.merge(pair, pace)) && pace.signal.aborted) return
     }
     for (const disk of this.#mapsToSave) await this.saveMap(disk, pace)
+  }
+
+  async #giveBack(breathe: () => Promise<void>, signal?: AbortSignal): Promise<void> {
+    const find = (disk: DiskName, name: string) => {
+      const stack = this.#stacks.get(disk)
+      const layer = stack?.find(name)
+      return layer === undefined ? undefined : { layer, sectors: stack!.top.map.sectors }
+    }
+    await this.#holes.giveBack(find, breathe, signal)
   }
 
   get #mapsToSave(): DiskName[] {
@@ -273,6 +294,7 @@ export class MachineLayers {
     if (this.#closing) return
     this.#closing = true
     await Promise.all(this.#retiring)
+    await this.#giveBack(async () => undefined)
     let failure: unknown
     for (const stack of this.#stacks.values()) {
       try {

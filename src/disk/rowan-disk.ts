@@ -23,7 +23,7 @@ import { DiskReads } from './disk-reads.ts'
 import { EmptyImage } from './empty-image.ts'
 import type { TouchSink } from './first-touches.ts'
 import type { BaseImage, SlotReader } from './image-reader.ts'
-import type { LayerLimits } from './layer.ts'
+import type { Layer, LayerLimits } from './layer.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
 import { endSector, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_ZERO, sectorOf } from './layer-map.ts'
 import type { LayerStack } from './layer-stack.ts'
@@ -122,11 +122,19 @@ export class RowanDisk implements BlockDevice {
     this.#states = this.#stack === undefined ? undefined : new StackStates(this.#stack)
     this.#reads = new DiskReads({ ...components, stack: this.#stack, checkOpen: () => this.#checkOpen() })
     this.#ahead = new ReadAhead({ image, source, map: this.#states })
-    const { clock, log, files, punch = files === undefined ? punchHoles : undefined } = components
+    const { clock, log } = components
     const stack = this.#stack
     if (stack !== undefined) {
       const read = (offset: number, target: Uint8Array) => this.#reads.readHere(offset, target)
-      this.#changes = new DiskChanges({ sizeBytes: this.sizeBytes, stack, read, punch, log })
+      const leaveHoles = (layer: Layer, start: number, end: number) => layers!.leaveHoles(name, layer.name, start, end)
+      this.#changes = new DiskChanges({
+        sizeBytes: this.sizeBytes,
+        stack,
+        read,
+        punch: punchOf(components),
+        leaveHoles,
+        log
+      })
     }
     const { monotonicMs, after } = clock
     const timing = after === undefined ? undefined : { monotonicMs: monotonicMs.bind(clock), after: after.bind(clock) }
@@ -141,8 +149,10 @@ export class RowanDisk implements BlockDevice {
       this.data = new RowanDisk({ ...others, image: new EmptyImage(dataBytes) }, readOnly, layers, 'data', traffic)
     }
     if (layers === undefined || timing === undefined) return
-    this.#upkeep = new LayerUpkeep({ layers, requests, clock: timing, log })
-    this.#upkeep.wake()
+    const upkeep = new LayerUpkeep({ layers, requests, clock: timing, log })
+    this.#upkeep = upkeep
+    layers.onUpkeep = () => upkeep.wake()
+    upkeep.wake()
   }
 
   /**
@@ -157,7 +167,8 @@ export class RowanDisk implements BlockDevice {
     let layers: MachineLayers | undefined
     if (!readOnly || LayersFolder.exist(files, folder)) {
       const base = { image: image.id, sizeBytes: image.root.sizeBytes }
-      layers = await MachineLayers.open({ ...components, syncPlace }, { folder, ...rest, ...base })
+      const known = { ...components, syncPlace, punch: punchOf(components) }
+      layers = await MachineLayers.open(known, { folder, ...rest, ...base })
     }
     return new RowanDisk(components, readOnly, layers, 'system', traffic)
   }
@@ -338,4 +349,8 @@ export class RowanDisk implements BlockDevice {
     this.#stillFlush?.changed()
     return this.#changes
   }
+}
+
+function punchOf({ files, punch }: RowanDiskComponents): PunchHoles | undefined {
+  return punch ?? (files === undefined ? punchHoles : undefined)
 }

@@ -33,6 +33,7 @@ async function setUp() {
     stack: new LayerStack('system', top, undefined),
     read,
     punch: undefined,
+    leaveHoles: () => undefined,
     log
   })
   const sector = (number: number) => {

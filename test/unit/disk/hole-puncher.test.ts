@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { basename, dirname, join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { HolePuncher } from '../../../src/disk/hole-puncher.ts'
 import type { FileRange } from '../../../src/disk/punch-tool.ts'
 import { RowanDisk, type RowanDiskSettings } from '../../../src/disk/rowan-disk.ts'
 import { RowanError } from '../../../src/errors.ts'
@@ -20,6 +21,7 @@ beforeEach(() => {
   parts = components(new TestImage(SIZE_BYTES))
 })
 afterEach(async () => {
+  vi.restoreAllMocks()
   await disk.close()
   rmSync(join(folder, '..'), { recursive: true })
 })
@@ -160,6 +162,76 @@ describe('punching', () => {
     await expect.poll(() => punched).toBeGreaterThan(then)
     isOver = true
     await settle()
+  })
+
+  test('keeps a snapshot waiting for one batch, however much was trimmed before it; the rest is given back all the same', async () => {
+    const asked: { layer: string; ranges: readonly FileRange[] }[] = []
+    const first = Promise.withResolvers<void>()
+    const punch = async (path: string, ranges: readonly FileRange[]) => {
+      asked.push({ layer: basename(dirname(path)), ranges })
+      if (asked.length === 1) await first.promise
+    }
+    const pause = vi.spyOn(HolePuncher.prototype, 'pause')
+    await open({ punch })
+    await fill(0, 16 * MIB)
+    for (let at = 0; at < 16 * MIB; at += 16_384) await disk.trim(at, 8192)
+    const snapshot = disk.snapshot({ note: '', taken: '2026-01-02T03:04:05.678Z' })
+    await vi.waitUntil(() => asked.length > 0 && pause.mock.calls.length > 0)
+    first.resolve()
+    await snapshot
+    expect(asked).toHaveLength(1)
+    // Nobody is at the frozen layer any more but whoever reads it; the new one keeps what it is written.
+    await disk.write(0, Buffer.alloc(8192, 9))
+    await disk.close()
+    expect(new Set(asked.map(({ layer }) => layer))).toEqual(new Set(['0001']))
+    const punched = asked.flatMap(({ ranges }) => ranges.map(({ startBytes }) => startBytes))
+    expect(punched.sort((a, b) => a - b)).toEqual(Array.from({ length: 1024 }, (_, index) => index * 16_384))
+  })
+
+  test('of a layer that was frozen meanwhile gives back its space, and loses nothing else of it', async () => {
+    if (findTool('fallocate') === undefined) return
+    await open()
+    await fill(0, 16 * MIB)
+    for (let at = 0; at < 16 * MIB; at += 131_072) disk.trim(at, 65_536)
+    await disk.snapshot({ note: '', taken: '2026-01-02T03:04:05.678Z' })
+    expect(takenBytes()).toBeGreaterThan(12 * MIB)
+    await disk.close()
+    expect(takenBytes()).toBeLessThan(9 * MIB)
+    await open()
+    const found = new Uint8Array(16 * MIB)
+    await disk.read(0, found)
+    for (let at = 0; at < 16 * MIB; at += 65_536)
+      expect([found[at], found[at + 65_535]]).toEqual(at % 131_072 === 0 ? [0, 0] : [7, 7])
+  })
+
+  test('of a frozen layer and a merge are never at work at one time', async () => {
+    const { asked, punch, release } = heldPuncher()
+    await open({ punch })
+    const taken = '2026-01-02T03:04:05.678Z'
+    await fill(0, MIB)
+    await disk.snapshot({ note: '', taken })
+    await fill(0, MIB)
+    await disk.writeZeroes(0, 65_536, { noHole: true })
+    await disk.snapshot({ note: '', taken })
+    await disk.write(MIB, Buffer.alloc(4096, 1))
+    await disk.snapshot({ note: '', taken })
+    await disk.discard('s1')
+    disk.layers!.leaveHoles('system', '0002', 0, 128)
+    let isOver = false
+    const pace = { signal: new AbortController().signal, breathe: async () => {} }
+    const upkeep = disk.layers!.upkeep(pace).then(() => {
+      isOver = true
+    })
+    await expect.poll(() => asked.length).toBe(1)
+    await new Promise(resolve => setTimeout(resolve, 50))
+    expect(isOver).toBe(false)
+    expect(disk.layers!.chain.disks.system.layers).toHaveLength(4)
+    release()
+    await upkeep
+    expect(disk.layers!.chain.disks.system.layers).toHaveLength(3)
+    const found = new Uint8Array(MIB)
+    await disk.read(0, found)
+    expect([found[0], found[65_535], found[65_536]]).toEqual([0, 0, 7])
   })
 
   test('leaves alone what was written again', async () => {
