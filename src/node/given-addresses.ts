@@ -12,11 +12,26 @@ export interface GivenAddresses {
   bootstrap: string[]
 }
 
-/** @throws RowanError CONFIG_INVALID, naming the setting, for what is no multiaddr, or names a peer by what is no id */
+/**
+ * @throws RowanError CONFIG_INVALID, naming the setting, for what is no multiaddr, names a peer by what is no id, or, to join
+ *   the network through, names none: who answers there could not be told from anybody else, and is not called
+ */
 export function checkAddresses(given: GivenAddresses): void {
   for (const name of ['listen', 'announce', 'bootstrap'] as const) {
-    for (const text of given[name]) parseAddress(text, name)
+    for (const text of given[name]) {
+      const address = parseAddress(text, name)
+      if (name !== 'bootstrap' || namesPeer(address)) continue
+      throw new RowanError(
+        'CONFIG_INVALID',
+        `bootstrap: '${text}' does not say who is there; it must end in /p2p/PEER-ID`
+      )
+    }
   }
+}
+
+/** Whether an address says which peer is at its end; one through a relay names the relay in its middle. */
+export function namesPeer(address: Multiaddr): boolean {
+  return address.getComponents().at(-1)?.name === 'p2p'
 }
 
 /** @throws RowanError CONFIG_INVALID */

@@ -14,7 +14,7 @@ import { mayDial, reachMet } from '../directory/addresses.ts'
 import type { Clock, Log, Timer } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
 import { type Catalog, jsonCodec, type Table } from '../store/catalog.ts'
-import { parseAddress } from './given-addresses.ts'
+import { namesPeer, parseAddress } from './given-addresses.ts'
 import type { Neighbourhood } from './neighbourhood.ts'
 import type { RowanPeer } from './peer.ts'
 
@@ -182,8 +182,8 @@ export class Network {
 }
 
 function withPeer(address: Multiaddr, id: string): string {
-  const text = address.toString()
-  return text.includes('/p2p/') ? text : `${text}/p2p/${id}`
+  // One through a relay has a peer in it, which is not this one.
+  return namesPeer(address) ? address.toString() : `${address}/p2p/${id}`
 }
 
 /** kad-dht has its routing table on the object, if not in the public type. */

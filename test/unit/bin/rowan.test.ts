@@ -23,6 +23,8 @@ async function serve(commands: CommandTable): Promise<DaemonDouble> {
   return daemon
 }
 
+const PEER = '12D3KooWGRUVh7V7vPBrNLBLoCbcxhFpqNRk8p8d7LJhYfMXRmQM'
+
 const PUBLISHED = {
   appliance: '12D3KooWAbcdefghijklmnop/grid',
   version: 'v1',
@@ -287,6 +289,16 @@ describe('failure', () => {
         /^error: bootstrap: .*p2p\/me' is no .* \[CONFIG_INVALID\]$/m
       ],
       [
+        ['--bootstrap', '/ip4/127.0.0.1/tcp/1'],
+        2,
+        /^error: bootstrap: '\/ip4\/127.0.0.1\/tcp\/1' does not say who .* \/p2p\/PEER-ID \[CONFIG_INVALID\]$/m
+      ],
+      [
+        ['--bootstrap', `/ip4/127.0.0.1/tcp/1/p2p/${PEER}/p2p-circuit`],
+        2,
+        /^error: bootstrap: '\S+p2p-circuit' does not say who .* \[CONFIG_INVALID\]$/m
+      ],
+      [
         ['--listen', `/ip4/127.0.0.1/tcp/${port}`],
         1,
         /^error: cannot listen on \/ip4\/127.0.0.1\/tcp\/\d+: listen EADDRINUSE: address already in use \S+ \[LISTEN_FAILED\]$/m
@@ -302,6 +314,13 @@ describe('failure', () => {
       expect(result.stderr).not.toMatch(/^ +at |transportManager/m)
     }
     taken.close()
+    const config = join(home, '..', 'other.toml')
+    await writeFile(config, '[network]\nbootstrap = ["/dns4/example.org/tcp/4601"]\n')
+    const written = await run(ROWAN, ['up', '--home', home, '--config', config])
+    expect([written.status, written.stderr]).toEqual([
+      2,
+      expect.stringMatching(/^error: bootstrap: .* does not say who/)
+    ])
   })
 
   test('the client that is interrupted aborts the command in the daemon', async () => {
