@@ -31,7 +31,10 @@ export function releasesText(rows: readonly ReleaseRow[], nowMs: number): string
   // Columns that say nothing of any version only push the others apart.
   const isSaid = header.map((_, column) => cells.some(row => row[column] !== ''))
   const said = (row: string[]) => row.filter((_, column) => isSaid[column])
-  return `${shortAppliance(rows[0].appliance)}\n${table(said(header), cells.map(said))}`
+  const { appliance, expired, expires } = rows[0]
+  const day = expires.slice(0, 16).replace('T', ' ')
+  const note = `the record of it expired on ${day} UTC: there may be newer versions; peers take it only with --allow-expired\n`
+  return `${shortAppliance(appliance)}\n${expired ? note : ''}${table(said(header), cells.map(said))}`
 }
 
 function channelsText({ channels, rollout }: ReleaseRow): string {

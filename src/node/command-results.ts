@@ -101,6 +101,10 @@ export interface ReleaseRow {
   rollout: Record<string, number>
   /** ISO 8601. */
   published: string
+  /** ISO 8601: the end of the record that lists it. */
+  expires: string
+  /** Whether that has passed: the record may be out of date, and a new machine needs `--allow-expired`. */
+  expired: boolean
   /** `count` is null when too few holders answered; `error` is the relative standard error of an estimate. */
   sharers: { count: number | null; exact: boolean; error?: number }
   replicas: number

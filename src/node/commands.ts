@@ -177,11 +177,11 @@ export function commands(rooms: Rooms): Handlers {
         signal,
         allowExpired: true
       })
-      const { directory, log } = rooms
+      const { directory, clock, log } = rooms
       const findReplicas: Directory['findReplicas'] = (image, options) => directory.findReplicas(image, options)
       const countSharers: Directory['countSharers'] = (release, options) => directory.countSharers(release, options)
       const ownReplica = (image: string) => directory.announced(image)
-      const listed = await listReleases(latest, { findReplicas, ownReplica, countSharers, log }, { signal })
+      const listed = await listReleases(latest, { findReplicas, ownReplica, countSharers, clock, log }, { signal })
       const prospects = rooms.collector.prospects(latest.appliance)
       const rows = listed.map(async row => ({
         ...row,

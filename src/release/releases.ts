@@ -3,7 +3,7 @@
  */
 import type { SharerCount } from '../directory/directory.ts'
 import type { ReplicaRecord } from '../directory/replica-record.ts'
-import type { Log } from '../environment.ts'
+import type { Clock, Log } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
 import type { VerifiedLatest } from '../image/release.ts'
 
@@ -26,6 +26,10 @@ export interface ListedRelease {
   /** ISO time. */
   published: string
   labels: Record<string, string>
+  /** ISO time: when the record that lists it ends, or has ended. */
+  expires: string
+  /** Whether it has ended: what it says may be out of date, and nothing new is attached by it. */
+  expired: boolean
   /** Peers that use it, or have a machine of it. */
   sharers: ListedSharers
   /** Peers that are announced to serve the image, wholly or partly; `complete` of them wholly. */
@@ -51,6 +55,7 @@ interface Components {
     release: string,
     options: { replicas: ReplicaRecord[]; signal?: AbortSignal }
   ): Promise<Pick<SharerCount, 'count' | 'exact' | 'error'>>
+  clock: Pick<Clock, 'now'>
   log: Log
 }
 
@@ -61,10 +66,10 @@ interface Components {
  */
 export async function listReleases(
   latest: VerifiedLatest,
-  { findReplicas, ownReplica, countSharers, log }: Components,
+  { findReplicas, ownReplica, countSharers, clock, log }: Components,
   options: { signal?: AbortSignal } = {}
 ): Promise<ListedRelease[]> {
-  const { appliance, channels } = latest
+  const { appliance, channels, expiresMs } = latest
   const releases = latest.releases.toSorted((a, b) => b.publishedMs - a.publishedMs)
   const images = [...new Set(releases.map(({ image }) => image))]
   const replicas = new Map<string, ReplicaRecord[]>()
@@ -98,6 +103,7 @@ export async function listReleases(
   } catch (error) {
     throw asRowanError(error)
   }
+  const record = { expires: new Date(expiresMs).toISOString(), expired: expiresMs <= clock.now() }
   return releases.map(({ version, image, sizeBytes, blocks, zeroBlocks, parent, publishedMs, labels }) => {
     const here = channels.filter(channel => channel.version === version)
     const partial = here.filter(({ rolloutPercent }) => rolloutPercent < 100)
@@ -115,6 +121,7 @@ export async function listReleases(
       rollout: Object.fromEntries(partial.map(({ name, rolloutPercent }) => [name, rolloutPercent])),
       published: new Date(publishedMs).toISOString(),
       labels,
+      ...record,
       sharers: sharers.get(version) ?? { count: null, exact: false },
       replicas: found.length,
       complete: found.filter(({ complete }) => complete).length

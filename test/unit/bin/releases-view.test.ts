@@ -21,6 +21,8 @@ const row = (version: string, more: Partial<ReleaseRow> = {}): ReleaseRow => ({
   channels: [],
   rollout: {},
   published: new Date(NOW - 51 * HOUR_MS).toISOString(),
+  expires: new Date(NOW + HOUR_MS).toISOString(),
+  expired: false,
   sharers: { count: 0, exact: true },
   replicas: 3,
   complete: 2,
@@ -57,6 +59,15 @@ test('a row says who uses a version, how that went, who serves it, and what beco
   )
   expect(lines[1]).toMatch(/^v2 +- +2 d 3 h +░{10} \? +1 full +in 4 d 21 h at the earliest: unused too short$/)
   expect(lines[2]).toMatch(/^v1 .* goes with the next `rowan gc`$/)
+})
+
+test('a record that has expired is said to have, above all that it lists', () => {
+  const text = releasesText([row('v1', { expires: '2026-11-20T08:30:00.000Z', expired: true }), row('v0')], NOW)
+  const [title, note, header] = text.split('\n')
+  expect(title).toBe('12D3KooWPubl…/grid')
+  expect(note).toMatch(/^the record of it expired on 2026-11-20 08:30 UTC: .*--allow-expired$/)
+  expect(header).toMatch(/^VERSION/)
+  expect(releasesText([row('v1')], NOW)).not.toContain('expired')
 })
 
 test('of another publisher’s appliance nothing is said that only that one knows', () => {

@@ -7,6 +7,7 @@ import { imageOf, TestPublisher } from './support/records.ts'
 
 let latest: VerifiedLatest
 const log = new MemoryLog()
+const clock = { now: () => latest.expiresMs - 1 }
 
 beforeAll(async () => {
   const publisher = await TestPublisher.make()
@@ -33,7 +34,7 @@ test('this peer counts as a replica too', async () => {
   const ownReplica = (image: string) => (image === imageOf('v3') ? { complete: false } : undefined)
   const findReplicas = async (image: string) => [replica(image, 'a', true)]
   const countSharers = async () => ({ count: 0, exact: true })
-  const list = await listReleases(latest, { findReplicas, ownReplica, countSharers, log })
+  const list = await listReleases(latest, { findReplicas, ownReplica, countSharers, clock, log })
   expect(list.map(({ replicas, complete }) => [replicas, complete])).toEqual([
     [2, 1],
     [1, 1],
@@ -50,7 +51,7 @@ test('versions are listed newest first, with channels and replicas', async () =>
     if (release.endsWith('@v1')) return { count: 1_043_217, exact: false, error: 0.03126 }
     return { count: 3, exact: true }
   }
-  const list = await listReleases(latest, { findReplicas, ownReplica: nobody, countSharers, log })
+  const list = await listReleases(latest, { findReplicas, ownReplica: nobody, countSharers, clock, log })
   expect(asked[`${latest.appliance}@v2`]).toEqual(['a', 'b'])
   expect(list.map(({ version }) => version)).toEqual(['v3', 'v2', 'v1'])
   expect(list[1]).toEqual({
@@ -64,6 +65,8 @@ test('versions are listed newest first, with channels and replicas', async () =>
     rollout: { stable: 30 },
     published: '2026-11-01T00:00:00.001Z',
     labels: {},
+    expires: new Date(latest.expiresMs).toISOString(),
+    expired: false,
     sharers: { count: 3, exact: true },
     replicas: 2,
     complete: 1
@@ -78,7 +81,7 @@ test('a search that fails is said in the log, and the list comes all the same', 
   }
   const unknown = { replicas: 0, sharers: { count: null, exact: false } }
   expect(
-    await listReleases(latest, { findReplicas, ownReplica: nobody, countSharers: findReplicas, log })
+    await listReleases(latest, { findReplicas, ownReplica: nobody, countSharers: findReplicas, clock, log })
   ).toMatchObject([unknown, unknown, unknown])
   expect(log.warnings.join()).toContain('nobody')
 })
@@ -88,8 +91,16 @@ test('being called off', async () => {
   const countSharers = async () => ({ count: 0, exact: true })
   const options = { signal: AbortSignal.abort() }
   await expect(
-    listReleases(latest, { findReplicas, ownReplica: nobody, countSharers, log }, options)
+    listReleases(latest, { findReplicas, ownReplica: nobody, countSharers, clock, log }, options)
   ).rejects.toMatchObject({
     code: 'ABORTED'
   })
+})
+
+test('whether the record has ended is said of each version', async () => {
+  const components = { findReplicas: async () => [], ownReplica: nobody, log }
+  const countSharers = async () => ({ count: 0, exact: true })
+  const at = (nowMs: number) => listReleases(latest, { ...components, countSharers, clock: { now: () => nowMs } })
+  expect((await at(latest.expiresMs - 1)).map(({ expired }) => expired)).toEqual([false, false, false])
+  expect((await at(latest.expiresMs)).map(({ expired }) => expired)).toEqual([true, true, true])
 })
