@@ -4,15 +4,17 @@
  * A /dev/kvm that opens may still be far slower than emulation: where this host is itself a guest, each exit can cost
  * a millisecond (measured: a boot sector that takes 0.1 s emulated took 4 s, and a Debian guest stayed in its boot
  * loader for minutes); and where this KVM lacks something of the processor that guests get, QEMU ends at once. So a boot
- * sector with 2,000 port writes, which are 2,000 exits, runs once under each, with that processor; the answer is kept
- * until the host boots again.
+ * sector with 2,000 port writes, which are 2,000 exits, runs once under each, with that processor. The answer is kept
+ * with all that it depends on: until the host boots again, for this very QEMU, and for a probe of the same arguments.
  */
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import type { Clock, Log } from '../environment.ts'
 import { replaceFile } from '../store/durable-file.ts'
+import { endingWithParent, findProgram } from './parent-death.ts'
 import { CPU_ARGS, QEMU } from './qemu.ts'
 
 /** Healthy KVM needs about 0.1 s for the probe. */
@@ -23,6 +25,8 @@ const EMULATION_LIMIT_MS = 10_000
 /** QEMU's status after the guest wrote 0 to the debug exit port. */
 const PROBE_DONE = 1
 
+/** Where QEMU finds the disk, which it is given open. */
+const DISK_PATH = '/dev/fd/3'
 /** cli; mov cx,2000; loop: out 0x80,al; dec cx; jnz loop; mov al,0; mov dx,0xf4; out dx,al; hlt */
 const PROBE_CODE = Buffer.from('fab9d007e6804975fbb000baf400eef4ebfd', 'hex')
 
@@ -35,27 +39,73 @@ export interface AcceleratorSettings {
   qemu?: string
 }
 
+/** What an answer is good for; with anything else it is found out again. */
+interface Subject {
+  bootId: string
+  /** Its path, size and time of change; another QEMU may need or give another processor. */
+  qemu: { path: string; sizeBytes: number; changedMs: number }
+  /** What was run under each. */
+  probe: string[]
+}
+
 /** Runs the probe unless its answer is known. A probe that cannot run says no: emulation works everywhere. */
 export async function kvmIsFaster(
   components: { clock: Clock; log: Log },
   settings: AcceleratorSettings
 ): Promise<boolean> {
-  const { log } = components
-  const known = readAnswer(settings)
+  const { clock, log } = components
+  const qemu = settings.qemu ?? QEMU
+  const subject = subjectOf(settings)
+  const known = subject === undefined ? undefined : readAnswer(settings.file, subject)
   if (known !== undefined) return known
-  const folder = mkdtempSync(join(tmpdir(), 'rowan-probe-'))
+  const disk = openDisk()
   try {
-    const disk = join(folder, 'disk')
-    writeFileSync(disk, bootSector())
     const run = (accelerator: string, limitMs: number) =>
-      timeProbe(components.clock, settings.qemu ?? QEMU, probeArgs(accelerator, disk), limitMs)
+      timeProbe(clock, { file: qemu, args: probeArgs(accelerator), disk }, limitMs)
     const emulatedMs = await run('tcg', EMULATION_LIMIT_MS)
     const kvmMs = await run('kvm', Math.max(KVM_LIMIT_MS, (emulatedMs ?? 0) * KVM_MAX_RATIO))
     const faster = kvmMs !== undefined
     log.info('tried whether KVM makes guests faster', { faster, kvmMs, emulatedMs })
     // nothing was learnt from a QEMU that runs neither
-    if (faster || emulatedMs !== undefined) await keepAnswer(settings, faster, log)
+    const isLearnt = faster || emulatedMs !== undefined
+    if (isLearnt) {
+      await keepAnswer(settings, faster).catch((error: unknown) => {
+        log.warn('which accelerator is faster could not be written down', { file: settings.file, error })
+      })
+    }
     return faster
+  } finally {
+    closeSync(disk)
+  }
+}
+
+/** Writes an answer down for as long as it holds. @throws the system's error */
+export async function keepAnswer(settings: AcceleratorSettings, kvmIsFaster: boolean): Promise<void> {
+  const subject = subjectOf(settings)
+  if (subject === undefined) return
+  await replaceFile(settings.file, Buffer.from(`${JSON.stringify({ ...subject, kvmIsFaster })}\n`))
+}
+
+/** Undefined where there is no such QEMU. */
+function subjectOf({ bootId, qemu = QEMU }: AcceleratorSettings): Subject | undefined {
+  try {
+    const path = findProgram(qemu, process.env.PATH ?? '')
+    if (path === undefined) return undefined
+    const { size: sizeBytes, mtimeMs: changedMs } = statSync(path)
+    return { bootId, qemu: { path, sizeBytes, changedMs }, probe: [PROBE_CODE.toString('hex'), ...probeArgs('')] }
+  } catch {
+    // It went between the two.
+    return undefined
+  }
+}
+
+/** The probe's disk, a file without a name: nothing is left of it, however this process ends. */
+function openDisk(): number {
+  const folder = mkdtempSync(join(tmpdir(), 'rowan-probe-'))
+  try {
+    const disk = join(folder, 'disk')
+    writeFileSync(disk, bootSector())
+    return openSync(disk, 'r+')
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -68,17 +118,23 @@ function bootSector(): Buffer {
   return sector
 }
 
-function probeArgs(accelerator: string, disk: string): string[] {
-  const drive = `file=${disk.replaceAll(',', ',,')},format=raw,if=ide`
+function probeArgs(accelerator: string): string[] {
+  const drive = `file=${DISK_PATH},format=raw,if=ide`
   const machine = ['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-m', '16', ...CPU_ARGS]
   return [...machine, '-accel', accelerator, '-drive', drive, '-device', 'isa-debug-exit,iobase=0xf4,iosize=4']
 }
 
 /** How long the probe took, in ms; undefined when it failed or was not done in time. */
-function timeProbe(clock: Clock, qemu: string, args: string[], limitMs: number): Promise<number | undefined> {
+function timeProbe(
+  clock: Clock,
+  { file, args, disk }: { file: string; args: string[]; disk: number },
+  limitMs: number
+): Promise<number | undefined> {
   const startedMs = clock.monotonicMs()
   return new Promise(resolve => {
-    const child = spawn(qemu, args, { stdio: 'ignore' })
+    // A command that is ended while it tries leaves no QEMU behind.
+    const tied = endingWithParent({ file, args }, process.env.PATH, 'KILL')
+    const child = spawn(tied.file, tied.args, { stdio: ['ignore', 'ignore', 'ignore', disk] })
     const timer = clock.after(limitMs, () => child.kill('SIGKILL'))
     const end = (status: number | null) => {
       timer.cancel()
@@ -89,20 +145,12 @@ function timeProbe(clock: Clock, qemu: string, args: string[], limitMs: number):
   })
 }
 
-function readAnswer({ file, bootId }: AcceleratorSettings): boolean | undefined {
+function readAnswer(file: string, subject: Subject): boolean | undefined {
   try {
-    const answer = JSON.parse(readFileSync(file, 'utf8')) as { bootId?: unknown; kvmIsFaster?: unknown } | null
-    return answer?.bootId === bootId && typeof answer.kvmIsFaster === 'boolean' ? answer.kvmIsFaster : undefined
+    const { kvmIsFaster, ...about } = JSON.parse(readFileSync(file, 'utf8')) as Subject & { kvmIsFaster?: unknown }
+    return isDeepStrictEqual(about, subject) && typeof kvmIsFaster === 'boolean' ? kvmIsFaster : undefined
   } catch {
-    // absent or damaged: it is found out again
+    // absent, damaged, or of a build that wrote less: it is found out again
     return undefined
-  }
-}
-
-async function keepAnswer({ file, bootId }: AcceleratorSettings, kvmIsFaster: boolean, log: Log): Promise<void> {
-  try {
-    await replaceFile(file, Buffer.from(`${JSON.stringify({ bootId, kvmIsFaster })}\n`))
-  } catch (error) {
-    log.warn('which accelerator is faster could not be written down', { file, error })
   }
 }

@@ -2,6 +2,7 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { RowanError } from '../../../src/errors.ts'
+import { keepAnswer } from '../../../src/machine/accelerator.ts'
 import { readBootId } from '../../../src/node/system.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
 import { endProcesses, start } from '../../tools/processes.ts'
@@ -32,9 +33,6 @@ beforeEach(async () => {
       return { ...ATTACHED, machine, created: machine !== 'old' }
     }
   })
-  // what stands in for QEMU is no machine to be tried out
-  const answer = { bootId: readBootId(), kvmIsFaster: false }
-  await writeFile(join(daemon.home, 'accelerator.json'), JSON.stringify(answer))
 })
 
 afterEach(async () => {
@@ -49,6 +47,8 @@ async function qemuIs(script: string): Promise<NodeJS.ProcessEnv> {
   const file = join(tools, 'qemu-system-x86_64')
   await writeFile(file, `#!/bin/sh\necho $$ > ${tools}/pid\nprintf '%s\\n' "$@" > ${tools}/args\n${script}\n`)
   await chmod(file, 0o755)
+  // what stands in for QEMU is no machine to be tried out
+  await keepAnswer({ file: join(daemon.home, 'accelerator.json'), bootId: readBootId(), qemu: file }, false)
   return { ...process.env, PATH: `${tools}${delimiter}${process.env.PATH}` }
 }
 

@@ -1,10 +1,13 @@
-import { chmod, readFile, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { kvmIsFaster } from '../../../src/machine/accelerator.ts'
 import { lineLog, systemClock } from '../../../src/node/system.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
 import { describeWithTools } from '../../tools/need.ts'
+import { endProcesses, start } from '../../tools/processes.ts'
+import { waitUntil } from '../../tools/wait.ts'
 
 let folder: string
 const components = { clock: systemClock, log: lineLog('silent') }
@@ -13,7 +16,10 @@ beforeEach(async () => {
   folder = await temporaryFolder()
 })
 
-afterEach(removeFolders)
+afterEach(async () => {
+  await endProcesses()
+  await removeFolders()
+})
 
 /** A program in QEMU's place: what it does under each accelerator. It notes how often it was called. */
 async function settingsWith(scripts: { kvm: string; tcg: string }, bootId = 'boot-1') {
@@ -49,6 +55,49 @@ test('the answer is kept until the host boots again', async () => {
   expect(await calls()).toBe(4)
 })
 
+test('an answer holds for the QEMU and the arguments that it was found with, and no others', async () => {
+  const settings = await settingsWith({ kvm: 'exit 1', tcg: 'exit 1' })
+  await kvmIsFaster(components, settings)
+  const kept = JSON.parse(await readFile(settings.file, 'utf8'))
+  // As earlier builds kept it: nobody knows what it was found with.
+  await writeFile(settings.file, JSON.stringify({ bootId: 'boot-1', kvmIsFaster: false }))
+  expect(await kvmIsFaster(components, settings)).toBe(true)
+  expect(await calls()).toBe(4)
+  await writeFile(
+    settings.file,
+    JSON.stringify({ ...kept, probe: [...kept.probe, '-cpu', 'qemu64'], kvmIsFaster: false })
+  )
+  expect(await kvmIsFaster(components, settings)).toBe(true)
+  expect(await calls()).toBe(6)
+  // Another QEMU under the same name, as an upgrade of the package brings it.
+  await settingsWith({ kvm: 'exit 2', tcg: 'sleep 0; exit 1' })
+  expect(await kvmIsFaster(components, settings)).toBe(false)
+  expect(await calls()).toBe(8)
+  expect(await kvmIsFaster(components, settings)).toBe(false)
+  expect(await calls()).toBe(8)
+})
+
+test('the probe leaves nothing behind, also when who tries is killed in the midst of it', async () => {
+  const { qemu, file } = await settingsWith({ kvm: 'exit 1', tcg: `echo $$ > ${folder}/pid; exec sleep 30` })
+  const source = new URL('../../../src/', import.meta.url)
+  const script = join(folder, 'try.ts')
+  await writeFile(
+    script,
+    `import { kvmIsFaster } from '${new URL('machine/accelerator.ts', source)}'
+     import { lineLog, systemClock } from '${new URL('node/system.ts', source)}'
+     setInterval(() => undefined, 1000)
+     await kvmIsFaster({ clock: systemClock, log: lineLog('silent') }, ${JSON.stringify({ file, qemu, bootId: 'b' })})`
+  )
+  const temporary = join(folder, 'tmp')
+  await mkdir(temporary)
+  const child = start(process.execPath, [script], { env: { ...process.env, TMPDIR: temporary } })
+  const pid = await waitUntil('the probe', () => readFile(join(folder, 'pid'), 'utf8').catch(() => undefined))
+  child.kill('SIGKILL')
+  await child.exited
+  await waitUntil('the end of the probe', () => !existsSync(`/proc/${pid.trim()}`))
+  expect(await readdir(temporary)).toEqual([])
+})
+
 test('a damaged answer is found out again; one that cannot be kept is given all the same', async () => {
   const settings = await settingsWith({ kvm: 'exit 1', tcg: 'exit 1' })
   await writeFile(settings.file, '{"bootId":')
@@ -67,6 +116,6 @@ describeWithTools('the real QEMU', ['qemu-system-x86_64'], () => {
     const settings = await settingsWith({ kvm: 'exit 2', tcg: 'exec qemu-system-x86_64 "$@"' })
     await kvmIsFaster(components, settings)
     // an answer is kept only when one of the two came to its end
-    expect(JSON.parse(await readFile(settings.file, 'utf8'))).toEqual({ bootId: 'boot-1', kvmIsFaster: false })
+    expect(JSON.parse(await readFile(settings.file, 'utf8'))).toMatchObject({ bootId: 'boot-1', kvmIsFaster: false })
   })
 })
