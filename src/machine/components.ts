@@ -7,6 +7,7 @@ import type { Clock, Log, Random } from '../environment.ts'
 import type { ApplianceRef } from '../image/names.ts'
 import type { BlockSource } from '../store/block-source.ts'
 import type { LocalImage } from '../store/images.ts'
+import type { PartFiles } from '../store/part-files.ts'
 import type { Pool } from '../store/pool.ts'
 import type { BootAhead } from '../swarm/boot-ahead.ts'
 import type { Mark } from '../timeline.ts'
@@ -34,6 +35,8 @@ export interface MachineComponents {
     /** What a release says of its image's profile. */
     expect(image: string, release: { hash?: string | undefined; similar?: readonly string[] }): Promise<void>
   }
+  /** For what is exported. */
+  parts: Pick<PartFiles, 'begin'>
   /** Each machine's disk has a thread of its own. */
   startThread: StartThread
   swarm: BlockSource & {

@@ -1,17 +1,18 @@
 /**
  * Writes a machine's disk, as it was at a snapshot, to a file that stands alone.
  *
- * The file is written beside its place, synced, and only then given its name: nobody ever finds half of it. Blocks of the
+ * The file is written beside its place (store/part-files.ts), synced, and only then given its name: nobody ever finds half of it,
+ * and of two exports to one place one is told that it is taken. Blocks of the
  * image that are not here are fetched as they come up, behind everything that a guest waits for. What is known to be zero
  * is neither read nor written.
  */
 import { constants, existsSync } from 'node:fs'
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { type FileHandle, open } from 'node:fs/promises'
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import type { SnapshotReader } from '../disk/snapshot-reader.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { isZero } from '../image/block.ts'
+import type { PartFiles } from '../store/part-files.ts'
 import { type DiskWriter, Qcow2Writer, RawWriter } from './disk-writers.ts'
 
 export const EXPORT_FORMATS = ['raw', 'qcow2'] as const
@@ -33,34 +34,40 @@ const CHUNK_BYTES = 64 * BLOCK_SIZE_BYTES
  * @returns bytes of blocks that are not zero
  * @throws RowanError FILE_EXISTS, FILE_UNWRITABLE, DISK_FULL, STORE_IO, ABORTED, NO_REPLICA; there is no file then
  */
-export async function exportDisk(disk: SnapshotReader, request: ExportRequest): Promise<number> {
+export async function exportDisk(
+  disk: SnapshotReader,
+  parts: Pick<PartFiles, 'begin'>,
+  request: ExportRequest
+): Promise<number> {
   const { file: path, format } = request
   if (existsSync(path)) throw new RowanError('FILE_EXISTS', `${path} exists and is not overwritten`)
-  const aside = join(dirname(path), `.${basename(path)}.rowan-part`)
-  let file: FileHandle | undefined
+  const part = await parts.begin(path)
   // A block that nobody has would be waited for, however long.
   const stop = () => disk.stop()
   request.signal.addEventListener('abort', stop, { once: true })
+  let file: FileHandle | undefined
   try {
-    file = await makeAside(aside).catch((cause: unknown) => {
-      throw asRowanError(cause, 'FILE_UNWRITABLE', `cannot write ${path}`)
-    })
+    file = await open(part.path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600).catch(
+      (cause: unknown) => {
+        throw asRowanError(cause, 'FILE_UNWRITABLE', `cannot write ${path}`)
+      }
+    )
     const writer = format === 'raw' ? new RawWriter(file, disk.sizeBytes) : new Qcow2Writer(file, disk.sizeBytes)
     const bytes = await copy(disk, writer, request)
     await writer.finish()
     await file.sync()
-    await file.close()
-    file = undefined
-    await rename(aside, path)
-    await syncFolder(dirname(path))
+    await part.finish()
     return bytes
   } catch (error) {
-    await file?.close()
-    await rm(aside, { force: true })
     if (request.signal.aborted) throw asRowanError(request.signal.reason, 'ABORTED')
     throw asRowanError(error, 'STORE_IO', `cannot write ${path}`)
   } finally {
     request.signal.removeEventListener('abort', stop)
+    try {
+      await file?.close()
+    } finally {
+      await part.end()
+    }
   }
 }
 
@@ -84,18 +91,4 @@ async function copy(disk: SnapshotReader, writer: DiskWriter, request: ExportReq
     onProgress(Math.min(at, disk.sizeBytes), disk.sizeBytes)
   }
   return bytes
-}
-
-async function makeAside(path: string): Promise<FileHandle> {
-  await rm(path, { force: true })
-  return await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, constants.O_RDONLY)
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
 }

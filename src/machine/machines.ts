@@ -176,10 +176,13 @@ export class Machines {
     from: { snapshot?: string; disk: DiskName },
     request: ExportRequest
   ): Promise<{ sizeBytes: number; dataBytes: number }> {
-    const machine = this.#usable(name)
-    const { reader, release } = await this.#turns.run(name, () => machine.openSnapshot(from.snapshot, from.disk))
+    // In its turn: whoever asked before may have removed it, and made another of its name.
+    const { reader, release } = await this.#turns.run(name, () =>
+      this.#usable(name).openSnapshot(from.snapshot, from.disk)
+    )
     try {
-      return { sizeBytes: reader.sizeBytes, dataBytes: await exportDisk(reader, request) }
+      const dataBytes = await exportDisk(reader, this.#components.parts, request)
+      return { sizeBytes: reader.sizeBytes, dataBytes }
     } finally {
       await this.#turns.run(name, release).catch((error: unknown) => {
         this.#components.log.warn('what was made for an export is not all gone', { name, error: asRowanError(error) })

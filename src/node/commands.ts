@@ -21,6 +21,7 @@ import { listReleases } from '../release/releases.ts'
 import type { Replication } from '../release/replication.ts'
 import { exportWeb } from '../release/web-export.ts'
 import type { Images } from '../store/images.ts'
+import type { PartFiles } from '../store/part-files.ts'
 import type { Pool } from '../store/pool.ts'
 import type { Profiles } from '../store/profiles.ts'
 import type { Swarm, Transferred } from '../swarm/swarm.ts'
@@ -37,6 +38,7 @@ export interface Rooms {
   peer: RowanPeer
   pool: Pool
   images: Images
+  parts: PartFiles
   profiles: Profiles
   /** The encoded boot profile of an image that others may have. */
   profileToShare(image: string): Uint8Array | undefined
@@ -167,7 +169,12 @@ export function commands(rooms: Rooms): Handlers {
       const image = await rooms.images.open(id)
       if (image === undefined) throw new RowanError('IMAGE_INCOMPLETE', `nothing of ${appliance}@${version} is here`)
       const onProgress = (done: number, of: number) => progress({ phase: 'exporting', done, of, unit: 'blocks' })
-      const written = await exportWeb(image, { folder, signal, profile: rooms.profileToShare(id), onProgress })
+      const written = await exportWeb(image, rooms.parts, {
+        folder,
+        signal,
+        profile: rooms.profileToShare(id),
+        onProgress
+      })
       const seconds = (rooms.clock.monotonicMs() - startMs) / 1000
       return { appliance, version, image: id, folder, ...written, size: sizeBytes, seconds }
     },

@@ -29,6 +29,7 @@ import { Replication } from '../release/replication.ts'
 import { Trash } from '../release/trash.ts'
 import { Catalog } from '../store/catalog.ts'
 import { Images } from '../store/images.ts'
+import { PartFiles } from '../store/part-files.ts'
 import { Pool } from '../store/pool.ts'
 import { Profiles } from '../store/profiles.ts'
 import { Sweeper } from '../store/sweeper.ts'
@@ -119,6 +120,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   started.add('the pool', () => pool.close())
   const images = new Images({ catalog, pool, log })
   started.add('the images', () => images.close())
+  const parts = new PartFiles({ catalog, random, log })
   const profiles = await Profiles.open(catalog)
   const memory = await ApplianceMemory.open({ catalog, log })
   const quota = new QuotaKeeper({ pool, images, memory, clock, log })
@@ -235,7 +237,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const threads = { compiledFolder: home.compiled, allMemory: newCounter() }
   const startThread: StartThread = input => startDiskThread(input, threads)
   const machines = new Machines(
-    { appliances, swarm, images, pool, startThread, profiles, directory, clock, random, log },
+    { appliances, swarm, images, pool, parts, startThread, profiles, directory, clock, random, log },
     {
       folder: home.machines,
       socketFolder: home.nbdSockets,
@@ -287,6 +289,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
   const onAddresses = watchAddresses(addresses, () => directory.addressesChanged())
   peer.addEventListener('self:peer:update', onAddresses)
   started.add('the watch on addresses', () => peer.removeEventListener('self:peer:update', onAddresses))
+  void parts.sweep()
   lan.start(peer)
   network.start()
   started.add('the search for peers', () => network.stop())
@@ -308,6 +311,7 @@ async function assemble({ home, settings, log, version }: DaemonOptions, started
       peer,
       pool,
       images,
+      parts,
       profiles,
       profileToShare: (image: string) => exchange.toShare(image),
       directory,

@@ -1,17 +1,18 @@
 /**
  * Writes an image as files for a web server (image/web-pack.ts): DIR/IMAGE/root and what belongs to it.
  *
- * All of it is written into a folder beside its place, synced, and only then given its name: a server never shows half of an image.
+ * All of it is written into a folder beside its place (store/part-files.ts), synced, and only then given its name: a server never shows half of an image.
  * Several images may lie in one folder, which is then the web seed of all of them. Each block is read from the pool and hashed.
  */
 import { existsSync } from 'node:fs'
-import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { INDEX_FANOUT } from '../cluster.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { childCount, nodeCount } from '../image/geometry.ts'
 import { encodeRangeIndex, nodeFile, packFile, profileFile, rangeIndexBytes, rootFile } from '../image/web-pack.ts'
 import type { LocalImage } from '../store/images.ts'
+import type { PartFiles } from '../store/part-files.ts'
 import { compressBlock } from '../swarm/compression.ts'
 
 export interface WebExportRequest {
@@ -31,25 +32,28 @@ export interface WebExport {
 }
 
 /** @throws RowanError IMAGE_INCOMPLETE, FILE_EXISTS, DISK_FULL, FILE_UNWRITABLE, ABORTED; the image has no folder there then */
-export async function exportWeb(image: LocalImage, request: WebExportRequest): Promise<WebExport> {
+export async function exportWeb(
+  image: LocalImage,
+  parts: Pick<PartFiles, 'begin'>,
+  request: WebExportRequest
+): Promise<WebExport> {
   const { folder } = request
   if (!image.complete) throw incomplete(image)
   const place = join(folder, image.id)
   if (existsSync(place)) throw new RowanError('FILE_EXISTS', `${place} exists and is not overwritten`)
-  const aside = join(folder, `.${image.id}.rowan-part`)
+  const part = await parts.begin(place)
   try {
     await mkdir(folder, { recursive: true })
-    await rm(aside, { recursive: true, force: true })
-    await mkdir(aside)
-    const written = await new WebWriter(image, aside, request).all()
-    await sync(aside)
-    await rename(aside, place)
-    await sync(folder)
+    await mkdir(part.path)
+    const written = await new WebWriter(image, part.path, request).all()
+    await sync(part.path)
+    await part.finish()
     return written
   } catch (error) {
-    await rm(aside, { recursive: true, force: true }).catch(() => undefined)
     if (request.signal.aborted) throw new RowanError('ABORTED', 'the export was stopped', { cause: error })
     throw asRowanError(error, 'FILE_UNWRITABLE', `cannot write ${place}`)
+  } finally {
+    await part.end()
   }
 }
 

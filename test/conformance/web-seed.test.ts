@@ -12,8 +12,10 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { encodeProfile, MAX_PROFILE_BYTES } from '../../src/image/boot-profile.ts'
 import { HTTP_TIMEOUTS, HttpNetwork } from '../../src/node/http-network.ts'
 import { Neighbourhood } from '../../src/node/neighbourhood.ts'
-import { systemClock } from '../../src/node/system.ts'
+import { lineLog, systemClock, systemRandom } from '../../src/node/system.ts'
 import { exportWeb } from '../../src/release/web-export.ts'
+import type { Catalog } from '../../src/store/catalog.ts'
+import { PartFiles } from '../../src/store/part-files.ts'
 import type { ProfileExchange } from '../../src/swarm/swarm.ts'
 import { type Misbehave, WebServer } from '../tools/web-server.ts'
 import {
@@ -40,6 +42,9 @@ afterEach(async () => {
   for (const stop of stops.splice(0).reverse()) await stop()
 })
 
+const partsOf = ({ catalog }: { catalog: Catalog }) =>
+  new PartFiles({ catalog, random: systemRandom, log: lineLog('silent') })
+
 /** A web server with the files of images that are nowhere else. */
 async function serverOf(...images: TestImage[]): Promise<WebServer> {
   const folder = await mkdtemp(join(tmpdir(), 'rowan-web-'))
@@ -48,7 +53,7 @@ async function serverOf(...images: TestImage[]): Promise<WebServer> {
   for (const image of images) {
     await keepImage(store, image)
     const local = (await store.images.open(image.id))!
-    await exportWeb(local, { folder, signal: new AbortController().signal, onProgress() {} })
+    await exportWeb(local, partsOf(store), { folder, signal: new AbortController().signal, onProgress() {} })
   }
   await store.close()
   const server = await WebServer.start(folder)
@@ -507,20 +512,22 @@ describe('the export', () => {
     const request = { folder, signal: new AbortController().signal, onProgress }
     await keepImage(store, image, n => n !== 20)
     const local = (await store.images.open(image.id))!
-    await expect(exportWeb(local, request)).rejects.toMatchObject({ code: 'IMAGE_INCOMPLETE' })
+    await expect(exportWeb(local, partsOf(store), request)).rejects.toMatchObject({ code: 'IMAGE_INCOMPLETE' })
     expect(await readdir(folder)).toEqual([])
     expect(progress).toEqual([])
     await keepImage(store, image)
-    const written = await exportWeb(local, request)
+    const written = await exportWeb(local, partsOf(store), request)
     expect(await readdir(folder)).toEqual([image.id])
     expect((await readdir(join(folder, image.id))).sort()).toEqual(['node-0-0', 'pack-0', 'root'])
     expect(written.files).toBe(3)
     const profile = encodeProfile([{ block: 5, atMs: 0 }])
     const withProfile = join(folder, 'with-profile')
-    expect(await exportWeb(local, { ...request, folder: withProfile, profile })).toMatchObject({ files: 4 })
+    expect(await exportWeb(local, partsOf(store), { ...request, folder: withProfile, profile })).toMatchObject({
+      files: 4
+    })
     expect(await readFile(join(withProfile, image.id, 'profile'))).toEqual(Buffer.from(profile))
     expect(progress.at(-1)).toEqual([26, 26])
-    await expect(exportWeb(local, request)).rejects.toMatchObject({ code: 'FILE_EXISTS' })
+    await expect(exportWeb(local, partsOf(store), request)).rejects.toMatchObject({ code: 'FILE_EXISTS' })
   })
 
   test('that is stopped leaves nothing behind', async () => {
@@ -532,7 +539,11 @@ describe('the export', () => {
     await keepImage(store, image)
     const stop = new AbortController()
     const onProgress = (done: number) => void (done === 3 && stop.abort())
-    const exporting = exportWeb((await store.images.open(image.id))!, { folder, signal: stop.signal, onProgress })
+    const exporting = exportWeb((await store.images.open(image.id))!, partsOf(store), {
+      folder,
+      signal: stop.signal,
+      onProgress
+    })
     await expect(exporting).rejects.toMatchObject({ code: 'ABORTED' })
     expect(await readdir(folder)).toEqual([])
   })

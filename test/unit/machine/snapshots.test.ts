@@ -33,6 +33,8 @@ afterEach(async () => {
 const layers = () => join(home, 'machines', 'm', 'layers')
 const folders = () => readdirSync(layers()).filter(name => /^\d{4}$/.test(name))
 
+const parts = () => readdirSync(home).filter(name => name.startsWith('.disk.raw.') && name.endsWith('.rowan-part'))
+
 async function write(text: string, offset = 0): Promise<void> {
   const client = await NbdClient.open(peer.socket('m'), 'm')
   const { errno } = await client.request(COMMAND.WRITE, {
@@ -226,7 +228,7 @@ describe('a disk that is exported', () => {
       exporting = peer.machines.export('m', { disk: 'system' }, { ...request, signal: stopping.signal })
       exporting.catch(() => {})
       await expect.poll(() => peer.machines.snapshots('m').map(({ note }) => note)).toEqual(['', 'being exported'])
-      await expect.poll(() => existsSync(join(home, '.disk.raw.rowan-part'))).toBe(true)
+      await expect.poll(() => parts().length).toBe(1)
     })
 
     afterEach(async () => {
@@ -245,6 +247,18 @@ describe('a disk that is exported', () => {
       await expect.poll(async () => (await peer.machines.status())[0]!.clients).toBe(0)
       await peer.machines.rollback('m', left.name)
       expect(await read()).toBe('b')
+    })
+
+    test('when another one to the same place is done first: neither touches the other, and this one is told', async () => {
+      await peer.machines.attach({ name: 'm', dataBytes: 2 ** 20 })
+      const file = join(home, 'disk.raw')
+      const request = { file, format: 'raw' as const, onProgress: () => {}, signal: new AbortController().signal }
+      await peer.machines.export('m', { disk: 'data' }, request)
+      expect(parts().length).toBe(1)
+      world.online = true
+      await expect(exporting).rejects.toMatchObject({ code: 'FILE_EXISTS' })
+      expect(Buffer.compare(await readFile(file), Buffer.alloc(2 ** 20))).toBe(0)
+      expect(parts()).toEqual([])
     })
 
     test('when it is called off: it waits for nobody any more, and leaves nothing behind', async () => {

@@ -19,6 +19,7 @@ import { startDiskThread } from '../../../src/node/disk-thread.ts'
 import { lineLog, systemClock, systemRandom } from '../../../src/node/system.ts'
 import { Catalog } from '../../../src/store/catalog.ts'
 import { Images, type LocalImage } from '../../../src/store/images.ts'
+import { PartFiles } from '../../../src/store/part-files.ts'
 import { Pool } from '../../../src/store/pool.ts'
 import { Profiles } from '../../../src/store/profiles.ts'
 import { type AheadFetch, BootAhead } from '../../../src/swarm/boot-ahead.ts'
@@ -131,6 +132,7 @@ export class Peer {
       appliances: appliancesOf(world),
       images,
       pool,
+      parts: new PartFiles({ catalog, random: systemRandom, log }),
       profiles,
       startThread: options.startThread ?? startDiskThread,
       swarm: swarmOf(world, images, pool),
