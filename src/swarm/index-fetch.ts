@@ -236,6 +236,13 @@ export class IndexFetch {
   #endEager(): void {
     this.#eager?.timer.cancel()
     this.#eager = undefined
-    for (const [page, { rank }] of this.#awaited) this.#ask(page, rank)
+    for (const [page, { rank }] of [...this.#awaited]) {
+      try {
+        this.#ask(page, rank)
+      } catch (cause) {
+        // Called by a timer: nobody else would hear of it.
+        this.#pageFailed(page, asRowanError(cause, 'STORE_IO', 'the index of an image could not be read'))
+      }
+    }
   }
 }

@@ -7,7 +7,7 @@
  */
 
 import type { Log } from '../environment.ts'
-import { RowanError } from '../errors.ts'
+import { asRowanError, RowanError } from '../errors.ts'
 import { toHex } from '../image/hash.ts'
 import { ABSENT, type LocalImage, UNKNOWN } from '../store/images.ts'
 import { type FrameCarrier, FrameStream } from './frame-stream.ts'
@@ -153,13 +153,24 @@ export class ServedRequester {
     const image = this.#images.get(item.image)?.image
     if (item.kind !== 'node' || image === undefined) return
     const place = { level: item.level, position: item.position }
-    const bytes = image.nodeBytes(item.level, item.position)
+    const bytes = this.#nodeBytes(image, place)
     if (bytes === undefined) {
       this.#frames.send(nodesFrame(item.image, [], [place]))
       return
     }
     this.#sendPart(nodesFrame(item.image, [{ ...place, bytes }], []))
     this.#components.gave(this)
+  }
+
+  /** Nodes are read in the turn of whoever let the queue go on, who is not to be held up by what the store cannot give. */
+  #nodeBytes(image: LocalImage, { level, position }: NodePlace): Uint8Array | undefined {
+    try {
+      return image.nodeBytes(level, position)
+    } catch (cause) {
+      const { code, message } = asRowanError(cause, 'STORE_IO')
+      this.#components.log.warn('a node of an index could not be served', { code, message })
+      return undefined
+    }
   }
 
   #sendPart(frame: Uint8Array): void {
@@ -184,16 +195,29 @@ export class ServedRequester {
 
   /** An image came here: whoever asked for it before, and did not give it up, gets its answer. */
   noteOpened(image: LocalImage): void {
-    for (const [handle, { id, index }] of this.#unknown) {
-      if (id !== image.id) continue
-      this.#unknown.delete(handle)
-      this.#answerOpen(handle, image, index)
-    }
+    this.#orEnd(() => {
+      for (const [handle, { id, index }] of this.#unknown) {
+        if (id !== image.id) continue
+        this.#unknown.delete(handle)
+        this.#answerOpen(handle, image, index)
+      }
+    })
   }
 
   /** Tells what came, and what went, since the last time, and whether it is helped. */
   tellNews(): void {
-    for (const told of this.#images.values()) for (const frame of told.news()) this.#frames.send(frame)
+    this.#orEnd(() => {
+      for (const told of this.#images.values()) for (const frame of told.news()) this.#frames.send(frame)
+    })
+  }
+
+  /** What is told unasked may need the store: where that fails, it is this requester's end, and nobody else's. */
+  #orEnd(tell: () => void): void {
+    try {
+      tell()
+    } catch (cause) {
+      this.end(asRowanError(cause, 'STORE_IO', 'what is here of an image could not be told'))
+    }
   }
 
   #handle(frame: Frame): void | Promise<void> {
@@ -328,6 +352,8 @@ export class ServedRequester {
   #release(handle: number): void {
     const isOfIt = (key: number) => itemOf(key).image === handle
     if (!this.#images.delete(handle)) this.#unknown.delete(handle)
+    // The handle may be given to another image, which has other blocks and nodes.
+    this.#components.queue.cancelAll(this, isOfIt)
     this.#components.onBehalf.drop(this, isOfIt)
     this.outgoing.dropAll(isOfIt)
     this.#components.work()

@@ -64,6 +64,12 @@ export class UploadQueue<Requester, Job> {
     return true
   }
 
+  /** Forgets what a requester waits for, as far as `isMeant` says. */
+  cancelAll(requester: Requester, isMeant: (key: number) => boolean): void {
+    for (const key of [...(this.#requesters.get(requester)?.keys() ?? [])])
+      if (isMeant(key)) this.cancel(requester, key)
+  }
+
   /** Forgets all that a requester waits for. */
   drop(requester: Requester): void {
     this.#requesters.delete(requester)

@@ -2,9 +2,10 @@
  * The wire, spoken by hand: what a server and a requester do about those who break the protocol, and about those who use it up.
  */
 import { zstdCompressSync } from 'node:zlib'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { PROTOCOL } from '../../src/cluster.ts'
 import type { Clock } from '../../src/environment.ts'
+import { RowanError } from '../../src/errors.ts'
 import { fromHex } from '../../src/image/hash.ts'
 import { systemClock } from '../../src/node/system.ts'
 import {
@@ -295,6 +296,57 @@ describe('a server', () => {
     end.send(creditFrame(FRAME_HEADER_BYTES + image.block(2).byteLength))
     const sent = await end.next(FRAME.block)
     expect([sent.handle, sent.number]).toEqual([HANDLE + 1, 2])
+  })
+
+  describe('with a queue that waits for its upload rate', () => {
+    const large = makeImage(20, 70 * 1024, { isZero: n => n % 1024 !== 0 })
+    const small = makeImage(21, 4)
+    const pages = Array.from({ length: 64 }, (_, position) => ({ level: 0, position }))
+    let thrown: unknown[]
+    let server: TestPeer
+    let end: WireEnd
+
+    beforeEach(async () => {
+      thrown = []
+      const after: Clock['after'] = (delayMs, run) =>
+        systemClock.after(delayMs, () => {
+          try {
+            run()
+          } catch (error) {
+            thrown.push(error)
+          }
+        })
+      server = await replica(large, { maxUploadBytesPerSecond: 1e6, clock: { ...systemClock, after } })
+      await keepImage(server, small)
+      end = await opened(server, large)
+      // More than may go out at once.
+      end.send(messages.wantFrame(HANDLE, [0, 1024, 2048], 0, false), messages.getNodesFrame(HANDLE, pages, 1))
+      await until(() => server.swarm.served()[0]?.queued === pages.length, 'the nodes to wait')
+    })
+
+    test('takes nothing that was asked of one image for another that gets its handle', async () => {
+      end.send(encodeFrame(FRAME.release, HANDLE, new Uint8Array(0)))
+      end.send(messages.openFrame(HANDLE, fromHex(small.id), messages.OPEN_INDEX.top))
+      await end.next(FRAME.image, 2)
+      end.send(messages.wantFrame(HANDLE, [1], 3, false))
+      const sent = await end.next(FRAME.block, 4)
+      expect(Buffer.compare(sent.body, small.block(1))).toBe(0)
+      expect(thrown).toEqual([])
+      expect(end.ofType(FRAME.nodes)).toEqual([])
+    })
+
+    test('says that a node does not come which the catalog cannot read, and goes on', async () => {
+      const local = (await server.images.open(large.id))!
+      const nodeBytes = local.nodeBytes.bind(local)
+      local.nodeBytes = (level, position) => {
+        if (position === 3) throw new RowanError('STORE_IO', 'the catalog failed')
+        return nodeBytes(level, position)
+      }
+      await end.next(FRAME.nodes, pages.length)
+      const answers = end.ofType(FRAME.nodes).map(frame => messages.readNodes(frame))
+      expect(answers.flatMap(({ missing }) => missing)).toEqual([{ level: 0, position: 3 }])
+      expect(thrown).toEqual([])
+    })
   })
 
   test('of an image that is not here: says so, and that its blocks are missing', async () => {

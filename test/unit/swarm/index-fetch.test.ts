@@ -3,6 +3,7 @@ import { RowanError } from '../../../src/errors.ts'
 import { toHex } from '../../../src/image/hash.ts'
 import type { LocalImage } from '../../../src/store/images.ts'
 import { IndexFetch } from '../../../src/swarm/index-fetch.ts'
+import { EAGER_PATIENCE_MS } from '../../../src/swarm/limits.ts'
 import type { IndexPart, Rank } from '../../../src/swarm/messages.ts'
 import { itemOf, type SchedulerEvent } from '../../../src/swarm/scheduler-types.ts'
 import { ManualClock } from '../release/support/clock.ts'
@@ -60,6 +61,19 @@ describe('an index that a replica promised to send unasked', () => {
     const node = local.missingNodes(position * 1024).find(each => each.level === level)
     return { level, position, bytes: byHash.get(toHex(node!.hash!))! }
   }
+
+  test('whoever waits for it hears of a store that fails when the replica kept it waiting for too long', async () => {
+    isOver = true
+    const missingNodes = local.missingNodes.bind(local)
+    const waiting = index.page(3, FILL).catch((error: RowanError) => error.code)
+    local.missingNodes = () => {
+      throw new RowanError('STORE_IO', 'the catalog failed')
+    }
+    clock.advance(EAGER_PATIENCE_MS)
+    local.missingNodes = missingNodes
+    expect(await waiting).toBe('STORE_IO')
+    expect(index.isBusy).toBe(false)
+  })
 
   test.each([
     [0, PAGES],
