@@ -49,6 +49,26 @@ export async function withDeadline<T>(
   }
 }
 
+/**
+ * What `work` comes to, or an error where it takes too long: it goes on then, and nobody hears of it any more.
+ *
+ * @param late - the error; made only when it is needed
+ */
+export async function inTime<T>(
+  work: Promise<T>,
+  clock: Pick<Clock, 'after'>,
+  timeoutMs: number,
+  late: () => RowanError
+): Promise<T> {
+  const over = Promise.withResolvers<never>()
+  const timer = clock.after(timeoutMs, () => over.reject(late()))
+  try {
+    return await Promise.race([work, over.promise])
+  } finally {
+    timer.cancel()
+  }
+}
+
 function stopped(signal: AbortSignal): RowanError {
   return new RowanError('ABORTED', 'the work was stopped', { cause: signal.reason })
 }

@@ -251,6 +251,11 @@ export const ERRORS = {
     meaning: 'The thread that served a machine’s disk has failed.',
     advice: 'Nothing acknowledged is lost; a disk that is not served again by itself is by `rowan attach MACHINE`.'
   },
+  DISK_STUCK: {
+    meaning: 'The disk of a machine does not end what was asked of it: the host’s disk below it does not answer.',
+    advice:
+      'Look at the host’s disk. Nothing acknowledged is lost, and nobody else can open it; it goes on by itself, and `rowan detach MACHINE` says whether it has ended.'
+  },
   DISK_CLOSED: { meaning: 'The disk is closed.', advice: 'Attach the machine again.', nbd: 'ESHUTDOWN' },
   NBD_PROTOCOL: { meaning: 'An NBD client broke the protocol.', advice: 'Nothing: its connection is closed.' },
   TLS_INVALID: {

@@ -8,8 +8,14 @@
  * acknowledged is in the page cache and in the layer's log, which is replayed when the disk is opened again under the same
  * boot id. `onDied` tells; whoever has the machine opens it again. The pool's slots that it may have been reading
  * are let go of when it has left, not before.
+ *
+ * **When the host's disk does not answer** (a dying one, a file server that is away) a sync never ends, and neither would the end
+ * of the thread: no thread can be ended within a call of the system. So `close` answers in a bounded time, with DISK_STUCK, and goes on
+ * behind it: nobody else may open the layers before `left`. Nothing is lost meanwhile: what was acknowledged is in the page
+ * cache and in the log. Nothing is cut off either, since a sync that is only slow is the guest's data on its way to the disk.
  */
 import type { Worker } from 'node:worker_threads'
+import { inTime } from '../deadline.ts'
 import type { Snapshot, SnapshotRequest } from '../disk/chain.ts'
 import type { TouchSink } from '../disk/first-touches.ts'
 import type { Clock } from '../environment.ts'
@@ -31,6 +37,8 @@ import type { DiskCalls, DiskReport, ServedDiskSettings } from './served-disk.ts
 
 /** How long a disk may take to tell its numbers before the last ones stand in: its thread waits for a slow store. */
 const REPORT_TIMEOUT_MS = 2_000
+/** How long one may take to close: requests in flight end in 5 s, and a slow disk takes in a few GB meanwhile. */
+export const CLOSE_TIMEOUT_MS = 60_000
 
 export interface DiskThreadComponents extends BlockDeskComponents {
   pool: Pick<Pool, 'readers' | 'readSync' | 'directory'>
@@ -65,6 +73,9 @@ export class DiskThread implements DiskCalls {
   /** The thread is meant to end. */
   #isEnding = false
   #failure: RowanError | undefined
+  #closing: Promise<DiskReport> | undefined
+  /** One at a time: while the thread waits for its store, they must not take the places of other calls. */
+  #reporting: Promise<DiskReport> | undefined
 
   /** Errors as `ServedDisk.open`, and DISK_DIED; then there is no thread. */
   static async open(components: DiskThreadComponents, settings: ServedDiskSettings): Promise<DiskThread> {
@@ -133,22 +144,31 @@ export class DiskThread implements DiskCalls {
 
   /** The disk's numbers; the last known ones where it does not answer in time, or never again. */
   async report(): Promise<DiskReport> {
-    const late = Promise.withResolvers<DiskReport>()
-    const timer = this.#components.clock.after(REPORT_TIMEOUT_MS, () => late.resolve(this.#lastReport))
-    const answer = this.#call('report').catch((error: unknown) => {
-      this.#components.log.debug('a disk did not tell its numbers', { disk: this.#name, error })
-      return this.#lastReport
+    this.#reporting ??= this.#call('report').finally(() => {
+      this.#reporting = undefined
     })
+    const { clock, log } = this.#components
     try {
-      this.#lastReport = await Promise.race([answer, late.promise])
-      return this.#lastReport
-    } finally {
-      timer.cancel()
+      this.#lastReport = await inTime(this.#reporting, clock, REPORT_TIMEOUT_MS, () => this.#stuck('does not answer'))
+    } catch (error) {
+      log.debug('a disk did not tell its numbers', { disk: this.#name, error })
     }
+    return this.#lastReport
   }
 
-  /** See ServedDisk. The thread has left when it is done. */
+  /** See ServedDisk. The thread has left when it is done; DISK_STUCK: not yet, and it can be called again. */
   async close(): Promise<DiskReport> {
+    this.#closing ??= this.#close()
+    const late = () => this.#stuck(`was not closed within ${CLOSE_TIMEOUT_MS / 1000} s`)
+    return await inTime(this.#closing, this.#components.clock, CLOSE_TIMEOUT_MS, late)
+  }
+
+  /** The thread is gone, and with it all that it had open. */
+  get left(): Promise<void> {
+    return this.#ended
+  }
+
+  async #close(): Promise<DiskReport> {
     try {
       this.#lastReport = await this.#call('close')
       return this.#lastReport
@@ -157,13 +177,20 @@ export class DiskThread implements DiskCalls {
     }
   }
 
+  #stuck(how: string): RowanError {
+    return new RowanError(
+      'DISK_STUCK',
+      `the disk of ${this.#name} ${how}: what it has to write does not get to the disk`
+    )
+  }
+
   async #call<Name extends DiskCall>(
     name: Name,
     ...parameters: Parameters<DiskCalls[Name]>
   ): Promise<Awaited<ReturnType<DiskCalls[Name]>>> {
     if (this.#isEnding) throw this.#closed()
     if (this.#failure !== undefined) throw this.#failure
-    if (this.#calls.size >= MAX_CALLS) {
+    if (this.#calls.size >= MAX_CALLS && name !== 'close') {
       throw new RowanError('LIMIT_EXCEEDED', `more than ${MAX_CALLS} calls wait for the disk of ${this.#name}`)
     }
     const call = ++this.#lastCall

@@ -23,6 +23,7 @@ import { DiskThread } from './disk-thread.ts'
 import { type SnapshotState, snapshotStates } from './machine-snapshots.ts'
 import { machineSocket } from './machine-socket.ts'
 import type { MachineStats } from './machine-stats.ts'
+import type { DiskReport } from './served-disk.ts'
 import { type OpenedSnapshot, SnapshotExports } from './snapshot-exports.ts'
 import { type StartTrace, startTrace } from './start-trace.ts'
 import { StatsKeeper } from './stats-keeper.ts'
@@ -48,6 +49,8 @@ export class Machine {
   #servedTcp: TcpAddress | undefined
   #image: LocalImage | undefined
   #disk: DiskThread | undefined
+  /** One that was to be closed, and whose thread has not left. */
+  #leaving: { disk: DiskThread; error: RowanError } | undefined
   #boot: BootWatch | undefined
   readonly #exports: SnapshotExports
   readonly #stats: StatsKeeper
@@ -94,9 +97,10 @@ export class Machine {
    * @param options - `dataBytes`: it gets a data disk of this size, if it has none; `tcp`: the address to serve it at from
    *   now on (undefined: none), as before if absent; `withoutTcp`: not this time
    * @throws RowanError LAYER_CORRUPT, DISK_FULL, STORE_IO, LISTEN_FAILED, TLS_INVALID; MACHINE_CORRUPT when the image is
-   *   not the machine's
+   *   not the machine's; DISK_STUCK as `checkLeft`
    */
   async open(image: LocalImage, readOnly: boolean, options: OpenOptions = {}): Promise<void> {
+    this.checkLeft()
     const { dataBytes } = options
     const { name, id, sizeBytes, appliance, version } = this.#description
     if (image.id !== this.#description.image || image.root.sizeBytes !== sizeBytes) {
@@ -140,7 +144,7 @@ export class Machine {
     } catch (error) {
       await touches.end()
       const { readOnly, attached, tcp } = before
-      await this.#undo([disk?.close(), this.#describe({ readOnly, attached, tcp })])
+      await this.#undo([disk && this.#closeDisk(disk), this.#describe({ readOnly, attached, tcp })])
       throw error
     }
     const served = disk
@@ -279,6 +283,7 @@ export class Machine {
   async #withLayers<T>(work: (layers: MachineLayers) => Promise<T>): Promise<T> {
     const { id, image, sizeBytes, hasLayer, name } = this.#description
     if (!hasLayer) throw new RowanError('READ_ONLY', `${name} is read-only and has no layers`)
+    this.checkLeft()
     const { log } = this.#components
     const settings = { folder: this.layersFolder, machine: id, image, sizeBytes }
     const layers = await MachineLayers.open({ log, bootId: this.#settings.bootId }, settings)
@@ -297,23 +302,51 @@ export class Machine {
    * Serves the disk no more: nobody new finds it while those who have it finish; then it is flushed and closed.
    *
    * @param options - `stayAttached`: the daemon stops, and will serve the machine again
-   * @throws RowanError when the last flush failed; the disk is closed and the machine detached all the same
+   * @throws RowanError when the last flush failed; the disk is closed and the machine detached all the same. DISK_STUCK: the
+   *   machine is detached, and its disk is still being closed
    */
   async close(options: { stayAttached: boolean }): Promise<void> {
-    const disk = this.#disk
+    const disk = this.#disk ?? this.#leaving?.disk
     const boot = this.#boot
     this.#boot = undefined
     // Should its thread die now, then in the midst of this, and nobody opens it again.
     if (disk !== undefined) disk.onDied = () => undefined
     let last = await disk?.report()
     try {
-      last = await disk?.close()
+      if (disk !== undefined) last = await this.#closeDisk(disk)
     } finally {
-      this.#stats.ends(last)
+      if (this.#disk !== undefined) this.#stats.ends(last)
       this.#disk = undefined
       this.#stats.save(undefined)
       await boot?.end()
       if (!options.stayAttached) await this.#describe({ attached: false })
+    }
+  }
+
+  /** Why its disk cannot be opened: that of before is still being closed. */
+  get stuck(): RowanError | undefined {
+    return this.#leaving?.error
+  }
+
+  /** Nobody else has the layers. @throws RowanError DISK_STUCK */
+  checkLeft(): void {
+    if (this.#leaving !== undefined) throw this.#leaving.error
+  }
+
+  /** Its thread may end only when the host's disk answers. Then a machine that is to be attached can be served again. */
+  async #closeDisk(disk: DiskThread): Promise<DiskReport> {
+    try {
+      return await disk.close()
+    } catch (cause) {
+      const error = asRowanError(cause)
+      if (error.code === 'DISK_STUCK' && this.#leaving === undefined) {
+        this.#leaving = { disk, error }
+        void disk.left.then(() => {
+          this.#leaving = undefined
+          if (this.#description.attached) this.onDied(error)
+        })
+      }
+      throw error
     }
   }
 

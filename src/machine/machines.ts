@@ -13,6 +13,7 @@
  * Owns: which machines there are, why one cannot be used, and whose turn it is.
  */
 import { join } from 'node:path'
+import { inTime } from '../deadline.ts'
 import type { DiskName, Snapshot } from '../disk/chain.ts'
 import type { Timer } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
@@ -22,6 +23,7 @@ import { type AttachAnswer, Attacher, type AttachRequest, attachAnswer } from '.
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, readDescription } from './description.ts'
 import { type ExportRequest, exportDisk } from './disk-export.ts'
+import { CLOSE_TIMEOUT_MS } from './disk-thread.ts'
 import { Machine } from './machine.ts'
 import { deleteFolder, findMachines, putMachineFolderAside } from './machine-folders.ts'
 import type { SnapshotState } from './machine-snapshots.ts'
@@ -106,23 +108,36 @@ export class Machines {
   /**
    * Stops serving a machine's disk; its clients' connections end after the requests in flight.
    *
-   * @throws RowanError MACHINE_UNKNOWN; when the last flush failed
+   * @throws RowanError MACHINE_UNKNOWN; when the last flush failed; DISK_STUCK when its disk does not end what it is at, and then
+   *   nobody finds it any more, unless it is in the midst of another command
    */
-  detach(name: string): Promise<void> {
-    return this.#turns.run(name, async () => {
+  async detach(name: string): Promise<void> {
+    const { clock } = this.#components
+    const late = new AbortController()
+    const timer = clock.after(CLOSE_TIMEOUT_MS, () => {
+      const says = `another command for ${name} has not ended for ${CLOSE_TIMEOUT_MS / 1000} s`
+      late.abort(new RowanError('DISK_STUCK', `${says}: what its disk has to write does not get to the disk`))
+    })
+    const work = async () => {
+      timer.cancel()
       const { machine } = this.#known(name)
       try {
         await machine?.close({ stayAttached: false })
       } finally {
         this.#tellShares()
       }
-    })
+    }
+    try {
+      await this.#turns.run(name, work, late.signal)
+    } finally {
+      timer.cancel()
+    }
   }
 
   /**
    * Forgets a machine with its layers.
    *
-   * @throws RowanError MACHINE_UNKNOWN; MACHINE_RUNNING while it has clients, unless `force`
+   * @throws RowanError MACHINE_UNKNOWN; MACHINE_RUNNING while it has clients, unless `force`; DISK_STUCK
    */
   async remove(name: string, options: { force?: boolean } = {}): Promise<void> {
     const aside = await this.#turns.run(name, async () => {
@@ -136,6 +151,7 @@ export class Machines {
       } catch (error) {
         this.#components.log.warn('a machine that is being removed did not close well', { name, error })
       }
+      machine?.checkLeft()
       const folder = putMachineFolderAside(this.#settings.folder, name)
       this.#entries.delete(name)
       this.#tellShares()
@@ -201,7 +217,9 @@ export class Machines {
   }
 
   async status(): Promise<MachineState[]> {
-    return await Promise.all([...this.#entries].map(([name, entry]) => stateOf(name, entry.machine, entry.error)))
+    return await Promise.all(
+      [...this.#entries].map(([name, entry]) => stateOf(name, entry.machine, entry.error ?? entry.machine?.stuck))
+    )
   }
 
   /**
@@ -229,7 +247,10 @@ export class Machines {
   async stop(): Promise<void> {
     this.#stopped = true
     this.#timer?.cancel()
-    await this.#turns.idle()
+    const late = () => new RowanError('DISK_STUCK', 'commands for machines have not ended')
+    await inTime(this.#turns.idle(), this.#components.clock, CLOSE_TIMEOUT_MS, late).catch((error: unknown) => {
+      this.#components.log.warn('the machines are closed all the same', { error })
+    })
     let failure: unknown
     const closing = [...this.#entries].map(async ([name, { machine }]) => {
       try {

@@ -6,6 +6,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
 import type { Share } from '../../../src/directory/directory.ts'
+import type { Clock } from '../../../src/environment.ts'
 import { RowanError } from '../../../src/errors.ts'
 import { isZero } from '../../../src/image/block.ts'
 import { sha256 } from '../../../src/image/hash.ts'
@@ -90,6 +91,7 @@ export interface PeerOptions {
   quotaBytes?: number
   layerQuotaBytes?: number
   startThread?: StartThread
+  clock?: Clock
 }
 
 /** One run of a peer on a home; `stop` it, and start another on the same. */
@@ -142,7 +144,7 @@ export class Peer {
           world.shared = [...shares]
         }
       },
-      clock: systemClock,
+      clock: options.clock ?? systemClock,
       random: systemRandom,
       log
     }
