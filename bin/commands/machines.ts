@@ -4,12 +4,14 @@
 import { createInterface } from 'node:readline/promises'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { RowanError } from '../../src/errors.ts'
+import type { AttachResult } from '../../src/node/command-results.ts'
+import type { Params } from '../../src/node/daemon-api.ts'
 import { formatSize, parseSize } from '../../src/node/units.ts'
 import type { Session } from '../session.ts'
 import { facts } from '../text.ts'
 
 interface AttachOptions {
-  as: string
+  as?: string
   readOnly?: boolean
   allowExpired?: boolean
   dataDisk?: number
@@ -20,8 +22,11 @@ export function addAttach(program: Command, session: Session): void {
   program
     .command('attach')
     .description("Serve a machine's disk over NBD; a machine that is new is created from the appliance.")
-    .argument('<appliance>', 'PUBLISHER/NAME, a name of yours or an alias; @VERSION or :CHANNEL behind it')
-    .requiredOption('--as <machine>', 'the machine')
+    .argument(
+      '<machine or appliance>',
+      'a machine that exists; with --as PUBLISHER/NAME, a name of yours or an alias; @VERSION or :CHANNEL behind it'
+    )
+    .option('--as <machine>', "the machine's name; a new one needs it")
     .option('--read-only', 'refuse writes')
     .option('--allow-expired', 'accept a record of the appliance that has expired')
     .addOption(dataDiskOption())
@@ -33,20 +38,23 @@ A machine that exists keeps its version and needs no network. Its writes stay in
 
 Examples:
   rowan attach grid --as worker
+  rowan attach worker                       again, after it was detached
   rowan attach grid --as worker --data-disk 20GB
   rowan attach 12D3KooW…/grid@v2 --as old --read-only
   rowan attach grid --as worker --tcp 192.0.2.7:10809
   qemu-img info "$(rowan attach grid --as worker --json | jq -r .uri)"`
     )
-    .action(async (appliance: string, options: AttachOptions) => {
-      const attached = await session.call('attach', {
-        machine: options.as,
-        appliance,
-        readOnly: options.readOnly === true,
+    .action(async (target: string, options: AttachOptions) => {
+      const how = {
         allowExpired: options.allowExpired === true,
         ...(options.dataDisk === undefined ? {} : { dataDisk: options.dataDisk }),
         ...(options.tcp === undefined ? {} : { tcp: options.tcp })
-      })
+      }
+      const readOnly = options.readOnly === true
+      const attached =
+        options.as === undefined
+          ? await attachAgain(session, target, { ...how, ...(readOnly ? { readOnly } : {}) })
+          : await session.call('attach', { machine: options.as, appliance: target, readOnly, ...how })
       session.answer(attached, () =>
         facts([
           [
@@ -61,6 +69,21 @@ Examples:
         ])
       )
     })
+}
+
+/** Of a machine that exists; as read-only as it was, unless told otherwise. */
+async function attachAgain(
+  session: Session,
+  machine: string,
+  how: Omit<Params<'attach'>, 'machine' | 'appliance'>
+): Promise<AttachResult> {
+  try {
+    return await session.call('attach', { machine, ...how })
+  } catch (error) {
+    if (!(error instanceof RowanError) || !['MACHINE_UNKNOWN', 'NAME_INVALID'].includes(error.code)) throw error
+    const says = `there is no machine "${machine}"; a new one of an appliance needs a name: --as MACHINE`
+    throw new RowanError('USAGE', says, { cause: error })
+  }
 }
 
 /** A second, empty disk. */

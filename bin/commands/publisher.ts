@@ -11,7 +11,7 @@ import { formatDuration, formatSize } from '../../src/node/units.ts'
 import { historyPlot } from '../plot.ts'
 import { releasesText } from '../releases-view.ts'
 import { givenPath, type Session } from '../session.ts'
-import { facts } from '../text.ts'
+import { counted, facts } from '../text.ts'
 
 interface PublishOptions {
   channel?: string
@@ -77,10 +77,10 @@ async function publish(session: Session, image: string, text: string, options: P
         ['image', published.image],
         [
           'size',
-          `${formatSize(published.size)} in ${published.blocks} blocks, ${published.blocks - published.zeroBlocks} of them with data`
+          `${formatSize(published.size)} in ${counted(published.blocks, 'block')}, ${published.blocks - published.zeroBlocks} of them with data`
         ],
         ['profile', published.profile ? 'the order in which a boot reads it comes with it' : 'none'],
-        ['new', `${published.newBlocks} blocks that were not here yet`],
+        ['new', `${counted(published.newBlocks, 'block')} not here before`],
         ['took', formatDuration(published.seconds * 1000)]
       ])}\nOthers attach it with:  rowan attach ${published.appliance} --as MACHINE`
   )

@@ -99,12 +99,13 @@ export function traceText({ machine, rttMs, marks, firstBlock, budgetRoundTrips 
 }
 
 function machineTable(machines: MachineStatus[]): string {
-  const header = ['MACHINE', 'RELEASE', 'STATE', 'LOCAL', 'FETCHED', 'ON THE WIRE', 'WAITED', 'LONGEST']
+  const header = ['MACHINE', 'RELEASE', 'STATE', 'LOCAL', 'WRITTEN', 'FETCHED', 'ON THE WIRE', 'WAITED', 'LONGEST']
   const rows = machines.map(machine => [
     machine.name,
     machine.appliance === '' ? '?' : `${shortAppliance(machine.appliance)}@${machine.version}`,
     stateOf(machine),
     share(machine.local),
+    formatSize(machine.layerBytes),
     formatSize(machine.fetched.bytes),
     formatSize(machine.fetched.wireBytes),
     formatDuration(machine.waited.seconds * 1000),

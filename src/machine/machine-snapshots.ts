@@ -1,9 +1,10 @@
 /**
- * What `rowan snapshots` says of a machine: its chain, and what its layers take on this host's disk.
+ * What `rowan snapshots` and `rowan status` say of a machine's layers: the chain, and what they take on this host's disk.
  */
 import { join } from 'node:path'
 import { type Chain, disksOf, pathTo } from '../disk/chain.ts'
 import { systemFiles } from '../disk/layer-files.ts'
+import { layerNames } from '../disk/layers-folder.ts'
 
 export interface SnapshotState {
   snapshot: string
@@ -14,6 +15,12 @@ export interface SnapshotState {
   bytes: number
   /** The machine as it is now goes on from it. */
   current: boolean
+}
+
+/** What all layers of a machine take on this host's disk, which is what counts against `[machine] layerQuota`. */
+export function layerBytes(folder: string, chain: Chain): number {
+  const files = layerNames(chain).flatMap(name => [join(folder, name, 'data'), join(folder, name, 'log')])
+  return files.reduce((sum, file) => sum + systemFiles.allocatedBytes(file), 0)
 }
 
 /** In the order in which they were taken. */

@@ -17,6 +17,8 @@ export interface MachineState extends MachineStats {
   attached: boolean
   clients: number
   layers: number
+  /** What they take on this host's disk, those of the data disk included. */
+  layerBytes: number
   /** Of its data disk; undefined if it has none. */
   dataBytes: number | undefined
   local: { blocks: number; of: number }
@@ -34,11 +36,12 @@ export async function stateOf(
   const failed = error === undefined ? {} : { error }
   const description = machine?.description
   const base = { name, description, attached: machine?.disk !== undefined, boot: machine?.bootProgress }
-  const nothing = { layers: 0, dataBytes: undefined, local: { blocks: 0, of: 0 } }
+  const nothing = { layers: 0, layerBytes: 0, dataBytes: undefined, local: { blocks: 0, of: 0 } }
   if (machine === undefined) return { ...base, clients: 0, ...nothing, ...noStats(), ...failed }
   const known = { ...base, clients: await machine.clients(), ...(await machine.stats()) }
   try {
-    return { ...known, layers: machine.layers, dataBytes: machine.dataBytes, local: await machine.local(), ...failed }
+    const { layers, layerBytes, dataBytes } = machine
+    return { ...known, layers, layerBytes, dataBytes, local: await machine.local(), ...failed }
   } catch (problem) {
     return { ...known, ...nothing, error: error ?? asRowanError(problem, 'STORE_IO', name) }
   }

@@ -20,7 +20,7 @@ import { type BootProgress, BootWatch } from './boot-watch.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, writeDescription } from './description.ts'
 import { DiskThread } from './disk-thread.ts'
-import { type SnapshotState, snapshotStates } from './machine-snapshots.ts'
+import { layerBytes, type SnapshotState, snapshotStates } from './machine-snapshots.ts'
 import { machineSocket } from './machine-socket.ts'
 import type { MachineStats } from './machine-stats.ts'
 import type { DiskReport } from './served-disk.ts'
@@ -181,6 +181,12 @@ export class Machine {
   /** Of its data disk; undefined if it has none. */
   get dataBytes(): number | undefined {
     return this.chain?.disks.data?.sizeBytes
+  }
+
+  /** What its layers take on this host's disk. */
+  get layerBytes(): number {
+    const { chain } = this
+    return chain === undefined ? 0 : layerBytes(this.layersFolder, chain)
   }
 
   get snapshots(): SnapshotState[] {

@@ -172,6 +172,8 @@ export interface MachineStatus {
   /** NBD connections. */
   clients: number
   layers: number
+  /** What was written takes so much on this host's disk, snapshots included; `[machine] layerQuota` bounds it. */
+  layerBytes: number
   /** Bytes of its data disk; null if it has none. */
   dataDisk: number | null
   /** Blocks of the image that are here, of those that are not zero. */

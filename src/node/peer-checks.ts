@@ -31,7 +31,7 @@ export function checkPeer(components: {
     {
       check: 'pool',
       ok: bytes < quotaBytes * NEARLY_FULL,
-      detail: `${blocks} blocks, ${formatSize(bytes)}${Number.isFinite(quotaBytes) ? ` of ${formatSize(quotaBytes)}` : ''}`,
+      detail: `${blocks} ${blocks === 1 ? 'block' : 'blocks'}, ${formatSize(bytes)}${Number.isFinite(quotaBytes) ? ` of ${formatSize(quotaBytes)}` : ''}`,
       advice: bytes < quotaBytes * NEARLY_FULL ? '' : 'Raise `[pool] quota`, or remove machines and replicas.'
     }
   ]

@@ -91,6 +91,28 @@ test('snapshot, export and attach ask for what was said, and leave out what was 
   ])
 })
 
+test('attach takes the name of a machine that exists; a new one needs a name', async () => {
+  const attached = { machine: 'm', appliance: 'P/grid', version: 'v1', image: '', size: 1e9, uri: 'u', tcpUri: null }
+  const double = await serve({
+    attach: async params => {
+      const { machine } = params as { machine: string }
+      if (machine !== 'm') throw new RowanError(machine === 'grid' ? 'MACHINE_UNKNOWN' : 'NAME_INVALID', 'no')
+      return { ...attached, readOnly: false, created: false }
+    }
+  })
+  expect((await double.rowan(['attach', 'm'])).status).toBe(0)
+  expect((await double.rowan(['attach', 'm', '--read-only', '--tcp', 'none'])).status).toBe(0)
+  expect(double.asked).toEqual([
+    ['attach', { machine: 'm', allowExpired: false }],
+    ['attach', { machine: 'm', allowExpired: false, readOnly: true, tcp: 'none' }]
+  ])
+  for (const name of ['grid', '12D3KooWAbcdefghijklmnop/grid@v1']) {
+    const refused = await double.rowan(['attach', name])
+    expect([refused.status, refused.stderr]).toEqual([2, expect.stringContaining(`no machine "${name}"; `)])
+    expect(refused.stderr).toMatch(/--as MACHINE \[USAGE\]$/m)
+  }
+})
+
 describe('the answer', () => {
   test('with --json is one JSON value on stdout and nothing else; progress goes to stderr', async () => {
     const { rowan } = bound(
@@ -118,6 +140,7 @@ describe('the answer', () => {
     const { stdout } = await rowan(['publish', 'disk.raw', 'grid@v1'])
     expect(stdout).toMatch(/published +12D3KooWAbcdefghijklmnop\/grid@v1/)
     expect(stdout).toContain('1.5 GB in 22889 blocks, 12889 of them with data')
+    expect(stdout).toMatch(/^new +5 blocks not here before$/m)
   })
 })
 
@@ -207,7 +230,7 @@ describe('failure', () => {
       [['fly'], "unknown command 'fly'"],
       [['stats'], 'Did you mean status?'],
       [['publish'], 'missing required argument'],
-      [['attach', 'grid'], '--as'],
+      [['attach', 'grid', '--as'], '--as'],
       [['status', '--fast'], '--fast'],
       [['detach', 'a', 'b'], 'too many arguments'],
       [['publish', 'disk', 'grid'], 'grid@v1'],
@@ -433,6 +456,7 @@ test('status for a person shows peers, machines, what is wrong, and the pool', a
   const numbers = {
     layers: 1,
     local: { blocks: 1382, of: 9812 },
+    layerBytes: 1.25e9,
     fetched: { blocks: 1382, bytes: 90.6e6, wireBytes: 31e6 },
     waited: { seconds: 4.2, longestMs: 312, reads: 77 }
   }
@@ -481,7 +505,9 @@ test('status for a person shows peers, machines, what is wrong, and the pool', a
   expect(stdout).toContain('connected  3 peers')
   expect(stdout).toContain('reachable  others can dial this peer')
   expect(stdout).toContain('1 block, 65.5 kB of 50 GB')
-  expect(stdout).toMatch(/^m +12D3KooWAbcd…\/grid@v1 +in use +14 % \(1382\/9812\) +90\.6 MB +31 MB +4\.2s +312ms$/m)
+  expect(stdout).toMatch(
+    /^m +12D3KooWAbcd…\/grid@v1 +in use +14 % \(1382\/9812\) +1\.25 GB +90\.6 MB +31 MB +4\.2s +312ms$/m
+  )
   expect(stdout).toContain('x: bad [MACHINE_CORRUPT]')
   expect(stdout).toMatch(/grid@v1 +50 % \(1\/2\)/)
 })

@@ -79,7 +79,13 @@ describe('snapshots of a machine', () => {
     ])
     expect(peer.machines.snapshots('m')[0]!.bytes).toBeGreaterThan(0)
     expect(await read()).toBe('b')
-    expect((await peer.machines.status())[0]).toMatchObject({ layers: 3 })
+    const [state] = await peer.machines.status()
+    expect(state).toMatchObject({ layers: 3 })
+    // Those of all layers, and the log of the top.
+    const taken = await Promise.all(
+      ['0001/data', '0002/data', '0003/data', '0003/log'].map(async name => (await stat(join(layers(), name))).blocks)
+    )
+    expect(state!.layerBytes).toBe(512 * taken.reduce((sum, blocks) => sum + blocks))
   })
 
   test('are taken of a detached machine, too, and survive the daemon', async () => {
