@@ -2,12 +2,12 @@ import { expect, test } from 'vitest'
 import { ProgressView } from '../../../bin/progress.ts'
 import { counted, facts, shortAppliance, table } from '../../../bin/text.ts'
 
-function view(isTTY: boolean): { shown: ProgressView; text: () => string } {
+function view(isTTY: boolean, columns?: number): { shown: ProgressView; text: () => string } {
   let text = ''
   const write = (more: string) => {
     text += more
   }
-  return { shown: new ProgressView({ isTTY, write }), text: () => text }
+  return { shown: new ProgressView({ isTTY, write, ...(columns === undefined ? {} : { columns }) }), text: () => text }
 }
 
 test('elsewhere than on a terminal there is a line for every ten per cent', () => {
@@ -30,6 +30,23 @@ test('on a terminal one bar redraws itself, and stays when the phase is over', (
   const frames = text().split('\r\u001b[K').slice(1)
   expect(frames.length).toBeLessThan(20)
   expect(frames.at(-1)).toBe(`hashing  ${'█'.repeat(30)}  100 %  4 GB of 4 GB\n`)
+})
+
+test.each([
+  [60, '█'.repeat(5)],
+  [51, '█'.repeat(5)],
+  [50, ''],
+  [30, ''],
+  [12, '']
+])('a terminal of %d columns has room for each line: one that is wrapped could not be drawn over', (columns, bar) => {
+  const { shown, text } = view(true, columns)
+  const of = 8_888_000_000
+  for (const done of [0, of / 3, of]) shown.show({ phase: 'recording a boot', done, of, unit: 'bytes' })
+  shown.end()
+  const frames = text().trimEnd().split('\r\u001b[K').slice(1)
+  for (const frame of frames) expect(frame.length).toBeLessThan(columns)
+  expect(frames.at(-1)).toContain(bar)
+  expect(frames.at(-1)).toMatch(columns < 20 ? /^recordin/ : /^recording a boot {2}.*100 %/)
 })
 
 test('nothing to do is done', () => {
