@@ -33,7 +33,7 @@ const MAX_CHANGES_WAITING = 64
 
 /** The part of the images that publishing needs. */
 export interface ImageStore extends KnownImages {
-  writer(): NodeStore & { finish(rootBytes: Uint8Array): Promise<unknown> }
+  writer(): NodeStore & { finish(rootBytes: Uint8Array): Promise<unknown>; close(): void }
 }
 
 export interface PublisherComponents {
@@ -280,11 +280,15 @@ export class Publisher {
     try {
       checkSameSize(await this.#issuer.newestKnown(appliance), appliance, version, input.sizeBytes)
       const nodes = images.writer()
-      const onHashed = (done: number, of: number) => onProgress?.({ phase: 'hash', done, of })
-      const image = await hashImage(input, { pool, nodes, log }, { onProgress: onHashed, signal, qemuImg })
-      await input.checkUnchanged()
-      await nodes.finish(image.rootBytes)
-      return image
+      try {
+        const onHashed = (done: number, of: number) => onProgress?.({ phase: 'hash', done, of })
+        const image = await hashImage(input, { pool, nodes, log }, { onProgress: onHashed, signal, qemuImg })
+        await input.checkUnchanged()
+        await nodes.finish(image.rootBytes)
+        return image
+      } finally {
+        nodes.close()
+      }
     } finally {
       await input.close()
     }

@@ -51,6 +51,8 @@ export class Images {
   readonly #lostListeners = new Set<(image: LocalImage, pages: readonly number[]) => void>()
   readonly #pageListeners = new Set<(image: LocalImage, page: number) => void>()
   readonly #stopListening: () => void
+  /** Of images that are being made: what they have written is in no root's index yet. */
+  readonly #writers = new Set<IndexWriter>()
   #forgetting: Forgetting | undefined
 
   constructor({ catalog, pool, log }: { catalog: Catalog; pool: Pool; log: Log }) {
@@ -116,24 +118,35 @@ export class Images {
    */
   async keep(rootBytes: Uint8Array, nodes: Iterable<[Hash, Uint8Array]>): Promise<LocalImage> {
     const writer = this.writer()
-    for (const [hash, bytes] of nodes) {
-      writer.add(hash, bytes)
-      if (writer.isFull) await writer.drain()
+    try {
+      for (const [hash, bytes] of nodes) {
+        writer.add(hash, bytes)
+        if (writer.isFull) await writer.drain()
+      }
+      return await writer.finish(rootBytes)
+    } finally {
+      writer.close()
     }
-    return writer.finish(rootBytes)
   }
 
-  /** For an image that is being made here, node by node. */
+  /** For an image that is being made here, node by node. To be closed. */
   writer(): IndexWriter {
-    return new IndexWriter(
+    const writer = new IndexWriter(
       this.#catalog,
       this.#nodes,
       (id, rootBytes) => {
         this.#asked(id)
         return this.#roots.putOp(id, rootBytes)
       },
-      (id, rootBytes) => this.#open.get(id) ?? this.#opened(id, rootBytes)
+      (id, rootBytes) => this.#open.get(id) ?? this.#opened(id, rootBytes),
+      closed => {
+        this.#writers.delete(closed)
+        // Its root may have come too late to be seen by the walk.
+        if (this.#forgetting !== undefined) for (const key of closed.keys) this.#forgetting.touched.add(key)
+      }
     )
+    this.#writers.add(writer)
+    return writer
   }
 
   /**
@@ -156,7 +169,9 @@ export class Images {
         if (other !== id && own.size > 0) for (const key of await this.#nodeKeys(other)) own.delete(key)
       }
       if (forgetting.isAsked) return false
-      const operations = [...own].filter(key => !forgetting.touched.has(key)).map(key => this.#rawNodes.deleteOp(key))
+      const isNeeded = (key: string) =>
+        forgetting.touched.has(key) || [...this.#writers].some(({ keys }) => keys.has(key))
+      const operations = [...own].filter(key => !isNeeded(key)).map(key => this.#rawNodes.deleteOp(key))
       operations.push(...this.uses.forgetOps(id), this.#roots.deleteOp(id), ...more())
       forgetting.written = this.#catalog.write(operations, { sync: true })
       await forgetting.written
@@ -266,29 +281,36 @@ export class Images {
   }
 }
 
-/** Takes the nodes of an image that is being made, and keeps few of them in memory. */
+/** Takes the nodes of an image that is being made, and keeps few of them in memory; of the others their names. */
 class IndexWriter {
+  /** What it has taken: of no root's index yet, and needed all the same. */
+  readonly keys = new Set<string>()
   readonly #catalog: Catalog
   readonly #nodes: Table<Uint8Array>
   readonly #rootOp: (id: string, rootBytes: Uint8Array) => Operation
   readonly #open: (id: string, rootBytes: Uint8Array) => LocalImage
+  readonly #closed: (writer: IndexWriter) => void
   #waiting: Operation[] = []
 
   constructor(
     catalog: Catalog,
     nodes: Table<Uint8Array>,
     rootOp: (id: string, rootBytes: Uint8Array) => Operation,
-    open: (id: string, rootBytes: Uint8Array) => LocalImage
+    open: (id: string, rootBytes: Uint8Array) => LocalImage,
+    closed: (writer: IndexWriter) => void
   ) {
     this.#catalog = catalog
     this.#nodes = nodes
     this.#rootOp = rootOp
     this.#open = open
+    this.#closed = closed
   }
 
   /** Fits as what IndexBuilder emits to. The bytes are kept as they are. */
   readonly add = (hash: Hash, nodeBytes: Uint8Array): void => {
-    this.#waiting.push(this.#nodes.putOp(toHex(hash), nodeBytes))
+    const key = toHex(hash)
+    this.keys.add(key)
+    this.#waiting.push(this.#nodes.putOp(key, nodeBytes))
   }
 
   /** Whether `drain` should be called before more nodes come. */
@@ -312,5 +334,10 @@ class IndexWriter {
     this.#waiting = []
     await this.#catalog.write(operations, { sync: true })
     return this.#open(id, own)
+  }
+
+  /** To be called at the end, finished or not: its nodes stay only for a root's sake from then on. */
+  close(): void {
+    this.#closed(this)
   }
 }

@@ -133,3 +133,49 @@ test('a node that another image takes while one is forgotten stays', async () =>
   const nodes = w.store.catalog.table('nodes', bytesCodec)
   for (const [hash] of v1.nodes) expect(await nodes.get(toHex(hash))).toBeDefined()
 })
+
+/** Two pages, and the node above them. */
+const v1 = imageOf([hashOf(1), 1023, hashOf(2)])
+
+/** Too large to be read through when it is opened; its last page is the first of v1. */
+const v2 = imageOf([...range(100, 170).flatMap(number => [hashOf(number), 1023]), hashOf(1), 1023])
+
+test.each([
+  ['made again', v1],
+  ['made of some of its nodes', v2]
+])(
+  'an image that is %s keeps the nodes that were written before the first was forgotten, at whatever moment',
+  async (_what, made) => {
+    for (let turns = 0; turns < 60; turns += 4) {
+      const w = await world()
+      const { images, catalog } = w.store
+      await images.keep(v1.rootBytes, v1.nodes)
+      const writer = images.writer()
+      const [...before] = made.nodes
+      const last = before.pop()!
+      for (const [hash, bytes] of before) writer.add(hash, bytes)
+      await writer.drain()
+      const forgetting = images.forget(v1.id)
+      for (let turn = 0; turn < turns; turn++) await (turn % 2 === 0 ? Promise.resolve() : new Promise(setImmediate))
+      writer.add(...last)
+      await writer.finish(made.rootBytes)
+      writer.close()
+      await forgetting
+      const nodes = catalog.table('nodes', bytesCodec)
+      for (const [hash] of made.nodes) expect(await nodes.get(toHex(hash)), `after ${turns} turns`).toBeDefined()
+      expect(await images.open(made.id)).toBeDefined()
+    }
+  }
+)
+
+test('nodes of an image that was never finished do not stay for its sake', async () => {
+  const w = await world()
+  const { images, catalog } = w.store
+  await images.keep(v1.rootBytes, v1.nodes)
+  const writer = images.writer()
+  for (const [hash, bytes] of v1.nodes) writer.add(hash, bytes)
+  await writer.drain()
+  writer.close()
+  await images.forget(v1.id)
+  for await (const [key] of catalog.table('nodes', bytesCodec).entries()) expect.fail(key)
+})
