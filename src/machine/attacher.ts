@@ -116,11 +116,14 @@ export class Attacher {
     await makeMachineFolder(this.#settings.folder, description)
     const machine = this.#roster.machine(description)
     machine.begins(line)
+    const endUse = image.use()
     try {
       await machine.open(image, readOnly, { dataBytes, tcp })
     } catch (error) {
       await deleteFolder(putMachineFolderAside(this.#settings.folder, name))
       throw asRowanError(error)
+    } finally {
+      endUse()
     }
     return machine
   }
@@ -160,12 +163,15 @@ export class Attacher {
     this.#components.swarm.restartLine(description.image)
     machine.begins(line)
     const image = await this.#imageOf(description, request)
+    const endUse = image.use()
     try {
       if (wasServed) await machine.close({ stayAttached: true })
       await machine.open(image, readOnly, { dataBytes, tcp })
     } catch (error) {
       if (wasServed) await machine.openAsBefore(image)
       throw error
+    } finally {
+      endUse()
     }
     return true
   }

@@ -218,11 +218,12 @@ export class Machine {
       throw new RowanError('MACHINE_RUNNING', `${name} is in use by ${clients} NBD client${clients > 1 ? 's' : ''}`)
     if (this.#disk === undefined) return await this.#withLayers(layers => this.#rollback(layers, to))
     const image = this.#image!
+    const endUse = image.use()
     try {
       await this.close({ stayAttached: attached })
       return await this.#withLayers(layers => this.#rollback(layers, to))
     } finally {
-      await this.openAsBefore(image)
+      await this.openAsBefore(image).finally(endUse)
     }
   }
 
@@ -242,9 +243,7 @@ export class Machine {
    * @returns the reader, and what is to be called when it is not needed any more
    */
   async openSnapshot(name: string | undefined, disk: DiskName): Promise<OpenedSnapshot> {
-    const { images } = this.#components
-    this.#image ??= await images.open(this.#description.image)
-    const image = this.#image
+    const image = await this.#openImage()
     if (image === undefined) {
       const says = `the image of ${this.#description.name} is not here any more; attach the machine to fetch it`
       throw new RowanError('NO_REPLICA', says)
@@ -408,8 +407,13 @@ export class Machine {
 
   /** Blocks of the image that are here, of those that are not zero. */
   async local(): Promise<{ blocks: number; of: number }> {
-    this.#image ??= await this.#components.images.open(this.#description.image)
-    return this.#image?.local ?? { blocks: 0, of: 0 }
+    return (await this.#openImage())?.local ?? { blocks: 0, of: 0 }
+  }
+
+  /** It may have been closed for others while the machine was not served. */
+  async #openImage(): Promise<LocalImage | undefined> {
+    if (this.#image?.isClosed !== false) this.#image = await this.#components.images.open(this.#description.image)
+    return this.#image
   }
 
   /** Layers of the system disk, those of all snapshots included. */

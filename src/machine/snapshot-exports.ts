@@ -70,7 +70,9 @@ export class SnapshotExports {
     const below = disk === 'data' ? new EmptyImage(sizeBytes) : image
     const base = new ImageReader({ image: below, pool, source, clock })
     if (snapshot !== undefined) this.#readers.set(snapshot, (this.#readers.get(snapshot) ?? 0) + 1)
+    const endUse = image.use()
     const letGo = async () => {
+      endUse()
       base.stop()
       if (snapshot !== undefined) this.#oneLess(snapshot)
       await released()

@@ -54,7 +54,8 @@ export function bootRecorder(
   return async (id, options) => {
     const image = await images.open(id)
     if (image === undefined) throw new RowanError('INTERNAL', `the image ${id} is not here`)
-    const profile = await recordBoot(image, disk, { ...folders, ...options, kvm: await kvm() })
+    const endUse = image.use()
+    const profile = await recordBoot(image, disk, { ...folders, ...options, kvm: await kvm() }).finally(endUse)
     await profiles.recorded(id, profile, { isFresh: true })
     const hash = toHex(sha256(encodeProfile(profile)))
     await profiles.expect(id, { hash })

@@ -12,7 +12,7 @@ import { asRowanError, RowanError } from '../errors.ts'
 import { childCount, nodeCount } from '../image/geometry.ts'
 import { encodeRangeIndex, nodeFile, packFile, profileFile, rangeIndexBytes, rootFile } from '../image/web-pack.ts'
 import type { LocalImage } from '../store/images.ts'
-import type { PartFiles } from '../store/part-files.ts'
+import type { Part, PartFiles } from '../store/part-files.ts'
 import { compressBlock } from '../swarm/compression.ts'
 
 export interface WebExportRequest {
@@ -41,17 +41,25 @@ export async function exportWeb(
   if (!image.complete) throw incomplete(image)
   const place = join(folder, image.id)
   if (existsSync(place)) throw new RowanError('FILE_EXISTS', `${place} exists and is not overwritten`)
-  const part = await parts.begin(place)
+  const endUse = image.use()
   try {
-    await mkdir(folder, { recursive: true })
+    return await write(image, await parts.begin(place), request)
+  } catch (error) {
+    if (request.signal.aborted) throw new RowanError('ABORTED', 'the export was stopped', { cause: error })
+    throw asRowanError(error, 'FILE_UNWRITABLE', `cannot write ${place}`)
+  } finally {
+    endUse()
+  }
+}
+
+async function write(image: LocalImage, part: Part, request: WebExportRequest): Promise<WebExport> {
+  try {
+    await mkdir(request.folder, { recursive: true })
     await mkdir(part.path)
     const written = await new WebWriter(image, part.path, request).all()
     await sync(part.path)
     await part.finish()
     return written
-  } catch (error) {
-    if (request.signal.aborted) throw new RowanError('ABORTED', 'the export was stopped', { cause: error })
-    throw asRowanError(error, 'FILE_UNWRITABLE', `cannot write ${place}`)
   } finally {
     await part.end()
   }
@@ -72,9 +80,9 @@ class WebWriter {
 
   async all(): Promise<WebExport> {
     const { id, root, rootBytes } = this.#image
-    await this.#file(rootFile(id), file => write(file, rootBytes, 0))
+    await this.#file(rootFile(id), file => writeAt(file, rootBytes, 0))
     const { profile } = this.#request
-    if (profile !== undefined) await this.#file(profileFile(id), file => write(file, profile, 0))
+    if (profile !== undefined) await this.#file(profileFile(id), file => writeAt(file, profile, 0))
     for (let level = root.height; level >= 0; level--) {
       const count = nodeCount(level, root.blocks)
       for (let position = 0; position < count; position++) await this.#node(level, position)
@@ -86,7 +94,7 @@ class WebWriter {
   async #node(level: number, position: number): Promise<void> {
     const bytes = this.#image.nodeBytes(level, position)
     if (bytes === undefined) return
-    await this.#file(nodeFile(this.#image.id, level, position), file => write(file, bytes, 0))
+    await this.#file(nodeFile(this.#image.id, level, position), file => writeAt(file, bytes, 0))
     if (level === 0) await this.#file(packFile(this.#image.id, position), file => this.#pack(file, position))
   }
 
@@ -107,11 +115,11 @@ class WebWriter {
       // It was evicted, or found rotten, since the export began.
       if (plain === undefined) throw incomplete(this.#image)
       const stored = compressBlock(plain) ?? plain
-      at = await write(file, stored, at)
+      at = await writeAt(file, stored, at)
       lengths.push(stored.byteLength)
       onProgress(++this.#done, root.blocks - root.zeroBlocks)
     }
-    await write(file, encodeRangeIndex(page, lengths), 0)
+    await writeAt(file, encodeRangeIndex(page, lengths), 0)
     return at
   }
 
@@ -129,7 +137,7 @@ class WebWriter {
 }
 
 /** @returns where it ends */
-async function write(file: FileHandle, bytes: Uint8Array, at: number): Promise<number> {
+async function writeAt(file: FileHandle, bytes: Uint8Array, at: number): Promise<number> {
   for (let done = 0; done < bytes.byteLength; ) {
     const { bytesWritten } = await file.write(bytes, done, bytes.byteLength - done, at + done)
     done += bytesWritten

@@ -1,6 +1,9 @@
 /**
  * The images that this peer knows, each by its root; what is here of them is in local-image.ts.
  *
+ * At most so many are open: one more takes the place of the one that was last used the longest ago, of those that nobody uses
+ * (LocalImage.use). Whoever keeps one that it does not use hears of it (`onClosed`), or asks `isClosed`.
+ *
  * Owns: the tables `images` (id -> root) and `nodes` (hash -> node of an index), and the images that are open.
  */
 import { BLOCK_SIZE_BYTES, EAGER_INDEX_IMAGE_BYTES } from '../cluster.ts'
@@ -47,7 +50,9 @@ export class Images {
   /** As everybody uses it. */
   readonly #nodes: Table<Uint8Array>
   readonly #rawNodes: Table<Uint8Array>
+  /** In the order of their last use. */
   readonly #open = new Map<string, LocalImage>()
+  readonly #closedListeners = new Set<(image: LocalImage) => void>()
   readonly #lostListeners = new Set<(image: LocalImage, pages: readonly number[]) => void>()
   readonly #pageListeners = new Set<(image: LocalImage, page: number) => void>()
   readonly #stopListening: () => void
@@ -78,6 +83,12 @@ export class Images {
     return () => this.#pageListeners.delete(listener)
   }
 
+  /** Called, synchronously, for an image that nobody used and that was closed for another. Returns how to end that. */
+  onClosed(listener: (image: LocalImage) => void): () => void {
+    this.#closedListeners.add(listener)
+    return () => this.#closedListeners.delete(listener)
+  }
+
   /** Keeps a root, and opens its image. Known ones are just opened. Throws INDEX_INVALID, DISK_FULL, STORE_IO. */
   async create(rootBytes: Uint8Array): Promise<LocalImage> {
     const own = Uint8Array.from(rootBytes)
@@ -93,7 +104,10 @@ export class Images {
   /** The image with this id, undefined if its root is not here. One object while it is open. */
   async open(id: string): Promise<LocalImage | undefined> {
     const open = this.#open.get(id)
-    if (open !== undefined) return open
+    if (open !== undefined) {
+      this.#toTheEnd(open)
+      return open
+    }
     await this.#asked(id)
     const rootBytes = await this.#root(id)
     return rootBytes === undefined ? undefined : this.#opened(id, rootBytes)
@@ -247,7 +261,7 @@ export class Images {
   }
 
   #dropped(dropped: DroppedBlocks): void {
-    for (const image of this.#open.values()) {
+    for (const image of [...this.#open.values()]) {
       const { pages, isStale } = image.blocksDropped(dropped)
       if (isStale) this.#recount(image)
       if (pages.length > 0) for (const listener of this.#lostListeners) listener(image, pages)
@@ -258,19 +272,39 @@ export class Images {
   #opened(id: string, rootBytes: Uint8Array): LocalImage {
     const open = this.#open.get(id)
     if (open !== undefined) return open
-    if (this.#open.size >= MAX_OPEN_IMAGES) {
-      throw new RowanError('LIMIT_EXCEEDED', `more than ${MAX_OPEN_IMAGES} images would be open`)
-    }
+    if (this.#open.size >= MAX_OPEN_IMAGES) this.#closeOne()
     const tree = new IndexTree(decodeImageRoot(rootBytes), this.#nodes, this.#log)
     const uses = { minutes: this.uses.open(id, nodeCount(0, tree.root.blocks)), clock: this.uses.clock }
     const onPage = (image: LocalImage, page: number) => {
       for (const listener of this.#pageListeners) listener(image, page)
     }
-    const image = new LocalImage({ id, rootBytes, tree, pool: this.#pool, uses, onPage })
+    const onUnused = () => this.#toTheEnd(image)
+    const image = new LocalImage({ id, rootBytes, tree, pool: this.#pool, uses, onPage, onUnused })
     this.#open.set(id, image)
     if (image.root.blocks * BLOCK_SIZE_BYTES <= EAGER_INDEX_IMAGE_BYTES) image.countNow()
     else this.#recount(image)
     return image
+  }
+
+  /** Just used. */
+  #toTheEnd(image: LocalImage): void {
+    if (this.#open.get(image.id) !== image) return
+    this.#open.delete(image.id)
+    this.#open.set(image.id, image)
+  }
+
+  /** Makes room for one more. @throws LIMIT_EXCEEDED where all are used */
+  #closeOne(): void {
+    const unused = firstUnused(this.#open.values())
+    if (unused === undefined) {
+      throw new RowanError('LIMIT_EXCEEDED', `${MAX_OPEN_IMAGES} images are in use, which is the limit`)
+    }
+    this.#open.delete(unused.id)
+    unused.close()
+    this.#catalog.write(this.uses.close(unused.id)).catch((error: unknown) => {
+      this.#log.warn('when an image was used could not be written down', { id: unused.id, error: asRowanError(error) })
+    })
+    for (const listener of this.#closedListeners) listener(unused)
   }
 
   #recount(image: LocalImage): void {
@@ -279,6 +313,11 @@ export class Images {
       this.#log.warn('the blocks of an image could not be counted', { id: image.id, error: message })
     })
   }
+}
+
+function firstUnused(images: Iterable<LocalImage>): LocalImage | undefined {
+  for (const image of images) if (!image.isUsed) return image
+  return undefined
 }
 
 /** Takes the nodes of an image that is being made, and keeps few of them in memory; of the others their names. */

@@ -11,6 +11,8 @@
  * all 64 pages); a larger one is counted page by page in the background, see `recount`. Nothing is written down, so
  * nothing can be out of date.
  *
+ * An image that nobody uses (`use`) may be closed for another; as it then hears of no slot that is dropped, it tells of none.
+ *
  * Owns: what stands in the slot pages. Does not own: blocks (pool.ts), nodes (index-tree.ts).
  */
 import { INDEX_FANOUT } from '../cluster.ts'
@@ -18,14 +20,15 @@ import { RowanError } from '../errors.ts'
 import { childCount, nodeCount } from '../image/geometry.ts'
 import type { Hash } from '../image/hash.ts'
 import type { ImageRoot } from '../image/image-root.ts'
-import type { PackedNode } from '../image/index-node.ts'
 import type { IndexTree, NodeRef } from './index-tree.ts'
+import { PageCounter } from './page-counter.ts'
 import { PageCounts } from './page-counts.ts'
 import type { UseClock } from './page-uses.ts'
 import type { Pool } from './pool.ts'
 import type { DroppedBlocks } from './pool-types.ts'
 import { ABSENT, makeSlotPage, SlotPages, slotOf, UNKNOWN, uncheckedSlot, ZERO } from './slot-pages.ts'
 import type { SharedImage } from './slot-view.ts'
+import { Users } from './users.ts'
 
 export { ABSENT, MAX_SLOT_PAGES, UNKNOWN, ZERO } from './slot-pages.ts'
 
@@ -38,6 +41,8 @@ export interface LocalImageComponents {
   uses: { minutes: Uint32Array; clock: UseClock }
   /** A page of its index came. */
   onPage: (image: LocalImage, page: number) => void
+  /** Somebody needs it no longer. */
+  onUnused: () => void
 }
 
 export class LocalImage {
@@ -48,11 +53,13 @@ export class LocalImage {
   readonly #pool: Pool
   readonly #pages: SlotPages
   readonly #counts: PageCounts
+  readonly #counter: PageCounter
   readonly #uses: LocalImageComponents['uses']
   readonly #onPage: (image: LocalImage, page: number) => void
+  readonly #users: Users
   #isClosed = false
 
-  constructor({ id, rootBytes, tree, pool, uses, onPage }: LocalImageComponents) {
+  constructor({ id, rootBytes, tree, pool, uses, onPage, onUnused }: LocalImageComponents) {
     this.id = id
     this.root = tree.root
     this.rootBytes = rootBytes
@@ -61,8 +68,10 @@ export class LocalImage {
     const pages = nodeCount(0, this.root.blocks)
     this.#pages = new SlotPages(pages)
     this.#counts = new PageCounts(pages)
+    this.#counter = new PageCounter({ tree, pool, counts: this.#counts, pages })
     this.#uses = uses
     this.#onPage = onPage
+    this.#users = new Users(onUnused)
   }
 
   /**
@@ -121,7 +130,7 @@ export class LocalImage {
     if (level === 0) {
       this.#page(position)
       this.#onPage(this, position)
-    } else this.#countZeros(level, position, taken.node)
+    } else this.#counter.zeros(level, position, taken.node)
     try {
       await this.#tree.save(taken)
     } catch (error) {
@@ -217,18 +226,24 @@ export class LocalImage {
 
   /** Counts the pages that were not counted yet, giving way between them. Ends early when the image is closed. */
   async recount(): Promise<void> {
-    this.#loadUpper()
-    for (let page = 0; page < this.#pages.length; page++) {
-      if (this.#isClosed) return
-      if (this.#counts.isKnown(page)) continue
-      this.#count(page)
-      await new Promise(resolve => setImmediate(resolve))
+    if (this.#isClosed) return
+    const end = this.use()
+    try {
+      this.#counter.upper()
+      for (let page = 0; page < this.#pages.length; page++) {
+        if (this.#isClosed) return
+        if (this.#counts.isKnown(page)) continue
+        this.#counter.page(page)
+        await new Promise(resolve => setImmediate(resolve))
+      }
+    } finally {
+      end()
     }
   }
 
   /** Counts all pages now. For images with few of them. */
   countNow(): void {
-    this.#loadUpper()
+    this.#counter.upper()
     for (let page = 0; page < this.#pages.length; page++) {
       if (!this.#counts.isKnown(page)) this.#page(page)
     }
@@ -267,8 +282,12 @@ export class LocalImage {
    */
   share(onPage: (page: number, slots: Int32Array) => void): { image: SharedImage; end: () => void } {
     const { sizeBytes, blocks } = this.root
+    if (this.#isClosed) throw this.#closed()
     const { minutes: usedMinutes, clock } = this.#uses
-    const end = this.#pages.onPage(onPage)
+    const ends = [this.#pages.onPage(onPage), this.use()]
+    const end = () => {
+      for (const each of ends) each()
+    }
     return { image: { id: this.id, sizeBytes, blocks, usedMinutes, minute: clock.shared }, end }
   }
 
@@ -282,9 +301,31 @@ export class LocalImage {
     }
   }
 
-  /** Ends what runs in the background. */
+  /**
+   * From now until the returned function is called somebody needs the image open.
+   *
+   * @param isNeeded - for who keeps it, but needs it only at times: whether now
+   */
+  use(isNeeded?: () => boolean): () => void {
+    return this.#users.add(isNeeded)
+  }
+
+  get isUsed(): boolean {
+    return this.#users.anyNeeds
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  /** Ends what runs in the background. What was counted stays; where blocks are nobody is told any more. */
   close(): void {
     this.#isClosed = true
+    for (const page of [...this.#pages.made()]) this.#pages.forget(page)
+  }
+
+  #closed(): RowanError {
+    return new RowanError('DISK_CLOSED', `the image ${this.id} is not open any more`)
   }
 
   #locateSlowly(block: number): number {
@@ -324,6 +365,7 @@ export class LocalImage {
   #page(page: number): Int32Array | undefined {
     const made = this.#pages.get(page)
     if (made !== undefined) return made
+    if (this.#isClosed) throw this.#closed()
     const node = this.#tree.node(0, page)
     if (node === 'unknown') return undefined
     const children = childCount(0, page, this.root.blocks)
@@ -345,46 +387,6 @@ export class LocalImage {
     }
     this.#counts.set(page, here, node.presentCount)
     return this.#pages.add(page, slots)
-  }
-
-  /** Counts a page without making its slot page. */
-  #count(page: number): void {
-    const node = this.#tree.node(0, page)
-    if (node === 'unknown') return
-    if (node === 'zero') {
-      this.#counts.set(page, 0, 0)
-      return
-    }
-    let here = 0
-    for (let index = 0; index < node.childCount; index++) {
-      const hash = node.hashAt(index)
-      if (hash !== undefined && this.#pool.find(hash) !== -1) here++
-    }
-    this.#counts.set(page, here, node.presentCount)
-  }
-
-  #loadUpper(): void {
-    if (this.root.top === undefined) {
-      for (let page = 0; page < this.#pages.length; page++) this.#counts.set(page, 0, 0)
-      return
-    }
-    for (let level = this.root.height; level > 0; level--) {
-      for (let position = 0; position < nodeCount(level, this.root.blocks); position++) {
-        const node = this.#tree.node(level, position)
-        if (typeof node !== 'string') this.#countZeros(level, position, node)
-      }
-    }
-  }
-
-  /** The pages below the absent children of a node above them are known, and need nothing. */
-  #countZeros(level: number, position: number, node: PackedNode): void {
-    const pagesPerChild = INDEX_FANOUT ** (level - 1)
-    for (let child = 0; child < node.childCount; child++) {
-      if (node.has(child)) continue
-      const first = (position * INDEX_FANOUT + child) * pagesPerChild
-      const end = Math.min(first + pagesPerChild, this.#pages.length)
-      for (let page = first; page < end; page++) this.#counts.set(page, 0, 0)
-    }
   }
 
   #forgetPage(page: number): void {

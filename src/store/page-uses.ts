@@ -70,6 +70,13 @@ export class PageUses {
     return minutes
   }
 
+  /** Keeps an image's uses up to date no longer. Returns what writes them down. */
+  close(image: string): Operation[] {
+    const uses = this.#open.get(image)
+    this.#open.delete(image)
+    return uses === undefined ? [] : this.#changes(image, uses)
+  }
+
   /** What forgets an image's uses; nothing of it is written down after this call. */
   forgetOps(image: string): Operation[] {
     const pages = this.#open.get(image)?.minutes.length ?? MAX_IMAGE_BYTES / BLOCK_SIZE_BYTES / INDEX_FANOUT
@@ -80,17 +87,20 @@ export class PageUses {
 
   /** Writes down what has changed. Throws DISK_FULL or STORE_IO. */
   async save(): Promise<void> {
+    await this.#catalog.write([...this.#open].flatMap(([image, uses]) => this.#changes(image, uses)))
+  }
+
+  /** What writes down what has changed since the last time. */
+  #changes(image: string, { minutes, saved }: Uses): Operation[] {
     const operations: Operation[] = []
-    for (const [image, { minutes, saved }] of this.#open) {
-      for (let first = 0; first < minutes.length; first += PAGES_PER_ENTRY) {
-        const end = Math.min(first + PAGES_PER_ENTRY, minutes.length)
-        const now = minutes.slice(first, end)
-        if (now.every((minute, index) => minute === saved[first + index])) continue
-        operations.push(this.#table.putOp(keyOf(image, first), encode(now)))
-        saved.set(now, first)
-      }
+    for (let first = 0; first < minutes.length; first += PAGES_PER_ENTRY) {
+      const end = Math.min(first + PAGES_PER_ENTRY, minutes.length)
+      const now = minutes.slice(first, end)
+      if (now.every((minute, index) => minute === saved[first + index])) continue
+      operations.push(this.#table.putOp(keyOf(image, first), encode(now)))
+      saved.set(now, first)
     }
-    await this.#catalog.write(operations)
+    return operations
   }
 }
 

@@ -42,6 +42,8 @@ export interface ImageFetchComponents {
   driver: FetchDriver
   store: BlockStore
   line: Timeline
+  /** What was fetched of it is counted here. */
+  count?: TransferCount
   clock: Clock
   /** A block of this image came into the pool. */
   onStored(block: number): void
@@ -71,7 +73,7 @@ export class ImageFetch {
   readonly image: LocalImage
   readonly number: number
   readonly index: IndexFetch
-  readonly count = new TransferCount()
+  readonly count: TransferCount
   readonly #driver: FetchDriver
   readonly #store: BlockStore
   readonly #line: Timeline
@@ -86,6 +88,7 @@ export class ImageFetch {
   constructor(components: ImageFetchComponents) {
     this.image = components.image
     this.number = components.number
+    this.count = components.count ?? new TransferCount()
     this.#driver = components.driver
     this.#store = components.store
     this.#line = components.line

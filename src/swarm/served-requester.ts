@@ -106,6 +106,7 @@ export class ServedRequester {
         if (error !== undefined) {
           components.log.debug('a requester is gone', { peer, code: error.code, message: error.message })
         }
+        for (const told of this.#images.values()) told.end()
         components.ended(this)
       }
     })
@@ -351,6 +352,7 @@ export class ServedRequester {
 
   #release(handle: number): void {
     const isOfIt = (key: number) => itemOf(key).image === handle
+    this.#images.get(handle)?.end()
     if (!this.#images.delete(handle)) this.#unknown.delete(handle)
     // The handle may be given to another image, which has other blocks and nodes.
     this.#components.queue.cancelAll(this, isOfIt)

@@ -11,6 +11,7 @@ import { KnownReplicas } from './known-replicas.ts'
 import { MAX_ON_BEHALF_SHARE, MIN_ON_BEHALF_BLOCKS } from './limits.ts'
 import type { FetchedOnBehalf } from './on-behalf.ts'
 import type { SoughtImage } from './replica-links.ts'
+import { TransferCount } from './transfer-count.ts'
 
 export class SwarmImage implements SoughtImage {
   readonly id: string
@@ -18,6 +19,8 @@ export class SwarmImage implements SoughtImage {
   readonly known: KnownReplicas
   /** How its first blocks came here. */
   readonly line: Timeline
+  /** Since the start, also where it was closed meanwhile. */
+  readonly count = new TransferCount()
   #fetch: ImageFetch | undefined
   /** Who was asked to send the whole index unasked. */
   #indexFrom: string | undefined
@@ -41,9 +44,11 @@ export class SwarmImage implements SoughtImage {
   }
 
   /** The root is here. */
-  open(image: LocalImage, components: Omit<ImageFetchComponents, 'number' | 'image' | 'line'>): ImageFetch {
+  open(image: LocalImage, components: Omit<ImageFetchComponents, 'number' | 'image' | 'line' | 'count'>): ImageFetch {
     if (this.#fetch === undefined) {
-      this.#fetch = new ImageFetch({ ...components, number: this.number, image, line: this.line })
+      const { number, line, count } = this
+      this.#fetch = new ImageFetch({ ...components, number, image, line, count })
+      image.use(() => this.#fetch?.image === image && (this.#users > 0 || this.isNeeded()))
       this.#change()
     }
     return this.#fetch

@@ -127,7 +127,13 @@ export class Swarm implements BlockSource {
       settings
     )
     this.limit({ ...UNLIMITED_TRAFFIC, ...settings.limits })
-    this.#stopListening = images.onLost(({ id }, pages) => this.#server.noteLost(id, pages))
+    const stops = [
+      images.onLost(({ id }, pages) => this.#server.noteLost(id, pages)),
+      images.onClosed(({ id }) => this.forget(id))
+    ]
+    this.#stopListening = () => {
+      for (const stop of stops) stop()
+    }
   }
 
   /** From now on; what is under way is finished. */
@@ -231,7 +237,7 @@ export class Swarm implements BlockSource {
 
   /** What was fetched of an image since the start. */
   transfers(id: string): ImageTransfers {
-    return this.#images.get(id)?.fetch?.count.view() ?? { blocks: 0, bytes: 0, wireBytes: 0, perPeer: {} }
+    return this.#images.get(id)?.count.view() ?? { blocks: 0, bytes: 0, wireBytes: 0, perPeer: {} }
   }
 
   /** How the first blocks of an image came here, from the last `restartLine` on. */

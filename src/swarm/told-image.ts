@@ -17,6 +17,7 @@ export class ToldImage {
   #toldHelps = false
   /** Pages with blocks that came, or went, since the requester was told. */
   readonly #news = new Set<number>()
+  readonly #endUse: () => void
   /** It was told that all is here, and now some of it is not: everything is told again. */
   #tellAll = false
 
@@ -25,6 +26,12 @@ export class ToldImage {
     this.image = image
     this.#helps = helps
     this.#complete = image.complete
+    this.#endUse = image.use()
+  }
+
+  /** The requester needs it no longer. */
+  end(): void {
+    this.#endUse()
   }
 
   /** Whether the requester was told that all is here. */

@@ -32,7 +32,7 @@ test('a snapshot whose layers are merged just when it is to be read is read of w
 
   const unused = {} as never
   const exports = new SnapshotExports({ pool: unused, swarm: unused, clock: parts.clock as never, log: parts.log })
-  const image = new EmptyImage(SIZE_BYTES) as unknown as LocalImage
+  const image = Object.assign(new EmptyImage(SIZE_BYTES), { use: () => () => undefined }) as unknown as LocalImage
   const chains: Chain[] = [before]
   const readChain = () => chains.pop() ?? layers.chain
   const what = { machine: 'm', image, layersFolder, disk: 'system' as const, readChain }

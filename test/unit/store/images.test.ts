@@ -4,7 +4,7 @@ import { afterEach, expect, test } from 'vitest'
 import { BLOCK_SIZE_BYTES } from '../../../src/cluster.ts'
 import { type Hash, sha256 } from '../../../src/image/hash.ts'
 import { decodeImageRoot, encodeImageRoot, imageIdOf, makeImageRoot } from '../../../src/image/image-root.ts'
-import { ABSENT, type LocalImage, UNKNOWN, ZERO } from '../../../src/store/images.ts'
+import { ABSENT, type LocalImage, MAX_OPEN_IMAGES, UNKNOWN, ZERO } from '../../../src/store/images.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
 import { startOwnTime } from '../../tools/own-time.ts'
 import { waitUntil } from '../../tools/wait.ts'
@@ -564,3 +564,65 @@ test.each([
     await close(again)
   }
 })
+
+test('one image more than may be open takes the place of the one that nobody used for the longest time', async () => {
+  const one = await store()
+  const closed: string[] = []
+  one.images.onClosed(({ id }) => closed.push(id))
+  const [first, second, third, ...others] = await Promise.all(
+    range(1, MAX_OPEN_IMAGES + 1).map(blocks => one.images.create(imageOf([blocks]).rootBytes))
+  )
+  const endFirst = first!.use()
+  let isNeeded = true
+  second!.use(() => isNeeded)
+  await one.images.open(third!.id)
+  // The first are used, the third was asked for just now.
+  const more = (number: number) => one.images.create(imageOf([MAX_OPEN_IMAGES + number]).rootBytes)
+  await more(1)
+  expect(closed).toEqual([others[0]!.id])
+  expect(others[0]!.isClosed).toBe(true)
+  expect(() => others[0]!.locate(0)).toThrow(withCode('DISK_CLOSED'))
+  const again = await one.images.open(others[0]!.id)
+  expect(again!.locate(0)).toBe(ZERO)
+  expect(closed).toEqual([others[0]!.id, others[1]!.id])
+  for (const image of others.slice(2)) image.use()
+  for (const image of [third!, again!, (await one.images.open(imageOf([MAX_OPEN_IMAGES + 1]).id))!]) image.use()
+  await expect(more(2)).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
+  isNeeded = false
+  await more(3)
+  expect(closed.at(-1)).toBe(second!.id)
+  endFirst()
+  await more(4)
+  // What was let go of last goes last.
+  expect(first!.isClosed).toBe(false)
+  expect(closed).toHaveLength(4)
+})
+
+test('an image that is closed for others hears of nothing any more: it gives no slot, and its uses are kept', async () => {
+  const one = await store()
+  await put(one, 0, 1, 2, 3)
+  const image = await one.images.keep(SMALL.rootBytes, SMALL.nodes)
+  one.images.uses.clock.minute = 77
+  expect(image.locate(0)).toBeGreaterThanOrEqual(0)
+  const { pages: slots } = shared(image)
+  expect(image.isUsed).toBe(true)
+  slots.end()
+  for (const blocks of range(1, MAX_OPEN_IMAGES + 1)) await one.images.create(imageOf([blocks]).rootBytes)
+  expect(image.isClosed).toBe(true)
+  expect(() => image.locate(0)).toThrow(withCode('DISK_CLOSED'))
+  expect([...slots.made.values()].every(page => page.every(entry => entry === UNKNOWN || entry === ZERO))).toBe(true)
+  expect(image.local).toEqual({ blocks: 4, of: 4 })
+  const again = (await one.images.open(SMALL.id))!
+  expect(again).not.toBe(image)
+  expect(again.locate(0)).toBeGreaterThanOrEqual(0)
+  await close(one)
+  const later = await store(one.folder)
+  expect(later.images.uses.read(SMALL.id, 2)[0]).toBe(77)
+})
+
+/** As a thread sees an image. */
+function shared(image: LocalImage): { pages: { made: Map<number, Int32Array>; end(): void } } {
+  const made = new Map<number, Int32Array>()
+  const { end } = image.share((page, slots) => made.set(page, slots))
+  return { pages: { made, end } }
+}
