@@ -48,13 +48,17 @@ export class FrozenHoles {
     return this.#waiting.size === 0
   }
 
-  /** These sectors of a layer were trimmed while it took writes. */
+  /** These sectors of a layer were trimmed while it took writes, or became zero as it was merged. */
   add(disk: DiskName, name: string, range: Sectors): void {
     if (this.#punch === undefined || this.#ranges >= MAX_WAITING) return
     const known = this.#waiting.get(name)
-    if (known === undefined) this.#waiting.set(name, { disk, name, ranges: [range] })
-    else known.ranges.push(range)
-    this.#ranges++
+    const last = known?.ranges.at(-1)
+    if (last?.end === range.start) last.end = range.end
+    else {
+      if (known === undefined) this.#waiting.set(name, { disk, name, ranges: [range] })
+      else known.ranges.push(range)
+      this.#ranges++
+    }
   }
 
   /**

@@ -11,7 +11,16 @@
  * written again.
  */
 import type { FrozenLayer } from './frozen-layer.ts'
-import { type FrozenPage, LayerMap, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, SECTORS_PER_PAGE } from './layer-map.ts'
+import {
+  type FrozenPage,
+  LayerMap,
+  SECTOR_ABSENT,
+  SECTOR_BYTES,
+  SECTOR_DATA,
+  SECTOR_ZERO,
+  SECTORS_PER_PAGE
+} from './layer-map.ts'
+import type { Sectors } from './zero-blocks.ts'
 
 export interface MergePace {
   signal: AbortSignal
@@ -25,6 +34,7 @@ const PAGES_PER_SYNC = 64
 
 /**
  * @param sizeBytes - of the disk
+ * @param onZero - told of sectors of `into` that are zero by now and were put there: what lies there in its file is needed no more
  * @returns false if `pace.signal` fired; it can be begun again
  * @throws RowanError LAYER_CORRUPT, STORE_IO, DISK_FULL; nothing is lost
  */
@@ -33,10 +43,11 @@ export async function mergeLayers(
   into: FrozenLayer,
   direction: 'down' | 'up',
   sizeBytes: number,
-  pace: MergePace
+  pace: MergePace,
+  onZero: (zero: Sectors) => void = () => undefined
 ): Promise<boolean> {
   into.mapFile.writeDirectoryAgain()
-  const merge = new Merge(from, into, direction, sizeBytes, pace)
+  const merge = new Merge(from, into, direction, sizeBytes, pace, onZero)
   for (const page of from.mapFile.pages()) {
     if (!(await merge.takePage(page))) return false
   }
@@ -50,10 +61,19 @@ class Merge {
   readonly #direction: 'down' | 'up'
   readonly #sizeBytes: number
   readonly #pace: MergePace
+  readonly #onZero: (zero: Sectors) => void
   readonly #buffer = Buffer.alloc(COPY_BYTES)
   #pages: FrozenPage[] = []
 
-  constructor(from: FrozenLayer, into: FrozenLayer, direction: 'down' | 'up', sizeBytes: number, pace: MergePace) {
+  constructor(
+    from: FrozenLayer,
+    into: FrozenLayer,
+    direction: 'down' | 'up',
+    sizeBytes: number,
+    pace: MergePace,
+    onZero: (zero: Sectors) => void = () => undefined
+  ) {
+    this.#onZero = onZero
     this.#from = from
     this.#into = into
     this.#direction = direction
@@ -74,6 +94,8 @@ class Merge {
       if (state !== SECTOR_ABSENT && (this.#direction === 'down' || known === SECTOR_ABSENT)) {
         if (state === SECTOR_DATA && !(await this.#copy(pageBytes, at, end))) return false
         target.set(at, end, state)
+        if (state === SECTOR_ZERO)
+          this.#onZero({ start: page * SECTORS_PER_PAGE + at, end: page * SECTORS_PER_PAGE + end })
       }
       at = end
     }

@@ -43,6 +43,7 @@ import { FrozenMap } from './frozen-map.ts'
 import { FrozenMapFile } from './frozen-map-file.ts'
 import { Layer, type LayerComponents, type LayerLimits } from './layer.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
+import { SECTOR_BYTES } from './layer-map.ts'
 import type { MergePace } from './layer-merge.ts'
 import { identityOf, LayerStack, savedIdentity } from './layer-stack.ts'
 import { LayersFolder, type LayersFolderSettings, layerNames } from './layers-folder.ts'
@@ -206,11 +207,14 @@ export class MachineLayers {
    */
   async merge(pair: MergePair, pace: MergePace): Promise<boolean> {
     const { sizeBytes } = this.#chain.disks[pair.disk]!
-    const { files } = this.#components
+    const { files, punch, log } = this.#components
     const open = OpenPair.open(files, this.folder, this.#chain, pair, this.#stacks.get(pair.disk)!)
+    const { disk } = pair
+    const { into } = open
+    const holes = new FrozenHoles(punch, log)
     try {
-      if (!(await open.merge(sizeBytes, pace))) return false
-      return await this.#alone(async () => {
+      if (!(await open.merge(sizeBytes, pace, zero => holes.add(disk, into.name, zero)))) return false
+      const isMerged = await this.#alone(async () => {
         if (!mergeable(this.#chain).some(each => isDeepStrictEqual(each, pair))) return false
         const chain = withMerged(this.#chain, pair, open.into.name)
         await this.#onDisk.write(chain)
@@ -222,6 +226,12 @@ export class MachineLayers {
         await this.#delete([open.from.name])
         return true
       })
+      // What the upper one had trimmed may still have its space in the lower one.
+      const frozen = { layer: into, sectors: Math.ceil(sizeBytes / SECTOR_BYTES) }
+      const find = () => (layerNames(this.#chain).includes(into.name) ? frozen : undefined)
+      if (isMerged) await holes.giveBack(find, () => pace.breathe(0), pace.signal)
+      if (isMerged) this.#measure()
+      return isMerged
     } finally {
       open.close()
     }

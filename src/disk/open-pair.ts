@@ -10,6 +10,7 @@ import { FrozenLayer } from './frozen-layer.ts'
 import type { LayerFiles } from './layer-files.ts'
 import { type MergePace, mergeLayers } from './layer-merge.ts'
 import { identityOf, type LayerStack } from './layer-stack.ts'
+import type { Sectors } from './zero-blocks.ts'
 
 export class OpenPair {
   readonly lower: FrozenLayer
@@ -46,8 +47,8 @@ export class OpenPair {
   }
 
   /** As `mergeLayers`. */
-  merge(sizeBytes: number, pace: MergePace): Promise<boolean> {
-    return mergeLayers(this.from, this.into, this.into === this.lower ? 'down' : 'up', sizeBytes, pace)
+  merge(sizeBytes: number, pace: MergePace, onZero?: (zero: Sectors) => void): Promise<boolean> {
+    return mergeLayers(this.from, this.into, this.into === this.lower ? 'down' : 'up', sizeBytes, pace, onZero)
   }
 
   /** Closes what was opened for the occasion. */

@@ -204,6 +204,43 @@ describe('punching', () => {
       expect([found[at], found[at + 65_535]]).toEqual(at % 131_072 === 0 ? [0, 0] : [7, 7])
   })
 
+  test.each(['under the top', 'of a branch that was left'])(
+    'gives back what only a discarded snapshot had kept, once layers %s are merged',
+    async where => {
+      if (findTool('fallocate') === undefined) return
+      const request = { note: '', taken: '2026-01-02T03:04:05.678Z' }
+      const isLeft = where !== 'under the top'
+      await open()
+      if (isLeft) await disk.snapshot(request)
+      await fill(0, 24 * MIB)
+      await disk.snapshot(request)
+      await disk.trim(MIB, 20 * MIB)
+      // The page of the map that was begun, as that which is full of zeros.
+      await disk.write(2 * MIB, Buffer.alloc(8192, 9))
+      await disk.snapshot(request)
+      if (isLeft) {
+        await disk.layers!.rollback('s1', request)
+        await disk.close()
+        await open()
+      }
+      expect(takenBytes()).toBeGreaterThan(24 * MIB)
+      await disk.discard(isLeft ? 's2' : 's1')
+      const pace = { signal: new AbortController().signal, breathe: async () => {} }
+      await disk.layers!.upkeep(pace)
+      expect(disk.layers!.chain.disks.system.layers).toHaveLength(2)
+      expect(takenBytes()).toBeLessThan(5 * MIB)
+      if (isLeft) {
+        await disk.layers!.rollback('s3', request)
+        await disk.close()
+        await open()
+      }
+      const found = new Uint8Array(24 * MIB)
+      await disk.read(0, found)
+      const at = (mib: number, more = 0) => found[mib * MIB + more]
+      expect([at(0), at(1), at(2), at(2, 8191), at(2, 8192), at(20), at(21)]).toEqual([7, 0, 9, 9, 0, 0, 7])
+    }
+  )
+
   test('of a frozen layer and a merge are never at work at one time', async () => {
     const { asked, punch, release } = heldPuncher()
     await open({ punch })
@@ -227,8 +264,11 @@ describe('punching', () => {
     expect(isOver).toBe(false)
     expect(disk.layers!.chain.disks.system.layers).toHaveLength(4)
     release()
-    await upkeep
+    // What the merge makes zero is punched behind it.
+    await expect.poll(() => asked.length).toBe(2)
     expect(disk.layers!.chain.disks.system.layers).toHaveLength(3)
+    release()
+    await upkeep
     const found = new Uint8Array(MIB)
     await disk.read(0, found)
     expect([found[0], found[65_535], found[65_536]]).toEqual([0, 0, 7])
