@@ -38,6 +38,8 @@ interface WholePool {
   mustTakeWrites(): void
   /** Waits for a write of entries, and notes that it failed. */
   noted(written: Promise<void>): Promise<void>
+  /** These slots are in the table. */
+  stored(slots: readonly number[]): void
 }
 
 export class PoolIntake {
@@ -104,7 +106,9 @@ export class PoolIntake {
       slots.push(pending?.slot ?? this.#table.find(entry.hash))
     }
     slotsKnown?.(slots)
-    await Promise.all(jobs)
+    // All of them: the caller's buffers are read until the last one ends, also where another has failed.
+    const outcomes = await Promise.allSettled(jobs)
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
     return slots
   }
 
@@ -162,6 +166,7 @@ export class PoolIntake {
       for (const { slot } of blocks) this.#allocator.free(slot)
       throw error
     }
+    this.#pool.stored(blocks.map(({ slot }) => slot))
   }
 
   async #write(blocks: readonly PendingBlock[]): Promise<void> {

@@ -6,6 +6,7 @@
  */
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import type { Log } from '../environment.ts'
+import { asRowanError } from '../errors.ts'
 import { isZero } from '../image/block.ts'
 import { sha256 } from '../image/hash.ts'
 import { bytesCodec, type Catalog, jsonCodec, MARKS_TABLE, type Operation, type Table } from './catalog.ts'
@@ -22,6 +23,8 @@ const POOL_MARK = 'pool'
 
 export interface PoolMark {
   state: 'open' | 'closed'
+  /** A sync failed: what is in the page cache may not be on the disk, though the system says so. */
+  isInDoubt?: boolean
 }
 
 export interface LoadedPool {
@@ -56,10 +59,26 @@ export async function loadPool(files: SegmentFiles, catalog: Catalog, log: Log):
     operations.push(...(await readTable(pool, segments, log)))
     await loadSuspects(pool, mark, suspectPages, log)
   }
+  // What the process before has written is in the cache, and it did not stay to see it on the disk.
+  if (mark?.state !== 'closed') files.mustSync(segments.keys())
+  const isInDoubt = mark?.isInDoubt === true && !(await dropCache(files, segments, log))
   for await (const [page] of suspectPages.entries()) operations.push(suspectPages.deleteOp(page))
-  operations.push(marks.putOp(POOL_MARK, { state: 'open' }))
+  operations.push(marks.putOp(POOL_MARK, { state: 'open', isInDoubt }))
   await catalog.write(operations, { sync: true })
   return pool
+}
+
+/** Before any block is hashed: it is the disk that is to be looked at. @returns whether that worked */
+async function dropCache(files: SegmentFiles, segments: ReadonlyMap<number, number>, log: Log): Promise<boolean> {
+  try {
+    await files.dropCache(segments.keys())
+    return true
+  } catch (error) {
+    log.warn('after a sync that failed the cache may show what is not on the disk; restart the computer', {
+      error: asRowanError(error).message
+    })
+    return false
+  }
 }
 
 /** @returns what to write: without the slots that are not in the files, or whose blocks came twice */
@@ -122,6 +141,11 @@ async function rebuild(
     await catalog.write(entries.operations(found))
   }
   log.info('the table of the pool was made again', { blocks: table.size })
+}
+
+/** What is written when a sync has failed. */
+export function doubtOperation(catalog: Catalog): Operation {
+  return catalog.table(MARKS_TABLE, jsonCodec<PoolMark>()).putOp(POOL_MARK, { state: 'open', isInDoubt: true })
 }
 
 /** What is written when a pool is closed after everything in it was synced. */

@@ -10,6 +10,11 @@
  * found `open` was not closed, and all its slots are *suspect*: each is hashed at its first touch. What is still
  * suspect when the pool closes is written down too.
  *
+ * After a sync that failed nobody knows what is on the disk, and the page cache does not tell (segment-files.ts). Then what was
+ * not synced is dropped, nothing more is taken, and the next pool has the cache forgotten before it hashes anything. (Writing
+ * again what the cache shows was tried: ext4 had the extents of a failed first write still down as unwritten, and they read as
+ * zeros after a restart, though the second sync had ended well.)
+ *
  * A slot that was dropped is *retired*, not free: a disk may still know its number. It is given out again only after
  * every reader has let go of it (slot-readers.ts), and a segment file that has become empty is unlinked then.
  *
@@ -25,7 +30,7 @@ import { EmptySegments } from './empty-segments.ts'
 import { FreeSpace } from './free-space.ts'
 import type { HashedBlock } from './pool-blocks.ts'
 import { PoolIntake } from './pool-intake.ts'
-import { closingOperations, type LoadedPool, loadPool } from './pool-load.ts'
+import { closingOperations, doubtOperation, type LoadedPool, loadPool } from './pool-load.ts'
 import type { DroppedBlocks, PoolComponents, PoolSettings, RoomMaker } from './pool-types.ts'
 import { SegmentFiles, SLOTS_PER_SEGMENT } from './segment-files.ts'
 import type { SlotAllocator } from './slot-allocator.ts'
@@ -89,6 +94,7 @@ export class Pool {
     this.#table = loaded.table
     this.#allocator = loaded.allocator
     this.#suspects = loaded.suspects
+    files.onFailure(slots => this.#syncFailed(slots))
     const { allocator, segments } = loaded
     this.#emptySegments = new EmptySegments({ files, allocator, readers: this.readers, log: this.#log })
     this.#emptySegments.freed(segments.map(segment => segment * SLOTS_PER_SEGMENT))
@@ -99,7 +105,11 @@ export class Pool {
       {
         level: () => this.level,
         mustTakeWrites: () => this.#mustTakeWrites(),
-        noted: written => this.#write(written)
+        noted: written => this.#write(written),
+        stored: slots => {
+          // A sync failed behind their bytes, and before their entries: they were not there yet to be dropped with the others.
+          if (this.#files.failure !== undefined) this.#dropUnsynced(slots)
+        }
       }
     )
   }
@@ -278,6 +288,33 @@ export class Pool {
   #mustTakeWrites(): void {
     if (this.#isClosed) throw new RowanError('STORE_IO', 'the pool is closed')
     if (this.#files.failure !== undefined) throw this.#files.failure
+  }
+
+  #syncFailed(slots: readonly number[]): void {
+    this.#log.warn(
+      'the pool could not be synced: it takes no more blocks until the next start, and drops what is not on the disk',
+      {
+        error: this.#files.failure?.message,
+        blocks: slots.length
+      }
+    )
+    this.#catalog.write([doubtOperation(this.#catalog)], { sync: true }).catch((error: unknown) => {
+      this.#log.warn('that the pool could not be synced is not written down', { error: asRowanError(error).message })
+    })
+    this.#dropUnsynced(slots)
+  }
+
+  /** Also what is held, or pinned: whoever needs it has not been told yet that it is durable. */
+  #dropUnsynced(slots: readonly number[]): void {
+    const dropped = new Map<number, Hash>()
+    for (const slot of slots) {
+      const hash = this.#table.hashOf(slot)
+      if (hash !== undefined) dropped.set(slot, hash)
+    }
+    if (dropped.size === 0) return
+    this.#forget(dropped).catch((error: unknown) => {
+      this.#log.warn('blocks that are not on the disk could not be forgotten', { error: asRowanError(error).message })
+    })
   }
 
   #holds(slot: number, hash: Hash): boolean {

@@ -1,16 +1,14 @@
 /**
- * A machine's layer on a disk that refuses to write for a while: a real ext4, on a loop device, on a file of nbdfuse, on nbdkit's
- * error filter. The kernel then keeps what it could not write as if it had been written, and the next sync says that all
- * is well; nothing of that may reach a guest.
+ * A machine's layer on a disk that refuses to write for a while (failing-disk.ts): what is only in memory may not reach a guest that
+ * was told that it is flushed.
  */
-import { access, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, expect, test } from 'vitest'
 import { RowanDisk } from '../../src/disk/rowan-disk.ts'
-import { removeFolders, temporaryFolder } from '../tools/folders.ts'
+import { FAILING_DISK_TOOLS, type FailingDisk, withFailingDisk } from '../tools/failing-disk.ts'
+import { removeFolders } from '../tools/folders.ts'
 import { fuseCanBeHad, needTools } from '../tools/need.ts'
-import { endProcesses, runOk, start } from '../tools/processes.ts'
-import { waitUntil } from '../tools/wait.ts'
+import { endProcesses } from '../tools/processes.ts'
 import { components, TestImage } from '../unit/disk/support/test-image.ts'
 
 const KIB = 1024
@@ -24,10 +22,10 @@ const opened: RowanDisk[] = []
 afterEach(endProcesses)
 afterAll(removeFolders)
 
-const describeDisk = needTools(['nbdkit', 'nbdfuse', 'losetup', 'mkfs.ext4'])
+const describeDisk = needTools([...FAILING_DISK_TOOLS])
 
 describeDisk('a host’s disk that refuses to write', () => {
-  test.skipIf(!fuseCanBeHad()).each([
+  test.skipIf(!fuseCanBeHad()).each<['EIO' | 'ENOSPC', number]>([
     ['ENOSPC', LARGE_BYTES],
     ['ENOSPC', SMALL_BYTES],
     ['EIO', LARGE_BYTES],
@@ -35,7 +33,7 @@ describeDisk('a host’s disk that refuses to write', () => {
   ])(
     'what is found after %s of a flush of %i bytes, and flushed, is there when nothing is in memory',
     async (error, length) => {
-      await withFailingDisk(error, async ({ folder, refuse, accept, forget }) => {
+      const work = async ({ folder, refuse, accept, forget }: FailingDisk) => {
         const first = await openDisk(folder, 'boot-1', true)
         await first.write(0, new Uint8Array(LARGE_BYTES).fill(1))
         await first.flush()
@@ -58,7 +56,8 @@ describeDisk('a host’s disk that refuses to write', () => {
         const third = await openDisk(folder, 'boot-2')
         expect(Buffer.compare(await readAll(third), shown)).toBe(0)
         await third.close()
-      })
+      }
+      await withFailingDisk(error, work, () => Promise.allSettled(opened.splice(0).map(disk => disk.close())))
     }
   )
 })
@@ -74,63 +73,4 @@ async function readAll(disk: RowanDisk): Promise<Uint8Array> {
   const found = new Uint8Array(LARGE_BYTES)
   await disk.read(0, found)
   return found
-}
-
-interface FailingDisk {
-  /** On it. */
-  folder: string
-  /** From now on every write of the disk fails. */
-  refuse(): Promise<void>
-  accept(): Promise<void>
-  /** As a power loss does: the page cache is gone. */
-  forget(): Promise<void>
-}
-
-async function withFailingDisk(error: string, work: (disk: FailingDisk) => Promise<void>): Promise<void> {
-  const place = await temporaryFolder()
-  const [socket, file, mounted, refusing] = ['socket', 'disk', 'mounted', 'refusing'].map(name =>
-    join(place, name)
-  ) as [string, string, string, string]
-  await writeFile(file, '')
-  await mkdir(mounted)
-  const errors = [`error=${error}`, 'error-pwrite-rate=100%', `error-file=${refusing}`]
-  const server = start('nbdkit', ['--foreground', '--unix', socket, '--filter=error', 'memory', '256M', ...errors])
-  await waitUntil('nbdkit', () =>
-    access(socket).then(
-      () => true,
-      () => false
-    )
-  )
-  const fuse = start('nbdfuse', [file, `nbd+unix:///?socket=${socket}`])
-  await waitUntil('the disk as a file', async () => (await runOk('stat', ['-c', '%s', file])).trim() !== '0')
-  const loop = (await runOk('losetup', ['--find', '--show', file])).trim()
-  // Nothing but what the test does is written while writes are refused: an error in the journal would end the file system.
-  const mount = () => runOk('mount', ['-o', 'commit=300', loop, mounted])
-  try {
-    await runOk('mkfs.ext4', ['-q', loop])
-    await mount()
-    try {
-      await work({
-        folder: mounted,
-        refuse: async () => {
-          await runOk('sync', ['--file-system', mounted])
-          await writeFile(refusing, '')
-        },
-        accept: () => rm(refusing),
-        forget: async () => {
-          await runOk('umount', [mounted])
-          await mount()
-        }
-      })
-    } finally {
-      // Also those of a test that failed: what is open cannot be unmounted.
-      await Promise.allSettled(opened.splice(0).map(disk => disk.close()))
-      await runOk('umount', [mounted])
-    }
-  } finally {
-    await runOk('losetup', ['--detach', loop])
-    await runOk('umount', [file])
-    await fuse.exited
-    await server.stop()
-  }
 }

@@ -49,7 +49,8 @@ function setUp({ maxBlocks = 100 } = {}) {
       mustTakeWrites: () => {
         if (!usable) throw new RowanError('STORE_IO', 'the pool takes no more writes')
       },
-      noted: work => work
+      noted: work => work,
+      stored: () => undefined
     }
   )
   const endWrites = async () => {
@@ -129,4 +130,23 @@ test('a pool that takes no more writes takes none', async () => {
   breakDown()
   await expect(intake.putMany([blockOf(1)])).rejects.toMatchObject({ code: 'STORE_IO' })
   expect(written).toEqual([])
+})
+
+test('a put whose blocks are still being written is not over, though another that it waits for has failed', async () => {
+  const { intake, writes } = setUp()
+  const other = intake.putMany([blockOf(1)]).catch(() => 'failed')
+  await turn()
+  let isOver = false
+  const put = intake.putMany([blockOf(1), blockOf(2)]).catch((error: Error) => error.message)
+  void put.then(() => {
+    isOver = true
+  })
+  await turn()
+  const [first, second] = writes
+  first!.fail(new Error('no'))
+  expect(await other).toBe('failed')
+  await turn()
+  expect(isOver).toBe(false)
+  second!.end()
+  expect(await put).toBe('no')
 })
