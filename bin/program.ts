@@ -34,6 +34,7 @@ export async function main(args: string[]): Promise<number> {
   const program = build(session)
   try {
     await program.parseAsync(args, { from: 'user' })
+    await session.written()
     return session.exitStatus
   } catch (error) {
     if (error instanceof CommanderError) {

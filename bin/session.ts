@@ -19,6 +19,9 @@ export class Session {
   /** Of a command that ended well but has something to tell, such as a guest that failed. */
   exitStatus = 0
   #home: HomePaths | undefined
+  #failure: Error | undefined
+  #unwritten = 0
+  #written = Promise.withResolvers<void>()
 
   constructor(options: { json: boolean; version: string }) {
     this.json = options.json
@@ -26,7 +29,7 @@ export class Session {
     // A reader that went away (`| head`) is no error.
     process.stdout.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EPIPE') process.exit(0)
-      throw error
+      this.#failure ??= error
     })
     // Nor does the work end where nobody takes the messages: a terminal that was closed, `2>&1 | head`, a full disk.
     // There is no other place to complain.
@@ -35,6 +38,8 @@ export class Session {
 
   /** Called once the options are known. */
   useHome(option: string | undefined): void {
+    // Else it would be the user's own (`--home "$UNSET"`).
+    if (option === '') throw new RowanError('USAGE', 'the name of the home is empty')
     this.#home = homePaths(resolveHome(option))
   }
 
@@ -64,7 +69,21 @@ export class Session {
   }
 
   print(line: string): void {
-    process.stdout.write(`${line}\n`)
+    this.#unwritten++
+    process.stdout.write(`${line}\n`, error => {
+      this.#failure ??= error ?? undefined
+      if (--this.#unwritten === 0) this.#written.resolve()
+    })
+  }
+
+  /** Waits until the answer is where it should be. @throws RowanError FILE_UNWRITABLE, for a full disk */
+  async written(): Promise<void> {
+    if (this.#unwritten > 0) await this.#written.promise
+    this.#written = Promise.withResolvers()
+    const cause = this.#failure
+    if (cause !== undefined) {
+      throw new RowanError('FILE_UNWRITABLE', `the answer could not be written: ${cause.message}`, { cause })
+    }
   }
 
   /** A message to the person, beside the answer. */

@@ -7,7 +7,7 @@ import type { Command as Commander } from 'commander'
 import { RowanError } from '../../src/errors.ts'
 import type { KeyResult } from '../../src/node/command-results.ts'
 import type { Command, Params } from '../../src/node/daemon-api.ts'
-import { makeHome } from '../../src/node/home.ts'
+import { type HomePaths, makeHome } from '../../src/node/home.ts'
 import { keyResult } from '../../src/node/key-result.ts'
 import { lineLog, systemClock } from '../../src/node/system.ts'
 import type { PublisherKeys } from '../../src/release/publisher-keys.ts'
@@ -86,10 +86,35 @@ async function withOrWithoutDaemon<C extends Command>(
     result = (await session.call(command, params)) as KeyResult
   } catch (error) {
     if (!(error instanceof RowanError) || error.code !== 'DAEMON_NOT_RUNNING') throw error
-    makeHome(session.home.directory)
-    result = await alone(async () => (await keysModule()).open(session.home.keys, components()))
+    const letGo = await takeHome(makeHome(session.home.directory))
+    try {
+      result = await alone(async () => (await keysModule()).open(session.home.keys, components()))
+    } finally {
+      await letGo()
+    }
   }
   show(session, result)
+}
+
+/**
+ * Keeps a daemon from starting meanwhile, as one that is about to answer keeps us from the keys: of a new home each would make its own.
+ *
+ * @returns what lets go of it
+ * @throws RowanError HOME_IN_USE
+ */
+async function takeHome({ directory, catalog: folder }: HomePaths): Promise<() => Promise<void>> {
+  const { Catalog } = await import('../../src/store/catalog.ts')
+  try {
+    const catalog = await Catalog.open(folder)
+    return () => catalog.close()
+  } catch (error) {
+    if (error instanceof RowanError && error.code === 'HOME_IN_USE') {
+      const says = `a daemon of ${directory} is starting, stopping or busy`
+      throw new RowanError('HOME_IN_USE', `${says}; its keys are not touched beside it`, { cause: error })
+    }
+    // A catalog that is damaged, or has no room, keeps daemons from starting by itself, and nobody from his keys.
+    return async () => undefined
+  }
 }
 
 /** Loaded only where it is needed: with libp2p's keys it would take half of every other command's time. */

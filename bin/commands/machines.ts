@@ -148,9 +148,10 @@ async function confirmed(machine: string): Promise<boolean> {
   }
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
   try {
-    return /^y(es)?$/i.test(
-      (await terminal.question(`Remove ${machine} with all that was written to it? [y/N] `)).trim()
-    )
+    // Where nobody answers any more (Ctrl-D), the question alone would never end.
+    const nobody = new Promise<string>(resolve => terminal.once('close', () => resolve('')))
+    const question = terminal.question(`Remove ${machine} with all that was written to it? [y/N] `)
+    return /^y(es)?$/i.test((await Promise.race([question, nobody])).trim())
   } finally {
     terminal.close()
   }

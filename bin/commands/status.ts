@@ -74,6 +74,7 @@ async function watchStatus(session: Session): Promise<void> {
     const seconds = before === undefined ? 0 : (now.atMs - before.atMs) / 1000
     if (session.json) session.print(JSON.stringify(status))
     else showWatch(watchText(status, before?.status, seconds), process.stdout)
+    await session.written()
     before = now
     await setTimeout(WATCH_INTERVAL_MS)
   }

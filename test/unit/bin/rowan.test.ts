@@ -1,12 +1,15 @@
 import { once } from 'node:events'
-import { mkdir, readdir, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { RowanError } from '../../../src/errors.ts'
 import type { CommandTable } from '../../../src/node/daemon-api.ts'
+import { Catalog } from '../../../src/store/catalog.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
+import { findTool } from '../../tools/need.ts'
 import { endProcesses, run, start } from '../../tools/processes.ts'
+import { waitUntil } from '../../tools/wait.ts'
 import { DaemonDouble, ROWAN } from './daemon-double.ts'
 
 let daemon: DaemonDouble | undefined
@@ -270,6 +273,26 @@ describe('failure', () => {
     expect(await readdir(join(home, '..'))).toEqual([])
   })
 
+  test('an empty --home is not the home of the user', async () => {
+    const result = await run(ROWAN, ['status', '--home', ''], {
+      env: { ...process.env, HOME: await temporaryFolder() }
+    })
+    expect([result.status, result.stderr]).toEqual([2, expect.stringMatching(/^error: .* home is empty \[USAGE\]$/m)])
+  })
+
+  test('an answer that cannot be written, on a full disk, is a failure in one line', async () => {
+    const { double } = bound(await serve({ snapshots: async () => [] }))
+    for (const more of [[], ['--json']]) {
+      const command = [ROWAN, 'snapshots', 'm', '--home', double.home, ...more].join(' ')
+      const result = await run('sh', ['-c', `${command} > /dev/full`])
+      expect([result.status, result.stderr]).toEqual([
+        1,
+        expect.stringMatching(/^error: the answer could not be written: ENOSPC.* \[FILE_UNWRITABLE\]$/m)
+      ])
+      expect(result.stderr).not.toMatch(/^ +at /m)
+    }
+  })
+
   test('the home may come from $ROWAN_HOME', async () => {
     const { double } = bound(await serve({ detach: async () => ({ machine: 'm' }) }))
     const result = await run(ROWAN, ['detach', 'm'], { env: { ...process.env, ROWAN_HOME: double.home } })
@@ -371,6 +394,20 @@ describe('failure', () => {
 })
 
 describe('remove', () => {
+  test.skipIf(findTool('script') === undefined)(
+    'asked on a terminal and left unanswered, it keeps the machine',
+    async () => {
+      const { double } = bound(await serve({ remove: async () => ({ machine: 'm' }) }))
+      const said = join(double.home, 'said')
+      const child = start('script', ['-qec', `${ROWAN} remove m --home ${double.home} 2> ${said}`, '/dev/null'])
+      await waitUntil('the question', async () => (await readFile(said, 'utf8').catch(() => '')).includes('[y/N]'))
+      child.child.stdin!.write('\x04')
+      expect((await child.exited).status).toBe(1)
+      expect(await readFile(said, 'utf8')).toMatch(/error: m is kept \[ABORTED\]/)
+      expect(double.asked).toEqual([])
+    }
+  )
+
   test('without a terminal to ask on needs --yes', async () => {
     const { rowan, double } = bound(await serve({ remove: async () => ({ machine: 'm' }) }))
     const result = await rowan(['remove', 'm'], { input: 'y\n' })
@@ -381,6 +418,24 @@ describe('remove', () => {
 })
 
 describe('key, without a daemon', () => {
+  test('does nothing beside one that is about to answer: of a new home, each would make keys of its own', async () => {
+    const home = await temporaryFolder()
+    const catalog = await Catalog.open(join(home, 'catalog'))
+    try {
+      for (const args of [['show'], ['export', join(home, 'copy')]]) {
+        const result = await run(ROWAN, ['key', ...args, '--home', home])
+        expect([result.status, result.stderr]).toEqual([
+          1,
+          expect.stringMatching(/^error: a daemon of .* \[HOME_IN_USE\]$/m)
+        ])
+      }
+      expect(await readdir(join(home, 'keys'))).toEqual([])
+    } finally {
+      await catalog.close()
+    }
+    expect((await run(ROWAN, ['key', 'show', '--home', home])).status).toBe(0)
+  })
+
   test('show makes the keys; export and import carry them to another home', async () => {
     const [first, second] = [await temporaryFolder(), await temporaryFolder()]
     const shown = await run(ROWAN, ['key', 'show', '--home', first, '--json'])
