@@ -3,6 +3,7 @@
  *
  * QEMU is a child of this process, not of the daemon: a daemon that restarts only pauses the guest.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Command, Option } from 'commander'
 import { RowanError } from '../../src/errors.ts'
 import { parseApplianceRef } from '../../src/image/names.ts'
@@ -17,6 +18,10 @@ import { formatDuration } from '../../src/node/units.ts'
 import type { Session } from '../session.ts'
 import { shortAppliance } from '../text.ts'
 import { dataDiskOption } from './machines.ts'
+
+/** How long whoever is at a machine's disk may take to leave, and how often it is looked. */
+const LEAVING_MS = 3_000
+const LOOK_MS = 200
 
 interface RunOptions {
   as?: string
@@ -61,6 +66,7 @@ async function run(session: Session, target: string, extra: string[], options: R
     throw new RowanError('USAGE', `"${extra[0]}" was not expected; options for QEMU stand behind --`)
   }
   const attached = await attach(session, target, options)
+  await beAlone(session, attached)
   const log = lineLog('warn', line => process.stderr.write(line))
   let relay: GuestNetwork | undefined
   try {
@@ -88,6 +94,20 @@ async function run(session: Session, target: string, extra: string[], options: R
   } finally {
     relay?.stop()
   }
+}
+
+/** Two guests that write to one file system destroy it. @throws RowanError MACHINE_RUNNING */
+async function beAlone(session: Session, { machine, readOnly, clients: before }: AttachResult): Promise<void> {
+  let clients = readOnly ? 0 : before
+  // The guest before may be leaving just now.
+  for (let waitedMs = 0; clients > 0 && waitedMs < LEAVING_MS; waitedMs += LOOK_MS) {
+    await sleep(LOOK_MS)
+    const { machines } = await session.call('status', {})
+    clients = machines.find(({ name }) => name === machine)?.clients ?? clients
+  }
+  if (clients === 0) return
+  const says = `${machine} has a client at its disk already, perhaps another guest`
+  throw new RowanError('MACHINE_RUNNING', `${says}; \`rowan attach\` gives its disk to several`)
 }
 
 /** The machine of this name if there is one; else one made of the appliance. */

@@ -53,6 +53,8 @@ export interface AttachAnswer {
   /** nbds://HOST:PORT/MACHINE where it is served over TCP, too; else null. */
   tcpUri: string | null
   readOnly: boolean
+  /** NBD connections to its disk that there were already. */
+  clients: number
   /** Whether this call created the machine. */
   created: boolean
   /** Its data disk, if it has one: bytes, and nbd+unix:///MACHINE/data?socket=PATH */
@@ -200,7 +202,7 @@ export class Attacher {
 }
 
 /** What an attach says of a machine that is served. */
-export function attachAnswer(machine: Machine, created: boolean): AttachAnswer {
+export async function attachAnswer(machine: Machine, created: boolean): Promise<AttachAnswer> {
   const { description, disk, socketPath, servedTcp, dataBytes } = machine
   const { name, appliance, version, image, sizeBytes } = description
   const uri = nbdUri(name, socketPath)
@@ -214,6 +216,7 @@ export function attachAnswer(machine: Machine, created: boolean): AttachAnswer {
     uri,
     tcpUri: servedTcp === undefined ? null : tcpUri(name, servedTcp),
     readOnly: disk!.readOnly,
+    clients: await machine.clients(),
     created,
     ...data
   }

@@ -55,8 +55,9 @@ export async function runGuest(components: { clock: Clock }, options: GuestOptio
     })
     return { exit, seconds: (clock.monotonicMs() - startedMs) / 1000 }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    const says = `${options.file} is not installed; install the package qemu-system-x86`
+    const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+    const why = isMissing ? 'is not installed' : `cannot be started: ${(error as Error).message}`
+    const says = `${options.file} ${why}; install the package qemu-system-x86`
     throw new RowanError('TOOL_MISSING', says, { cause: error })
   } finally {
     for (const signal of PASSED_ON) process.off(signal, passOn)

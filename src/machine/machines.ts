@@ -120,9 +120,12 @@ export class Machines {
     })
     const work = async () => {
       timer.cancel()
-      const { machine } = this.#known(name)
+      const entry = this.#known(name)
+      const machine = this.#usable(name)
       try {
-        await machine?.close({ stayAttached: false })
+        await machine.close({ stayAttached: false })
+        // Why it was not served: now it is not meant to be.
+        entry.error = undefined
       } finally {
         this.#tellShares()
       }

@@ -17,6 +17,7 @@ const ATTACHED = {
   size: 4096,
   uri: 'nbd+unix:///grid?socket=/x',
   readOnly: false,
+  clients: 0,
   created: true
 }
 
@@ -30,6 +31,7 @@ beforeEach(async () => {
     attach: async params => {
       const { machine } = params as { machine: string }
       if (machine === 'broken') throw new RowanError('LAYER_CORRUPT', 'its layer is cut short')
+      if (machine.startsWith('busy')) return { ...ATTACHED, machine, clients: 1, readOnly: machine === 'busy-readers' }
       return { ...ATTACHED, machine, created: machine !== 'old' }
     }
   })
@@ -158,4 +160,23 @@ test('a machine that cannot be attached is not started', async () => {
   expect(result.status).toBe(1)
   expect(result.stderr).toContain('[LAYER_CORRUPT]')
   await expect(args()).rejects.toThrow()
+})
+
+test('a machine whose disk somebody writes to is not booted a second time', async () => {
+  const env = await qemuIs('exit 0')
+  const result = await daemon.rowan(['run', 'grid', '--as', 'busy'], { env })
+  expect(result.status).toBe(1)
+  expect(result.stderr).toMatch(/^error: busy has a client at its disk already, .* \[MACHINE_RUNNING\]$/m)
+  await expect(args()).rejects.toThrow()
+  expect((await daemon.rowan(['run', 'grid', '--as', 'busy-readers'], { env })).status).toBe(0)
+})
+
+test('a QEMU that cannot be started is said in one line, without a stack', async () => {
+  const env = await qemuIs('exit 0')
+  await chmod(join(tools, 'qemu-system-x86_64'), 0o644)
+  const node = join(ROWAN, '../../node_modules/.bin/node')
+  const child = start(node, [`${ROWAN}.ts`, 'run', 'old', '--home', daemon.home], { env: { ...env, PATH: tools } })
+  expect((await child.exited).status).toBe(1)
+  expect(child.stderr).toMatch(/^error: qemu-system-x86_64 cannot be started: .*EACCES.* \[TOOL_MISSING\]$/m)
+  expect(child.stderr).not.toMatch(/^ +at /m)
 })

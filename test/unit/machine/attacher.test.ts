@@ -84,7 +84,8 @@ describe('a new machine', () => {
   test('is served over the image of its release, and described', async () => {
     const machine = await attacher.create({ ...NEW, dataBytes: 1024 * 1024 + 1 })
     expect(await firstSector()).toEqual(diskBytes(10).subarray(0, 512))
-    expect(attachAnswer(machine, true)).toEqual({
+    expect(await attachAnswer(machine, true)).toEqual({
+      clients: expect.any(Number),
       machine: 'm',
       appliance: GRID,
       version: 'v1',
@@ -253,7 +254,7 @@ describe('a machine that exists', () => {
     const port = await freePort()
     await writePskFolder(join(home, 'tls'))
     expect(await attacher.serve(machine, { name: 'm', tcp: `${port}` })).toBe(true)
-    expect(attachAnswer(machine, false).tcpUri).toBe(`nbds://127.0.0.1:${port}/m`)
+    expect((await attachAnswer(machine, false)).tcpUri).toBe(`nbds://127.0.0.1:${port}/m`)
     const image = (await peer.parts.components.images.open(world.releases.v1.id))!
     await machine.close({ stayAttached: true })
     await rm(join(home, 'tls'), { recursive: true })

@@ -67,6 +67,7 @@ describe('a new machine', () => {
       uri: `nbd+unix:///m?socket=${home}/nbd/m.sock`,
       readOnly: false,
       tcpUri: null,
+      clients: 0,
       created: true
     })
     expect(peer.machines.served()).toEqual(['m'])
@@ -265,6 +266,22 @@ describe('detach', () => {
     expect(peer.machines.served()).toEqual([])
     await peer.machines.attach({ name: 'm' })
     expect(await read('m', 0, 512)).toEqual(Buffer.alloc(512, 7))
+  })
+
+  test('of a machine that could not be served ends its error; of one that nobody can read it is refused', async () => {
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    await peer.machines.attach({ name: 'unread', ref: 'grid' })
+    await peer.stop()
+    await rm(join(home, 'machines', 'm', 'layers', '0001'), { recursive: true })
+    await writeFile(join(home, 'machines', 'unread', 'machine.json'), '{')
+    peer = await Peer.start(home, world)
+    const stateOf = async (name: string) => (await peer.machines.status()).find(each => each.name === name)!
+    expect((await stateOf('m')).error).toMatchObject({ code: 'LAYER_CORRUPT' })
+    await peer.machines.detach('m')
+    expect((await stateOf('m')).error).toBeUndefined()
+    expect(peer.machines.describe('m')!.attached).toBe(false)
+    await expect(peer.machines.attach({ name: 'm' })).rejects.toMatchObject({ code: 'LAYER_CORRUPT' })
+    await expect(peer.machines.detach('unread')).rejects.toMatchObject({ code: 'MACHINE_CORRUPT' })
   })
 
   test('of a machine that is detached does nothing, of one that is not there says so', async () => {
