@@ -99,8 +99,14 @@ export class Appliances {
     if (taken === appliance) return { alias, appliance }
     if (taken !== undefined) throw new RowanError('ALIAS_TAKEN', `${alias} is the name of ${taken} here`)
     if (this.#aliases.size >= MAX_ALIASES) throw new RowanError('LIMIT_EXCEEDED', `${MAX_ALIASES} aliases is the limit`)
-    await this.#table.put(alias, appliance, { sync: true })
+    // Before it is written: whoever wants the name meanwhile is too late.
     this.#aliases.set(alias, appliance)
+    try {
+      await this.#table.put(alias, appliance, { sync: true })
+    } catch (error) {
+      this.#aliases.delete(alias)
+      throw error
+    }
     return { alias, appliance }
   }
 

@@ -18,7 +18,8 @@ import { imageFormat, TAIL_BYTES } from './image-format.ts'
 import { checkQcow2, QCOW2_HEADER_BYTES } from './qcow2-header.ts'
 import { FD_PATH, runTool } from './tool.ts'
 
-const TEMPORARY = /^publish-[0-9a-f-]{36}\.raw$/
+/** Of images that were converted, and of boots that were recorded. */
+const TEMPORARY = /^(publish-[0-9a-f-]{36}\.raw|recording-\w{6})$/
 /** `qemu-img convert -p` writes its percentage over and over. */
 const MAX_CONVERT_OUTPUT_BYTES = 1024 * 1024
 const STAT_BLOCK_BYTES = 512
@@ -95,11 +96,11 @@ export async function openImage(path: string, options: OpenImageOptions): Promis
   }
 }
 
-/** Removes what a conversion left behind that was cut off by a crash. Call once at start. */
+/** Removes what a crash left of a conversion, or of the recording of a boot. Call once at start. */
 export async function removeLeftovers(temporaryFolder: string): Promise<void> {
   await mkdir(temporaryFolder, { recursive: true, mode: 0o700 })
   for (const name of await readdir(temporaryFolder)) {
-    if (TEMPORARY.test(name)) await rm(join(temporaryFolder, name), { force: true })
+    if (TEMPORARY.test(name)) await rm(join(temporaryFolder, name), { recursive: true, force: true })
   }
 }
 

@@ -105,6 +105,15 @@ describe('names', () => {
     expect(appliances.aliases().size).toBe(0)
   })
 
+  test('of two who give one name at the same moment, one hears that it is taken', async () => {
+    const both = await Promise.allSettled([
+      appliances.follow(grid(other), 'theirs'),
+      appliances.follow(`${other.id}/another`, 'theirs')
+    ])
+    expect(both.map(({ status }) => status)).toEqual(['fulfilled', 'rejected'])
+    expect([...appliances.aliases()]).toEqual([['theirs', grid(other)]])
+  })
+
   test('there is a limit to aliases', async () => {
     for (let index = 0; index < MAX_ALIASES; index++) await appliances.follow(grid(other), `a${index}`)
     await expect(appliances.follow(grid(other), 'more')).rejects.toMatchObject(code('LIMIT_EXCEEDED', '1024'))

@@ -135,6 +135,8 @@ test('a file that changes after it was opened', async () => {
 test('leftovers of a crash go, other files stay', async () => {
   await writeFile(join(temporary, 'publish-01234567-89ab-cdef-0123-456789abcdef.raw'), 'x')
   await writeFile(join(temporary, 'other.raw'), 'x')
+  // A boot that was being recorded wrote to a layer of its own.
+  await mkdir(join(temporary, 'recording-x7Yz01', 'layers', '0001'), { recursive: true })
   await removeLeftovers(temporary)
   expect(await readdir(temporary)).toEqual(['other.raw'])
   await removeLeftovers(path('new'))
