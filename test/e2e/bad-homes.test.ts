@@ -132,7 +132,7 @@ test('an unknown key in config.toml: the nearest known one is named', async () =
 })
 
 test('wrong usage has exit status 2', async () => {
-  for (const args of [['fly'], ['publish'], ['attach', 'grid'], ['status', '--fast'], []]) {
+  for (const args of [['fly'], ['publish'], ['attach'], ['status', '--fast'], []]) {
     const result = await rowan(args)
     expect(result.status, `rowan ${args.join(' ')}`).toBe(2)
     expect(result.stdout).toBe('')
