@@ -6,7 +6,7 @@
  *     GET  /v1/ping       {"ok": true, "version", "pid"}
  *
  * A command that was started answers 200 and its error, if any, is in the last line; a request that was not understood
- * answers 4xx with an error line. A client that goes away aborts its command.
+ * answers 4xx with an error line, one that is too many 503. A client that goes away aborts its command.
  *
  * Owns: the socket. Does not own: the commands.
  */
@@ -21,7 +21,9 @@ import type { CommandTable } from './daemon-api.ts'
 
 export const MAX_REQUEST_BYTES = 1024 * 1024
 /** Commands that run at a time. */
-const MAX_CONTROL_CONNECTIONS = 64
+export const MAX_COMMANDS = 64
+/** With room for those who are told that it is too many, and who ask whether anybody is there: cut off, they would not think so. */
+const MAX_CONTROL_CONNECTIONS = 2 * MAX_COMMANDS
 /** A request must be complete by then; the answer may take as long as it takes. */
 const REQUEST_TIMEOUT_MS = 10_000
 /** How long `stop` waits for commands that were aborted, and for clients to take their answers. */
@@ -116,6 +118,10 @@ export class ControlServer {
     const body = await readBody(request)
     this.#silent.delete(request.socket)
     if (body === undefined) return refuse(response, 413, `the request is larger than ${MAX_REQUEST_BYTES} bytes`)
+    if (this.#running.size >= MAX_COMMANDS) {
+      const says = `${MAX_COMMANDS} commands run already, which is the limit`
+      return end(response, 503, { error: { code: 'LIMIT_EXCEEDED', message: says } })
+    }
     let params: unknown
     try {
       params = body.trim() === '' ? {} : JSON.parse(body)

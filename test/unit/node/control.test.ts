@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { RowanError } from '../../../src/errors.ts'
 import type { Progress } from '../../../src/node/command-results.ts'
 import { ControlClient } from '../../../src/node/control-client.ts'
-import { ControlServer, MAX_REQUEST_BYTES, STOP_TIMEOUT_MS } from '../../../src/node/control-server.ts'
+import { ControlServer, MAX_COMMANDS, MAX_REQUEST_BYTES, STOP_TIMEOUT_MS } from '../../../src/node/control-server.ts'
 import { type CommandTable, commandTable, type Handlers } from '../../../src/node/daemon-api.ts'
 import { lineLog } from '../../../src/node/system.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
@@ -159,6 +159,25 @@ test('a client that goes away aborts its command', async () => {
   expect(signal!.aborted).toBe(false)
   socket.destroy()
   await waitUntil('the abort', () => signal!.aborted)
+})
+
+test('one command more than may run at a time is told so, and that somebody is there', async () => {
+  const over = Promise.withResolvers<void>()
+  let running = 0
+  const client = await serve({
+    status: async () => {
+      running++
+      await over.promise
+      return {}
+    }
+  })
+  const calls = Array.from({ length: MAX_COMMANDS }, () => client.call('status', {}))
+  await waitUntil('all of them', () => running === MAX_COMMANDS)
+  await expect(client.call('status', {})).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
+  expect(await client.ping()).toMatchObject({ ok: true })
+  over.resolve()
+  await Promise.all(calls)
+  expect(await client.call('status', {})).toEqual({})
 })
 
 test('the client’s own signal ends the call with ABORTED', async () => {
