@@ -102,6 +102,18 @@ export function networkOf(address: string): string {
   return `${hex.slice(0, 16)}::/64`
 }
 
+/**
+ * Whose crowd a connection belongs to, for limits on who asks: of the Internet the /24, of IPv6 the /48, as providers give them to one
+ * customer; over a relay, the relay's.
+ *
+ * @returns undefined at home: a private network has as many peers as it has
+ */
+export function crowdOf(remoteAddress: string): string | undefined {
+  if (reachOf(remoteAddress) !== REACH.public) return undefined
+  const network = networkOf(remoteAddress)
+  return network.endsWith('::/64') ? `${network.slice(0, 12)}::/48` : `${network.split('.').slice(0, 3).join('.')}.0/24`
+}
+
 const HOST_PARTS = ['ip4', 'ip6', 'dns', 'dns4', 'dns6']
 const PORT_PARTS = ['tcp', 'udp']
 const TRANSPORT_PARTS = ['tls', 'ws', 'wss', 'quic-v1', 'webtransport', 'webrtc-direct', 'certhash']

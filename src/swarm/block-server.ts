@@ -6,12 +6,14 @@
  * it is sent (block-reader.ts), so a rotten disk never makes this peer a liar. Nothing is read for a requester whose stream does not take it: what a
  * requester can tie up here is a window of its muxer, and no more.
  *
- * A requester above the number of places gets BUSY with other replicas' addresses, once it said which image it wants.
+ * A requester above the number of places, or above what one network may have of them, gets BUSY with other replicas' addresses, once it
+ * said which image it wants.
  */
 
 import type { Connection, Stream } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { PROTOCOL } from '../cluster.ts'
+import { crowdOf } from '../directory/addresses.ts'
 import type { Clock, Log, Timer } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { type LocalImage, ZERO } from '../store/images.ts'
@@ -23,7 +25,9 @@ import {
   GREETING_TIMEOUT_MS,
   HAVE_INTERVAL_MS,
   IDLE_STREAM_MS,
+  MAX_NETWORK_SHARE,
   MAX_READS_AT_ONCE,
+  MIN_PLACES_PER_NETWORK,
   NEAR_HAVE_INTERVAL_MS
 } from './limits.ts'
 import { busyFrame, type PeerHint, type Rank } from './messages.ts'
@@ -99,7 +103,7 @@ export class BlockServer {
   readonly #queue = new UploadQueue<ServedRequester, UploadJob>()
   readonly #onBehalf: OnBehalf<ServedRequester, UploadJob>
   /** `usedMs`: when it was sent something last. */
-  readonly #requesters = new Map<ServedRequester, { usedMs: number; greeting: Timer }>()
+  readonly #requesters = new Map<ServedRequester, { usedMs: number; greeting: Timer; network: string | undefined }>()
   readonly #reader: BlockReader
   #bucket: TokenBucket | undefined
   #courtesyBucket: TokenBucket | undefined
@@ -216,9 +220,13 @@ export class BlockServer {
 
   #accept(stream: Stream, connection: Connection): void {
     const nowMs = this.#components.clock.monotonicMs()
-    const lobby = [...this.#requesters.keys()].filter(requester => !requester.admitted).length
-    if (this.#stopped || lobby >= MAX_LOBBY) {
-      stream.abort(new RowanError('LIMIT_EXCEEDED', `more than ${MAX_LOBBY} requesters wait to be admitted`))
+    const isNear = this.#components.isNear(connection.remoteAddr)
+    const network = isNear ? undefined : crowdOf(connection.remoteAddr.toString())
+    const lobby = [...this.#requesters.keys()].filter(({ admitted }) => !admitted)
+    const isFull = lobby.length >= MAX_LOBBY || this.#ofNetwork(network, lobby).length >= shareOf(MAX_LOBBY)
+    if (this.#stopped || isFull) {
+      const says = `more than ${MAX_LOBBY} requesters wait to be admitted, or ${shareOf(MAX_LOBBY)} of one network`
+      stream.abort(new RowanError('LIMIT_EXCEEDED', says))
       return
     }
     if (!carriesBlocks(connection)) {
@@ -226,7 +234,6 @@ export class BlockServer {
       return
     }
     const peer = connection.remotePeer.toString()
-    const isNear = this.#components.isNear(connection.remoteAddr)
     const requester = new ServedRequester({ peer, isNear }, stream, {
       images: this.#components.images,
       queue: this.#queue,
@@ -254,21 +261,38 @@ export class BlockServer {
     const greeting = this.#components.clock.after(GREETING_TIMEOUT_MS, () => {
       if (!requester.admitted) requester.end(new RowanError('TIMEOUT_RESPONSE', 'no OPEN in time'))
     })
-    this.#requesters.set(requester, { usedMs: nowMs, greeting })
+    this.#requesters.set(requester, { usedMs: nowMs, greeting, network })
     // A peer has one stream: its new one says that it gave up the old one.
     for (const older of [...this.#requesters.keys()]) if (older !== requester && older.peer === peer) older.end()
   }
 
   #admit(newcomer: ServedRequester, image: string): boolean {
-    const admitted = [...this.#requesters.keys()].filter(requester => requester.admitted)
+    const { maxPeers } = this.#settings
+    const network = this.#requesters.get(newcomer)?.network
     newcomer.isCourtesy = !newcomer.isNear && !this.#components.isDonated(image)
-    const isFull = admitted.length >= this.#settings.maxPeers && !this.#freePlace(admitted)
-    if (isFull || (this.#quiet && !newcomer.isNear)) {
+    const hasPlace =
+      this.#hasPlace(this.#ofNetwork(network, this.#admitted()), shareOf(maxPeers)) &&
+      this.#hasPlace(this.#admitted(), maxPeers)
+    if (!hasPlace || (this.#quiet && !newcomer.isNear)) {
       this.#sendAway(newcomer, image)
       return false
     }
     newcomer.admitted = true
     return true
+  }
+
+  /** Those of one network. Who is at home is of none, and counts in none. */
+  #ofNetwork(network: string | undefined, requesters: readonly ServedRequester[]): ServedRequester[] {
+    if (network === undefined) return []
+    return requesters.filter(requester => this.#requesters.get(requester)?.network === network)
+  }
+
+  #admitted(): ServedRequester[] {
+    return [...this.#requesters.keys()].filter(({ admitted }) => admitted)
+  }
+
+  #hasPlace(admitted: ServedRequester[], places: number): boolean {
+    return admitted.length < places || this.#freePlace(admitted)
   }
 
   /** @param image - that others are named for; none if absent */
@@ -397,4 +421,9 @@ export class BlockServer {
     this.#components.log.warn('a block that is here could not be served', { code, message })
     if (read?.isOver !== true) requester.answerMissing(key, 'absent')
   }
+}
+
+/** What one network may have of so many places. */
+function shareOf(places: number): number {
+  return Math.max(MIN_PLACES_PER_NETWORK, Math.floor(places * MAX_NETWORK_SHARE))
 }

@@ -22,6 +22,12 @@ export const MAX_PROBLEM_LENGTH = 512
 export const MAX_RECORDS_PER_GREETING = 16
 export const MAX_GREETING_BYTES = 1024 * 1024
 
+// All requesters of one network (addresses.ts: crowdOf), at the serving side
+/** Of the places for requesters, and of those where one waits to say what it wants: who has many ids does not keep everybody else out. */
+export const MAX_NETWORK_SHARE = 1 / 4
+/** So many each network may have in any case. */
+export const MIN_PLACES_PER_NETWORK = 4
+
 // One requester, at the serving side
 export const MAX_IMAGES_PER_STREAM = 64
 /** Blocks and nodes of one requester that wait for their answer. */
