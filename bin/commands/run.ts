@@ -68,9 +68,11 @@ async function run(session: Session, target: string, extra: string[], options: R
   const attached = await attach(session, target, options)
   await beAlone(session, attached)
   const log = lineLog('warn', line => process.stderr.write(line))
-  let relay: GuestNetwork | undefined
+  const signals = untilSignal()
+  let starting: Promise<GuestNetwork> | undefined
   try {
-    if (options.net === 'user') relay = await startGuestNetwork({ clock: systemClock, log })
+    if (options.net === 'user') starting = startGuestNetwork({ clock: systemClock, log })
+    const relay = await Promise.race([starting, signals.came])
     const probe = { file: session.home.accelerator, bootId: readBootId() }
     const command = qemuCommand({
       machine: attached.machine,
@@ -78,21 +80,48 @@ async function run(session: Session, target: string, extra: string[], options: R
       readOnly: attached.readOnly,
       dataDisk: attached.data !== undefined,
       network: relay === undefined ? { mode: options.net as 'none' } : { mode: 'user', socketPath: relay.socketPath },
-      kvm: !choosesAccelerator(extra) && kvmUsable() && (await kvmIsFaster({ clock: systemClock, log }, probe)),
+      kvm:
+        !choosesAccelerator(extra) &&
+        kvmUsable() &&
+        (await Promise.race([kvmIsFaster({ clock: systemClock, log }, probe), signals.came])),
       terminal: process.stdin.isTTY === true,
       extra
     })
     const open = openings(extra)
     if (open.length > 0) session.say(`note: ${open.join(', ')} may open the guest to this host or the network`)
     if (options.verbose === true) session.say(shellLine(command))
-    const end = await runGuest({ clock: systemClock }, { ...command, consoleToStderr: session.json })
+    const running = runGuest({ clock: systemClock }, { ...command, consoleToStderr: session.json })
+    // From here on it hears of them itself.
+    signals.ignore()
+    const end = await running
     if (end.exit !== 0) session.exitStatus = 1
     session.answer({ ...attached, ...end }, () => {
       const how = end.exit === 0 ? '' : ` with status ${end.exit}`
       return `the guest of ${attached.machine} left${how} after ${formatDuration(end.seconds * 1000)}`
     })
   } finally {
+    signals.ignore()
+    const relay = await starting?.catch(() => undefined)
     relay?.stop()
+  }
+}
+
+/**
+ * Before there is a guest to pass signals on to, one ends what is being prepared, and not this process: what was made for the guest
+ * goes first. A second one does not wait for that.
+ */
+function untilSignal(): { came: Promise<never>; ignore(): void } {
+  const { promise: came, reject } = Promise.withResolvers<never>()
+  // Nobody may be waiting for it.
+  came.catch(() => undefined)
+  const end = (signal: string) => reject(new RowanError('ABORTED', `${signal} came before there was a guest`))
+  const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+  for (const name of names) process.once(name, end)
+  return {
+    came,
+    ignore: () => {
+      for (const name of names) process.off(name, end)
+    }
   }
 }
 

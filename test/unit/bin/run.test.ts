@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { RowanError } from '../../../src/errors.ts'
@@ -179,4 +179,20 @@ test('a QEMU that cannot be started is said in one line, without a stack', async
   expect((await child.exited).status).toBe(1)
   expect(child.stderr).toMatch(/^error: qemu-system-x86_64 cannot be started: .*EACCES.* \[TOOL_MISSING\]$/m)
   expect(child.stderr).not.toMatch(/^ +at /m)
+})
+
+test('a signal that comes before there is a guest leaves nothing of what was made for it', async () => {
+  const env = await qemuIs('exit 0')
+  const temporary = join(tools, 'tmp')
+  await mkdir(temporary)
+  await writeFile(join(tools, 'passt'), '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 })
+  const child = start(ROWAN, ['run', 'old', '--net', 'user', '--home', daemon.home], {
+    env: { ...env, TMPDIR: temporary }
+  })
+  await waitUntil('its network', async () => (await readdir(temporary)).some(name => name.startsWith('rowan-net-')))
+  child.kill('SIGTERM')
+  expect((await child.exited).status).toBe(1)
+  expect(child.stderr).toMatch(/^error: SIGTERM came before there was a guest \[ABORTED\]$/m)
+  expect(await readdir(temporary)).toEqual([])
+  await expect(args()).rejects.toThrow()
 })
