@@ -9,17 +9,27 @@ import { ImageReader } from '../../../../src/disk/image-reader.ts'
 import { MachineLayers } from '../../../../src/disk/machine-layers.ts'
 import { RowanDisk } from '../../../../src/disk/rowan-disk.ts'
 import { SnapshotReader } from '../../../../src/disk/snapshot-reader.ts'
+import { RowanError } from '../../../../src/errors.ts'
+import {
+  type Content,
+  type Contents,
+  DISK_BYTES,
+  equal,
+  filled,
+  fits,
+  IMAGE,
+  multiple,
+  REGION_SECTORS,
+  REGIONS,
+  SECTOR_BYTES,
+  SECTORS,
+  single,
+  type Told,
+  union,
+  widened
+} from './chain-contents.ts'
 import { type FilesEvent, SimulatedFiles, type SimulatedTree } from './simulated-files.ts'
 import { components, TestImage } from './test-image.ts'
-
-export const SECTOR_BYTES = 512
-/** Three pages of the map, the last a short one; the disk ends inside a sector. */
-const DISK_BYTES = (2 * 16_384 + 40) * SECTOR_BYTES + 200
-const LAST = Math.floor(DISK_BYTES / SECTOR_BYTES)
-/** Where requests go: the ends of the disk and the edges of pages and cells. */
-export const REGIONS = [0, 16_384 - 10, 2 * 16_384 - 6, LAST - 15] as const
-export const REGION_SECTORS = 16
-const SECTORS = REGIONS.flatMap(start => Array.from({ length: REGION_SECTORS }, (_, index) => start + index))
 
 export type ChainStep =
   | { do: 'write' | 'trim'; region: number; from: number; length: number }
@@ -29,19 +39,8 @@ export type ChainStep =
   | { do: 'rollback' | 'discard'; which: number }
   | { do: 'crash'; how: 'death' | 'power-loss' }
 
-/** The content of a sector: a number that fills it, 0 for zeros, or the image's. */
-type Content = number
-const IMAGE: Content = -1
-type Contents = ReadonlyMap<number, Content>
-
-/** What may be found. */
-interface Told {
-  /** Each sector, as the guest was told last; several where a write is under way. */
-  now: ReadonlyMap<number, ReadonlySet<Content>>
-  /** Each sector after a power loss. */
-  durable: ReadonlyMap<number, ReadonlySet<Content>>
-  snapshots: ReadonlyMap<string, Contents>
-}
+/** `fails`: the n-th sync of a file or a folder in it. */
+export type FailingStep = ChainStep & { fails?: number }
 
 export interface ChainHistorySettings {
   random: () => number
@@ -65,7 +64,10 @@ export class ChainHistory {
   #birth!: SimulatedTree
   /** What may be found if the life ends at an event or later, up to the next entry. */
   #moments: { from: number; told: Told[] }[] = []
+  /** Syncs until one fails. */
+  #untilFailure = Number.POSITIVE_INFINITY
   moments = 0
+  failures = 0
   snapshotsTaken = 0
   merges = 0
 
@@ -75,15 +77,53 @@ export class ChainHistory {
     this.#told = { now: image, durable: image, snapshots: new Map() }
   }
 
-  async run(steps: readonly ChainStep[]): Promise<void> {
+  async run(steps: readonly FailingStep[]): Promise<void> {
     await this.#begin(this.#files.tree, true)
     for (const step of steps) {
+      this.#untilFailure = step.fails ?? Number.POSITIVE_INFINITY
       if (step.do === 'crash') await this.#crash(step.how)
-      else await this.#take(step)
+      else await this.#takeOrFail(step)
     }
+    this.#untilFailure = Number.POSITIVE_INFINITY
     await this.#crash('death')
     await this.#crash('power-loss')
     await this.#disk.close()
+  }
+
+  /** After a sync that failed, the machine is opened again. */
+  async #takeOrFail(step: Exclude<ChainStep, { do: 'crash' }>): Promise<void> {
+    const { failures } = this
+    try {
+      await this.#take(step)
+      // What failed was in the background, and the next request would hear of it.
+      if (this.failures === failures) return
+    } catch (error) {
+      if (this.failures === failures || !(error instanceof RowanError)) throw error
+    }
+    const either = this.#moments.at(-1)!.told
+    await this.#disk.close().catch(() => {})
+    await this.#tryMoments()
+    await this.#begin(this.#files.tree)
+    const found = await this.#readNow(this.#files, this.#disk)
+    const names = readChain(this.#files, this.#folder)!.snapshots.map(({ name }) => name)
+    const snapshots = new Map<string, Contents>()
+    for (const name of names) snapshots.set(name, await this.#readSnapshot(this.#files, name))
+    const told = either.find(each => fits(each.now, each, found, snapshots))
+    if (told === undefined) throw new Error('after a sync that failed, the machine is none of what it may be')
+    const durable = new Map([...told.durable].map(([at, set]) => [at, union(set, new Set([found.get(at)!]))]))
+    this.#become({ snapshots, now: multiple(found), durable })
+    // As whoever asked for it would, and as the background does by itself.
+    if (step.do === 'merge' || step.do === 'flush' || step.do === 'save-map') await this.#take(step)
+  }
+
+  #maybeFail(operation: string): void {
+    if (operation !== 'sync' && operation !== 'sync-folder') return
+    if (this.#untilFailure-- !== 0) return
+    this.failures++
+    // Of what was not flushed before, each sector is old or new from now on.
+    const { told } = this.#moments.at(-1)!
+    this.#from(told.map(each => ({ ...each, now: widened(each), durable: widened(each) })))
+    throw new RowanError('STORE_IO', 'injected')
   }
 
   async #take(step: Exclude<ChainStep, { do: 'crash' }>): Promise<void> {
@@ -168,6 +208,7 @@ export class ChainHistory {
     }))
     this.#from([{ ...before, now: during, durable }, ...withSnapshot])
     const taken = this.#disk.snapshot({ note: `of ${this.#changes}`, taken: TAKEN })
+    taken.catch(() => {})
     for (const { first, content } of writes) {
       await new Promise(resolve => setImmediate(resolve))
       await this.#request('write', first, 1, content)
@@ -255,6 +296,7 @@ export class ChainHistory {
     this.#files.events.length = 0
     this.#birth = tree.clone()
     this.#moments = [{ from: 0, told: [this.#told] }]
+    this.#files.fault = operation => this.#maybeFail(operation)
   }
 
   async #tryMoments(): Promise<void> {
@@ -288,11 +330,7 @@ export class ChainHistory {
       const { snapshots } = readChain(files, this.#folder)!
       const contents = new Map<string, Contents>()
       for (const { name } of snapshots) contents.set(name, await this.#readSnapshot(files, name))
-      const fits = (each: Told) =>
-        SECTORS.every(sector => (how === 'death' ? each.now : each.durable).get(sector)!.has(found.get(sector)!)) &&
-        contents.size === each.snapshots.size &&
-        [...contents].every(([name, content]) => each.snapshots.has(name) && equal(content, each.snapshots.get(name)!))
-      if (!told.some(fits)) {
+      if (!told.some(each => fits(how === 'death' ? each.now : each.durable, each, found, contents))) {
         const says = told.map(each => JSON.stringify([...each.snapshots.keys()])).join(' or ')
         throw new Error(
           `after ${how} the machine is none of what it may be; it has ${[...contents.keys()]}, not ${says}`
@@ -383,26 +421,4 @@ const TAKEN = '2026-01-02T03:04:05.678Z'
 function place({ region, from, length }: { region: number; from: number; length: number }) {
   const first = REGIONS[region]! + from
   return { first, count: Math.min(length, REGIONS[region]! + REGION_SECTORS - first) }
-}
-
-function filled(content: Content, length: number): Buffer {
-  const bytes = Buffer.alloc(length)
-  for (let at = 0; at < length; at += 4) bytes.writeUInt32LE(content, at)
-  return bytes
-}
-
-function single(state: ReadonlyMap<number, ReadonlySet<Content>>): Contents {
-  return new Map([...state].map(([sector, contents]) => [sector, [...contents][0]!]))
-}
-
-function multiple(contents: Contents): Map<number, ReadonlySet<Content>> {
-  return new Map([...contents].map(([sector, content]) => [sector, new Set([content])]))
-}
-
-function union(a: ReadonlySet<Content>, b: ReadonlySet<Content>): ReadonlySet<Content> {
-  return new Set([...a, ...b])
-}
-
-function equal(a: Contents, b: Contents): boolean {
-  return a.size === b.size && [...a].every(([sector, content]) => b.get(sector) === content)
 }
