@@ -18,7 +18,9 @@ import {
   SECTOR_BYTES,
   SECTOR_DATA,
   SECTOR_ZERO,
-  SECTORS_PER_PAGE
+  SECTORS_PER_PAGE,
+  uniformPage,
+  uniformState
 } from './layer-map.ts'
 import type { Sectors } from './zero-blocks.ts'
 
@@ -29,8 +31,15 @@ export interface MergePace {
 }
 
 const COPY_BYTES = 256 * 1024
-/** Pages of the map that are made durable with one sync: 512 MiB of disk. */
-const PAGES_PER_SYNC = 64
+/** What is made durable together: so much data at most is copied once more by the next merge, if this one breaks off. */
+const BYTES_PER_SYNC = 512 * 1024 * 1024
+/** Records of the map likewise. */
+const RECORDS_PER_SYNC = 64
+/** Pages likewise, nearly all of them without a record: two bits in the file, some tens of bytes here. */
+const PAGES_PER_SYNC = 65_536
+/** Pages that are all zero, which cost a microsecond, before others have their turn; any other counts as many. */
+const ZERO_PAGES_PER_TURN = 4096
+const ZERO_PAGES_IN_ANOTHER = 64
 
 /**
  * @param sizeBytes - of the disk
@@ -61,9 +70,14 @@ class Merge {
   readonly #direction: 'down' | 'up'
   readonly #sizeBytes: number
   readonly #pace: MergePace
-  readonly #onZero: (zero: Sectors) => void
   readonly #buffer = Buffer.alloc(COPY_BYTES)
+  readonly #onZero: (zero: Sectors) => void
   #pages: FrozenPage[] = []
+  /** Since the last sync. */
+  #copiedBytes = 0
+  #records = 0
+  /** Since others had their turn. */
+  #looked = 0
 
   constructor(
     from: FrozenLayer,
@@ -71,7 +85,7 @@ class Merge {
     direction: 'down' | 'up',
     sizeBytes: number,
     pace: MergePace,
-    onZero: (zero: Sectors) => void = () => undefined
+    onZero: (zero: Sectors) => void
   ) {
     this.#onZero = onZero
     this.#from = from
@@ -82,6 +96,35 @@ class Merge {
   }
 
   async takePage(page: number): Promise<boolean> {
+    const words = this.#takeZeros(page) ?? (await this.#takeRuns(page))
+    if (words === undefined) return false
+    this.#pages.push({ number: page, words })
+    if (uniformState(words) === undefined) this.#records++
+    const isMuch =
+      this.#records >= RECORDS_PER_SYNC || this.#copiedBytes >= BYTES_PER_SYNC || this.#pages.length >= PAGES_PER_SYNC
+    if (isMuch) await this.makeDurable()
+    if (++this.#looked >= ZERO_PAGES_PER_TURN) {
+      this.#looked = 0
+      await this.#pace.breathe(0)
+    }
+    return !this.#pace.signal.aborted
+  }
+
+  /** What becomes of a page that is all zero in the one, where that is seen without its record in the other. */
+  #takeZeros(page: number): Int32Array | undefined {
+    if (this.#from.mapFile.uniformState(page) !== SECTOR_ZERO) return undefined
+    const known = this.#into.mapFile.uniformState(page)
+    if (this.#direction === 'down') {
+      if (known === undefined || known === SECTOR_DATA)
+        this.#onZero({ start: page * SECTORS_PER_PAGE, end: (page + 1) * SECTORS_PER_PAGE })
+      return uniformPage(SECTOR_ZERO)
+    }
+    return known === undefined ? undefined : uniformPage(known === SECTOR_ABSENT ? SECTOR_ZERO : known)
+  }
+
+  /** Puts a page of the one into that of the other, run by run. Undefined: it is to end. */
+  async #takeRuns(page: number): Promise<Int32Array | undefined> {
+    this.#looked += ZERO_PAGES_IN_ANOTHER
     const pageBytes = page * SECTORS_PER_PAGE * SECTOR_BYTES
     const sectors = Math.min(SECTORS_PER_PAGE, Math.ceil((this.#sizeBytes - pageBytes) / SECTOR_BYTES))
     const source = mapOf(this.#from, page, sectors)
@@ -92,23 +135,23 @@ class Merge {
       const known = target.stateAt(at)
       if (this.#direction === 'up') end = Math.min(end, target.runEnd(at, sectors))
       if (state !== SECTOR_ABSENT && (this.#direction === 'down' || known === SECTOR_ABSENT)) {
-        if (state === SECTOR_DATA && !(await this.#copy(pageBytes, at, end))) return false
+        if (state === SECTOR_DATA && !(await this.#copy(pageBytes, at, end))) return undefined
+        const start = page * SECTORS_PER_PAGE
+        if (state === SECTOR_ZERO) this.#onZero({ start: start + at, end: start + end })
         target.set(at, end, state)
-        if (state === SECTOR_ZERO)
-          this.#onZero({ start: page * SECTORS_PER_PAGE + at, end: page * SECTORS_PER_PAGE + end })
       }
       at = end
     }
     target.markChanged(0, sectors)
-    for (const { words } of target.freeze()) this.#pages.push({ number: page, words })
-    if (this.#pages.length >= PAGES_PER_SYNC) await this.makeDurable()
-    return !this.#pace.signal.aborted
+    return target.freeze()[0]!.words
   }
 
   async makeDurable(): Promise<void> {
     const pages = this.#pages
     if (pages.length === 0) return
     this.#pages = []
+    this.#records = 0
+    this.#copiedBytes = 0
     await this.#into.data.sync()
     const { mapFile } = this.#into
     await mapFile.prepare(pages)
@@ -123,6 +166,7 @@ class Merge {
       const piece = this.#buffer.subarray(0, Math.min(COPY_BYTES, end - at))
       await this.#from.data.read(piece, at)
       await this.#into.data.write(piece, at)
+      this.#copiedBytes += piece.length
       await this.#pace.breathe(piece.length)
     }
     return true
