@@ -31,6 +31,9 @@ export interface LayerFlushesComponents {
   checkpoints: LayerCheckpoints
 }
 
+/** `content`: undefined for what was written just now, and has not left the page cache. */
+type Written = SectorRange & { content: Uint8Array | undefined }
+
 export class LayerFlushes {
   readonly #components: LayerFlushesComponents
   readonly #maxLoggedSectors: number
@@ -45,12 +48,12 @@ export class LayerFlushes {
     this.#unflushed = new UnflushedRanges(this.#maxLoggedSectors)
   }
 
-  /** To be called before sectors are written. */
-  wrote(start: number, end: number): void {
-    this.#unflushed.add(start, end)
+  /** To be called when sectors are written. */
+  wrote(start: number, end: number, data: Uint8Array): void {
+    this.#unflushed.add(start, end, data)
   }
 
-  /** A dead daemon may have written anything without syncing it. */
+  /** A dead daemon may have written anything without syncing it; so may a write that failed. */
   anythingMayBeUnflushed(): void {
     this.#unflushed.addAll()
   }
@@ -82,7 +85,7 @@ export class LayerFlushes {
    */
   flushRange(start: number, end: number, options?: FlushOptions): void | Promise<void> {
     const { pending, syncs } = this.#components
-    if (!this.#appendContent([{ start, count: end - start }])) return this.flush()
+    if (!this.#appendContent([{ start, count: end - start, content: undefined }])) return this.flush()
     this.#unflushed.forget(start, end)
     if (pending.isSynced) return
     if (options?.alone !== true || !syncs.mayLogHere) return syncs.log()
@@ -119,30 +122,36 @@ export class LayerFlushes {
     }
   }
 
-  /** Puts what few sectors hold now into the log; false where that cannot be done. */
-  #appendContent(ranges: readonly SectorRange[]): boolean {
+  /** Puts what was written to few sectors, or, where that is not at hand, what they hold now into the log; false where that cannot be done. */
+  #appendContent(ranges: readonly Written[]): boolean {
     const { data, pending, checkpoints } = this.#components
-    const contents = ranges.flatMap(({ start, count }) => this.#dataRuns(start, start + count))
+    const contents = ranges.flatMap(range => this.#dataRuns(range))
     if (contents.length === 0) {
       pending.settle()
       return true
     }
     const sectors = contents.reduce((sum, { count }) => sum + count, 0)
     if (sectors > this.#maxLoggedSectors || LayerLog.contentBytes(contents) > pending.roomBytes) return false
-    pending.appendContent(contents, (target, offset, length, position) =>
-      data.readSync(target, offset, length, position)
-    )
+    pending.appendContent(contents, (target, offset, length, position, index) => {
+      const { content } = contents[index]!
+      if (content === undefined) data.readSync(target, offset, length, position)
+      else target.set(content.subarray(0, length), offset)
+    })
     checkpoints.changed()
     return true
   }
 
   /** The runs of data in a range. What has become zero since is in the log already. */
-  #dataRuns(start: number, end: number): SectorRange[] {
+  #dataRuns({ start, count, content }: Written): Written[] {
     const { map } = this.#components
-    const runs: SectorRange[] = []
+    const end = start + count
+    const runs: Written[] = []
     for (let at = start; at < end; ) {
       const runEnd = map.runEnd(at, end)
-      if (map.stateAt(at) === SECTOR_DATA) runs.push({ start: at, count: runEnd - at })
+      if (map.stateAt(at) === SECTOR_DATA) {
+        const part = content?.subarray((at - start) * SECTOR_BYTES, (runEnd - start) * SECTOR_BYTES)
+        runs.push({ start: at, count: runEnd - at, content: part })
+      }
       at = runEnd
     }
     return runs

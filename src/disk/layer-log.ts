@@ -211,7 +211,7 @@ export class LayerLog {
   /** Appends what was noted and the content of ranges, which `read` puts into place: one write. Flushed with the next sync. */
   appendContent(
     ranges: readonly SectorRange[],
-    read: (target: Buffer, offset: number, lengthBytes: number, position: number) => void
+    read: (target: Buffer, offset: number, lengthBytes: number, position: number, index: number) => void
   ): void {
     const lengths = ranges.map(({ start, count }) => contentLength(start, count, this.#diskBytes))
     const notedEnd = this.#pendingBytes
@@ -221,7 +221,7 @@ export class LayerLog {
     let at = entriesEnd
     for (const [index, { start, count }] of ranges.entries()) {
       writeEntry(frame, notedEnd + index * ENTRY_BYTES, ENTRY.content, start, count)
-      read(frame, at, lengths[index]!, start * SECTOR_BYTES)
+      read(frame, at, lengths[index]!, start * SECTOR_BYTES, index)
       at += lengths[index]!
     }
     this.#append(frame, (entriesEnd - FRAME_HEADER_BYTES) / ENTRY_BYTES)

@@ -253,8 +253,14 @@ export class Layer {
       this.map.bringIn(start, end)
       this.#reserve.take(data.length)
     }
-    this.#flushes.wrote(start, end)
-    this.#data.writeSync(data, 0, data.length, position)
+    try {
+      this.#data.writeSync(data, 0, data.length, position)
+    } catch (error) {
+      // Each sector is old or new.
+      this.#flushes.anythingMayBeUnflushed()
+      throw error
+    }
+    this.#flushes.wrote(start, end, data)
     this.#syncs.wrote(data.length)
     if (isNew) this.#setState(start, end, SECTOR_DATA)
   }

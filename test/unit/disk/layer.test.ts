@@ -265,6 +265,37 @@ describe('Layer: errors', () => {
     })
   }
 
+  test('what a flush of little promised is what was written, also where the kernel found no space for it and dropped it', async () => {
+    const { layer, files, reopen } = await simulated()
+    layer.writeSync(0, sector(1))
+    layer.writeSync(512, sector(2))
+    layer.settle()
+    // As ext4 does when it writes back by itself: the page is gone, and the next sync of the file will say so.
+    files.record({ kind: 'write', file: 'data', position: 0, bytes: new Uint8Array(1024) })
+    files.fault = failing('sync', 'data', 'DISK_FULL')
+    await files.finish(layer.flush())
+    const onDisk = new RecordingFiles(files.disk.afterPowerLoss(() => 0))
+    const afterPowerLoss = await simulated(DEFAULT_LAYER_LIMITS, onDisk, 'another boot')
+    expect([read(afterPowerLoss.layer, 0), read(afterPowerLoss.layer, 512)]).toEqual([1, 2])
+    // Whoever goes on is told, and finds it again as it was flushed.
+    await expect(files.finish(layer.close())).rejects.toThrow(expect.objectContaining({ code: 'LAYER_FAILED' }))
+    const again = await reopen()
+    expect([read(again.layer, 0), read(again.layer, 512)]).toEqual([1, 2])
+  })
+
+  test('of what was written twice before a flush, with FUA or without, the log has the latter', async () => {
+    const { layer, files } = await simulated()
+    layer.writeSync(0, sector(1))
+    layer.writeSync(512, sector(2))
+    layer.writeSync(0, sector(3))
+    await files.finish(Promise.resolve(layer.flushRange(0, 1)))
+    layer.writeSync(1024, sector(4))
+    await files.finish(layer.flush())
+    const onDisk = new RecordingFiles(files.disk.afterPowerLoss(() => 0))
+    const { layer: after } = await simulated(DEFAULT_LAYER_LIMITS, onDisk, 'another boot')
+    expect([0, 512, 1024].map(position => read(after, position))).toEqual([3, 2, 4])
+  })
+
   test('what a failed layer shows when it is opened again is durable, also where the cache had it and the disk had not', async () => {
     const { layer, files, reopen } = await simulated()
     layer.writeSync(0, sector(1))
