@@ -17,6 +17,7 @@ import { FrozenLayer } from './frozen-layer.ts'
 import { Layer, type LayerLimits } from './layer.ts'
 import type { LayerFiles } from './layer-files.ts'
 import { identityOf } from './layer-stack.ts'
+import { PUNCH_LOCK, punchesOver } from './punch-tool.ts'
 
 export interface LayersFolderSettings {
   /** `machines/NAME/layers`. */
@@ -49,12 +50,17 @@ export class LayersFolder {
   /**
    * The folder, and the chain that it has; made, if the machine is new, has a new disk, or is of before there were chains.
    *
-   * @throws RowanError LAYER_CORRUPT, naming the file, for what is missing, damaged or another machine's; DISK_FULL, STORE_IO
+   * @throws RowanError LAYER_CORRUPT, naming the file, for what is missing, damaged or another machine's; DISK_FULL, STORE_IO, DISK_STUCK
    */
   static async open(
     files: LayerFiles,
     settings: LayersFolderSettings
   ): Promise<{ layersFolder: LayersFolder; chain: Chain }> {
+    const lock = join(settings.folder, PUNCH_LOCK)
+    if (files.exists(lock)) {
+      await punchesOver(lock)
+      files.remove(lock)
+    }
     const chain = await prepareChain(files, settings)
     checkChain(chain, settings)
     // A daemon may have died between the rename and its sync; what a guest flushes from now on must not be lost with it.
