@@ -16,10 +16,11 @@ import { waitUntil } from '../../tools/wait.ts'
 import { threadOf } from './threads/served.ts'
 import { Peer, World } from './world.ts'
 
-/** Times in which nothing is to happen are short here. */
+/** What a minute is here: short while nothing is to happen in it. */
+let minuteMs = CLOSE_TIMEOUT_MS
 const clock = {
   ...systemClock,
-  after: (delayMs: number, run: () => void) => systemClock.after(delayMs === CLOSE_TIMEOUT_MS ? 500 : delayMs, run)
+  after: (delayMs: number, run: () => void) => systemClock.after(delayMs === CLOSE_TIMEOUT_MS ? minuteMs : delayMs, run)
 }
 
 let world: World
@@ -39,15 +40,23 @@ beforeEach(async () => {
 
 afterEach(async () => {
   answers()
-  await peer.stop()
-  closeSync(writer!)
-  writer = undefined
+  await peer.stop().finally(() => {
+    closeSync(writer!)
+    writer = undefined
+  })
   await removeFolders()
 })
 
 /** From now on nothing waits any more. */
 function answers(): void {
+  minuteMs = CLOSE_TIMEOUT_MS
   writer ??= openSync(pipe, 'r+')
+}
+
+/** The disk does not answer any more, and whoever waits for it has not long to wait. */
+async function sticks(name: string): Promise<void> {
+  await write(name, 'STUCK')
+  minuteMs = 500
 }
 
 async function write(name: string, word: string, offset = 0): Promise<void> {
@@ -67,7 +76,7 @@ const stuck = expect.objectContaining({ code: 'DISK_STUCK' })
 const state = async (name: string) => (await peer.machines.status()).find(each => each.name === name)!
 
 test('is detached with DISK_STUCK, is nobody else’s meanwhile, and has lost nothing once its disk answers', async () => {
-  await write('bad', 'STUCK')
+  await sticks('bad')
   await expect(peer.machines.detach('bad')).rejects.toEqual(stuck)
   expect(peer.machines.served()).toEqual(['good'])
   await expect(peer.machines.attach({ name: 'bad' })).rejects.toEqual(stuck)
@@ -84,7 +93,7 @@ test('is detached with DISK_STUCK, is nobody else’s meanwhile, and has lost no
 })
 
 test('and that is to stay attached is served again by itself when its disk answers', async () => {
-  await write('bad', 'STUCK')
+  await sticks('bad')
   // To be served otherwise it is closed first.
   await expect(peer.machines.attach({ name: 'bad', dataBytes: 2 ** 20 })).rejects.toEqual(stuck)
   expect(await state('bad')).toMatchObject({ attached: false, error: { code: 'DISK_STUCK' } })
@@ -95,7 +104,7 @@ test('and that is to stay attached is served again by itself when its disk answe
 })
 
 test('in the midst of a snapshot keeps nobody waiting who wants it detached', async () => {
-  await write('bad', 'STUCK')
+  await sticks('bad')
   const snapshot = peer.machines.snapshot('bad', '')
   await expect(peer.machines.detach('bad')).rejects.toEqual(stuck)
   answers()
@@ -105,14 +114,15 @@ test('in the midst of a snapshot keeps nobody waiting who wants it detached', as
 })
 
 test('does not keep the daemon from stopping', async () => {
-  await write('bad', 'STUCK')
+  await peer.machines.detach('good')
+  await sticks('bad')
   void peer.machines.snapshot('bad', '').catch(() => undefined)
   await expect(peer.machines.stop()).rejects.toEqual(stuck)
-  answers()
 })
 
 test('is closed in order, however often its numbers were asked for while its thread waited', async () => {
   await write('bad', 'BLOCK')
+  minuteMs = 4000
   await new Promise(resolve => setTimeout(resolve, 100))
   const asked = Array.from({ length: MAX_CALLS + 1 }, () => peer.machines.status())
   const detached = peer.machines.detach('bad').catch((error: unknown) => error)
