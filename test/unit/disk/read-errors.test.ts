@@ -14,9 +14,12 @@ const SIZE_BYTES = 4 * BLOCK_SIZE_BYTES
 
 let folders = 0
 
-async function diskOver(files: RecordingFiles, image = new TestImage(SIZE_BYTES), create = true) {
+async function diskOver(files: RecordingFiles, image = new TestImage(SIZE_BYTES), create = true, bootId = 'boot-1') {
   const folder = `/read-errors-${folders++}`
-  const disk = await RowanDisk.open({ ...components(image), files }, { folder, machine: 'm', readOnly: false, create })
+  const disk = await RowanDisk.open(
+    { ...components(image, bootId), files },
+    { folder, machine: 'm', readOnly: false, create }
+  )
   return { disk, image }
 }
 
@@ -91,17 +94,16 @@ test('a write inside a sector that cannot be read is EIO, and the sector stays a
   await disk.close()
 })
 
-test('a flush that cannot read what it would log fails, and the next one flushes all of it', async () => {
+test('a write with FUA that cannot read what it would log fails, and the next flush, which reads nothing, flushes it', async () => {
   const files = new RecordingFiles()
   const { disk, image } = await diskOver(files)
-  await disk.write(0, bytes(512, 7))
-  disk.settle()
   refuse(files, 'data')
-  await expect(disk.flush()).rejects.toThrow(expect.objectContaining({ code: 'STORE_IO' }))
-  files.fault = () => {}
+  expect(() => disk.write(0, bytes(512, 7), { fua: true })).toThrow(expect.objectContaining({ code: 'STORE_IO' }))
+  disk.settle()
   await disk.flush()
+  files.fault = () => {}
   const afterPowerLoss = new RecordingFiles(files.disk.afterPowerLoss(() => 0))
-  const { disk: again } = await diskOver(afterPowerLoss, image, false)
+  const { disk: again } = await diskOver(afterPowerLoss, image, false, 'boot-2')
   expect(await read(again, 0, 512)).toEqual(bytes(512, 7))
 })
 
