@@ -13,7 +13,7 @@ import type { Clock, Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { toHex } from '../image/hash.ts'
 import { openLatest } from '../image/release.ts'
-import { type Reach, reachMet } from './addresses.ts'
+import { crowdOf, type Reach, reachMet } from './addresses.ts'
 import type { Announced, DialBack } from './dial-back.ts'
 import type { DirectoryNetwork } from './directory-network.ts'
 import { latestRecordOf } from './held-latest.ts'
@@ -28,6 +28,7 @@ import {
   MAX_MESSAGE_BYTES,
   MAX_METERED_PEERS,
   MAX_REQUESTS_AT_ONCE,
+  MAX_REQUESTS_AT_ONCE_PER_NETWORK,
   MAX_REQUESTS_AT_ONCE_PER_PEER,
   MAX_STREAMS_PER_CONNECTION,
   REQUESTS_PER_PEER_BURST,
@@ -85,7 +86,7 @@ export class DirectoryService {
   )
   readonly #stopped = new AbortController()
   #atOnce = 0
-  /** Of `#atOnce`, by the peer that asks. */
+  /** Of `#atOnce`, by the peer that asks, and by its network. */
   readonly #atOnceOf = new Map<string, number>()
   #cancelSweep: () => void = () => undefined
 
@@ -238,8 +239,9 @@ export class DirectoryService {
   async #serve(stream: Stream, connection: Connection): Promise<void> {
     const { clock, log } = this.#components
     const peer = connection.remotePeer.toString()
-    const isBusy = this.#isBusyFor(peer) || !this.#meter.take(peer, clock.monotonicMs())
-    this.#count(peer, 1)
+    const network = crowdOf(connection.remoteAddr.toString())
+    const isBusy = this.#isBusyFor(peer, network) || !this.#meter.take(peer, clock.monotonicMs())
+    this.#count(peer, network, 1)
     try {
       await withDeadline(clock, SERVE_TIMEOUT_MS, this.#stopped.signal, 'TIMEOUT_RESPONSE', async signal => {
         const messages = messagesOf(stream)
@@ -254,19 +256,26 @@ export class DirectoryService {
       log.debug('a directory request was not answered', { peer, code: error.code, message: error.message })
       stream.abort(error)
     } finally {
-      this.#count(peer, -1)
+      this.#count(peer, network, -1)
     }
   }
 
-  #isBusyFor(peer: string): boolean {
-    return this.#atOnce >= MAX_REQUESTS_AT_ONCE || (this.#atOnceOf.get(peer) ?? 0) >= MAX_REQUESTS_AT_ONCE_PER_PEER
+  #isBusyFor(peer: string, network: string | undefined): boolean {
+    const of = (name: string | undefined) => (name === undefined ? 0 : (this.#atOnceOf.get(name) ?? 0))
+    return (
+      this.#atOnce >= MAX_REQUESTS_AT_ONCE ||
+      of(peer) >= MAX_REQUESTS_AT_ONCE_PER_PEER ||
+      of(network) >= MAX_REQUESTS_AT_ONCE_PER_NETWORK
+    )
   }
 
-  #count(peer: string, change: 1 | -1): void {
+  #count(peer: string, network: string | undefined, change: 1 | -1): void {
     this.#atOnce += change
-    const own = (this.#atOnceOf.get(peer) ?? 0) + change
-    if (own === 0) this.#atOnceOf.delete(peer)
-    else this.#atOnceOf.set(peer, own)
+    for (const name of network === undefined ? [peer] : [peer, network]) {
+      const own = (this.#atOnceOf.get(name) ?? 0) + change
+      if (own === 0) this.#atOnceOf.delete(name)
+      else this.#atOnceOf.set(name, own)
+    }
   }
 
   async #answerTo(bytes: Uint8Array, peer: string, connection: Connection): Promise<DirectoryResponse> {

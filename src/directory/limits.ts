@@ -67,6 +67,8 @@ export const EXPIRY_SWEEP_MS = MINUTE_MS
 export const MAX_REQUESTS_AT_ONCE = 128
 /** So that one peer, with as many connections as it likes, cannot keep all the others waiting. */
 export const MAX_REQUESTS_AT_ONCE_PER_PEER = 16
+/** And nobody with many ids: of one network of the Internet (crowdOf). */
+export const MAX_REQUESTS_AT_ONCE_PER_NETWORK = 48
 export const MAX_STREAMS_PER_CONNECTION = 16
 export const REQUESTS_PER_PEER_BURST = 200
 export const REQUESTS_PER_PEER_PER_SECOND = 20

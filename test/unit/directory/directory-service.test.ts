@@ -4,9 +4,9 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { generateKeyPair } from '@libp2p/crypto/keys'
-import type { Connection, PrivateKey } from '@libp2p/interface'
+import type { Connection, PrivateKey, Stream } from '@libp2p/interface'
 import { peerIdFromPrivateKey } from '@libp2p/peer-id'
-import type { Multiaddr } from '@multiformats/multiaddr'
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { REACH } from '../../../src/directory/addresses.ts'
 import { DialBack } from '../../../src/directory/dial-back.ts'
@@ -14,7 +14,11 @@ import type { DirectoryNetwork } from '../../../src/directory/directory-network.
 import { DirectoryService } from '../../../src/directory/directory-service.ts'
 import { Holder } from '../../../src/directory/holder.ts'
 import { HolderStore } from '../../../src/directory/holder-store.ts'
-import { MAX_MESSAGE_BYTES, MAX_UNVERIFIED_PER_KEY } from '../../../src/directory/limits.ts'
+import {
+  MAX_MESSAGE_BYTES,
+  MAX_REQUESTS_AT_ONCE_PER_NETWORK,
+  MAX_UNVERIFIED_PER_KEY
+} from '../../../src/directory/limits.ts'
 import { type DirectoryRequest, decodeResponse, encodeResponse } from '../../../src/directory/messages.ts'
 import { sealReplica } from '../../../src/directory/replica-record.ts'
 import { fromHex } from '../../../src/image/hash.ts'
@@ -40,6 +44,7 @@ let service: DirectoryService
 let reachable: Set<string>
 let dials: string[]
 let key: PrivateKey
+let serve: (stream: Stream, connection: Connection) => Promise<void>
 let peer: string
 
 beforeEach(async () => {
@@ -52,6 +57,9 @@ beforeEach(async () => {
   const own = peerIdFromPrivateKey(await generateKeyPair('Ed25519'))
   const network = {
     peerId: own,
+    async handle(_protocol: string, handler: typeof serve) {
+      serve = handler
+    },
     getConnections: () => [],
     async dial(targets: Multiaddr[]) {
       const id = targets[0]!.getComponents().at(-1)!.value!
@@ -198,5 +206,47 @@ describe('the answers', () => {
     expect(bytes.byteLength).toBeLessThanOrEqual(MAX_MESSAGE_BYTES)
     expect(decodeResponse(bytes).latest?.replicas).toHaveLength(32)
     expect(decodeResponse(bytes).replicas?.replicas.length).toBeLessThan(32)
+  })
+})
+
+describe('those who ask and do not go on', () => {
+  /** A stream whose other end says nothing, and what it is told. */
+  class SilentStream extends EventTarget {
+    readonly status = 'open'
+    readonly writeStatus = 'writable'
+    readonly remoteWriteStatus = 'writable'
+    readonly readBufferLength = 0
+    readonly log = Object.assign(() => undefined, { error() {}, trace() {} })
+    answers = 0
+
+    send() {
+      this.answers++
+      return true
+    }
+    async close() {}
+    abort() {}
+    push() {}
+    async closeRead() {}
+    pause() {}
+    resume() {}
+  }
+
+  async function refused(addresses: string[]): Promise<number> {
+    const streams = addresses.map((address, n) => {
+      const stream = new SilentStream()
+      const remotePeer = { toString: () => `${address} ${n}` }
+      void serve(stream as unknown as Stream, { remotePeer, remoteAddr: multiaddr(address) } as unknown as Connection)
+      return stream
+    })
+    await settled()
+    return streams.filter(({ answers }) => answers > 0).length
+  }
+
+  test('keep others waiting only as far as one network may, whatever they are called', async () => {
+    await service.start()
+    const many = Array.from({ length: MAX_REQUESTS_AT_ONCE_PER_NETWORK + 3 }, (_, n) => `/ip4/9.9.9.${n + 1}/tcp/1`)
+    expect(await refused(many)).toBe(3)
+    expect(await refused(['/ip4/9.9.8.1/tcp/1', '/ip6/2a00:1:2:3::4/tcp/1'])).toBe(0)
+    expect(await refused(many.slice(3).map((_, n) => `/ip4/192.168.1.${n + 1}/tcp/1`))).toBe(0)
   })
 })
