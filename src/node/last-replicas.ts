@@ -23,7 +23,7 @@ const NEEDED_ABOVE = 0.8
 
 export interface LastReplicasComponents {
   directory: {
-    findReplicas(image: string, options: { signal: AbortSignal }): Promise<{ complete: boolean }[]>
+    findReplicas(image: string, options: { signal: AbortSignal }): Promise<{ complete: boolean; expiresMs: number }[]>
     countSharers(
       release: string,
       options: { signal: AbortSignal }
@@ -127,7 +127,9 @@ export class LastReplicas {
     if (signal.aborted) return
     try {
       const others = await directory.findReplicas(image, { signal })
-      const isLast = !others.some(({ complete }) => complete) && (await this.#mayBeUsed(image))
+      // What has expired is worth a call, and no proof that anybody is there: whoever kept it may say it again.
+      const isElsewhere = others.some(({ complete, expiresMs }) => complete && expiresMs > clock.now())
+      const isLast = !isElsewhere && (await this.#mayBeUsed(image))
       this.#known.set(image, { isLast, askedMs: clock.monotonicMs() })
     } catch (error) {
       log.debug('it is not known who else serves an image', { image, error: String(error) })

@@ -74,7 +74,7 @@ test('of a listed release the last replica stays before what is current; an unli
 
 /** What others serve, by image; one that throws is not known. */
 async function known(
-  others: Record<string, boolean[] | Error>,
+  others: Record<string, (boolean | 'was whole')[] | Error>,
   here: Record<string, boolean>,
   {
     taken = 90,
@@ -88,7 +88,8 @@ async function known(
         asked.push(image)
         const found = others[image]!
         if (found instanceof Error) throw found
-        return found.map(complete => ({ complete }))
+        const now = systemClock.now()
+        return found.map(has => ({ complete: has !== false, expiresMs: now + (has === 'was whole' ? -1000 : 60_000) }))
       },
       async countSharers(release) {
         const [image, number] = release.split('@') as [string, string]
@@ -114,12 +115,21 @@ async function known(
 
 test('a last replica is one that is whole here, and that nobody else has whole', async () => {
   const { last, asked } = await known(
-    { alone: [], partial: [false], shared: [false, true], incomplete: [], unknown: new Error('no answer') },
-    { alone: true, partial: true, shared: true, incomplete: false, unknown: true, unlisted: true }
+    {
+      alone: [],
+      partial: [false],
+      shared: [false, true],
+      left: ['was whole'],
+      incomplete: [],
+      unknown: new Error('no answer')
+    },
+    { alone: true, partial: true, shared: true, left: true, incomplete: false, unknown: true, unlisted: true }
   )
-  expect(asked.toSorted()).toEqual(['alone', 'partial', 'shared', 'unknown'])
-  const isLast = ['alone', 'partial', 'shared', 'incomplete', 'unknown', 'unlisted'].filter(image => last.isLast(image))
-  expect(isLast).toEqual(['alone', 'partial'])
+  expect(asked.toSorted()).toEqual(['alone', 'left', 'partial', 'shared', 'unknown'])
+  const isLast = ['alone', 'partial', 'shared', 'left', 'incomplete', 'unknown', 'unlisted'].filter(image =>
+    last.isLast(image)
+  )
+  expect(isLast).toEqual(['alone', 'partial', 'left'])
 })
 
 test('nobody is asked while there is room enough', async () => {
