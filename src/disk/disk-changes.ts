@@ -20,6 +20,9 @@ import type { LayerStack } from './layer-stack.ts'
 import type { PunchHoles } from './punch-tool.ts'
 import { RangeQueue } from './range-queue.ts'
 
+/** So often somebody who wants a moment without changes waits for those under way, before new ones have to wait for it. */
+const PATIENT_ROUNDS = 8
+
 export interface DiskChangesComponents {
   sizeBytes: number
   stack: LayerStack
@@ -80,8 +83,8 @@ export class DiskChanges {
     const resume = this.#puncher?.pause()
     let result: T | undefined
     try {
-      // One that waits for the network must not make the others wait for it, too.
-      while (!this.#underWay.isFree(0, all)) await this.#underWay.idle()
+      // One that waits for the network should not make the others wait for it, too; but a guest may always have one that does.
+      for (let round = 0; round < PATIENT_ROUNDS && !this.#underWay.isFree(0, all); round++) await this.#underWay.idle()
       await this.#underWay.run(0, all, async () => {
         result = await work()
       })

@@ -71,6 +71,35 @@ describe('DiskChanges', () => {
     expect(sector(2)).toEqual(Uint8Array.from([...bytes(476, 1), ...bytes(36, 9)]))
   })
 
+  test('a moment without changes comes also where there is always one that waits for the network', async () => {
+    const { changes, state, held } = await setUp()
+    state.holds = true
+    let isOver = false
+    let isHeld = false
+    let written = 0
+    // Two at a time, of which one is always under way: each begins inside a sector, which is nowhere near.
+    const client = async (sector: number) => {
+      while (!isOver && written < 1000) {
+        written++
+        await changes.write(sector * 512 + 1, bytes(511, 1))
+      }
+    }
+    const clients = [client(1), client(5)]
+    const holding = changes.hold(async () => {
+      isHeld = true
+    })
+    for (let round = 0; round < 400 && !isHeld; round++) {
+      held.shift()?.()
+      await turn()
+    }
+    const wasHeld = isHeld
+    isOver = true
+    state.holds = false
+    for (const release of held.splice(0)) release()
+    await Promise.all([...clients, holding])
+    expect(wasHeld).toBe(true)
+  })
+
   test('one that waits for what is around it holds its sectors, and no others', async () => {
     const { changes, state, held, sector } = await setUp()
     state.holds = true
