@@ -11,7 +11,7 @@ import { MAX_CHANNELS, MAX_LABELS, MAX_RELEASES } from './release-codec.ts'
 import { checkWebSeeds } from './web-seed.ts'
 
 /** Of a label's key and of its value, each in UTF-8. */
-const MAX_LABEL_BYTES = 256
+export const MAX_LABEL_BYTES = 256
 const MAX_PEER_ID_CHARACTERS = 128
 
 export function checkDelegation(delegation: Delegation): void {

@@ -14,6 +14,7 @@ import type { Clock, Log } from '../environment.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import { applianceId, checkName } from '../image/names.ts'
 import type { Latest, Release, VerifiedLatest } from '../image/release.ts'
+import { MAX_LABEL_BYTES } from '../image/release-checks.ts'
 import { MAX_LABELS } from '../image/release-codec.ts'
 import { DEFAULT_CHANNEL } from '../image/rollout.ts'
 import { checkWebSeeds } from '../image/web-seed.ts'
@@ -174,9 +175,7 @@ export class Publisher {
     checkName(request.version, 'version')
     checkName(request.channel ?? DEFAULT_CHANNEL, 'channel')
     checkRollout(request.rollout ?? 100)
-    if (Object.keys(request.labels ?? {}).length > MAX_LABELS) {
-      throw new RowanError('LIMIT_EXCEEDED', `a release has at most ${MAX_LABELS} labels`)
-    }
+    checkLabels(request.labels ?? {})
     const signal = AbortSignal.any([this.#stopped.signal, ...(request.signal === undefined ? [] : [request.signal])])
     return this.#inTurn(appliance, async () => {
       signal.throwIfAborted()
@@ -331,5 +330,17 @@ export class Publisher {
     } finally {
       this.#changes--
     }
+  }
+}
+
+/** What a record cannot hold is told before an image is read. @throws RowanError LIMIT_EXCEEDED */
+function checkLabels(labels: Record<string, string>): void {
+  const texts = Object.entries(labels)
+  if (texts.length > MAX_LABELS) throw new RowanError('LIMIT_EXCEEDED', `a release has at most ${MAX_LABELS} labels`)
+  for (const text of texts.flat()) {
+    const bytes = Buffer.byteLength(text)
+    if (bytes <= MAX_LABEL_BYTES) continue
+    const says = `a label's name or value has ${bytes} bytes, and may have ${MAX_LABEL_BYTES}`
+    throw new RowanError('LIMIT_EXCEEDED', says)
   }
 }

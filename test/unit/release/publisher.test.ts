@@ -207,7 +207,10 @@ test.each([
   [{ rollout: 0 }, 'CHANNEL_INVALID'],
   [{ rollout: 50 }, 'CHANNEL_INVALID'],
   [{ path: '/nowhere/at.all' }, 'IMAGE_NOT_FOUND'],
-  [{ labels: Object.fromEntries(Array.from({ length: 33 }, (_, index) => [`l${index}`, ''])) }, 'LIMIT_EXCEEDED']
+  [{ labels: Object.fromEntries(Array.from({ length: 33 }, (_, index) => [`l${index}`, ''])) }, 'LIMIT_EXCEEDED'],
+  [{ labels: { [`${'ü'.repeat(128)}x`]: '' } }, 'LIMIT_EXCEEDED'],
+  // Told before anything is read: there is no such image.
+  [{ labels: { note: 'x'.repeat(257) }, path: '/nowhere/at.all' }, 'LIMIT_EXCEEDED']
 ])('%o is refused with %s, and nothing is published', async (change, code) => {
   const request = { path: path('v1.raw'), name: 'grid', version: 'v1', ...change }
   await expect(peer.publisher.publish(request)).rejects.toMatchObject({ code })
