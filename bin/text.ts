@@ -2,15 +2,26 @@
  * Answers as a person reads them: tables and lists of facts.
  */
 
-/** Columns as wide as their longest cell. */
-export function table(header: string[], rows: string[][]): string {
+/**
+ * Columns as wide as their longest cell. Where a terminal is narrower than that, wrapped lines could not be told from each other: then each
+ * row is a list of facts.
+ *
+ * @param terminalColumns - undefined elsewhere than on a terminal
+ */
+export function table(header: string[], rows: string[][], terminalColumns = process.stdout.columns): string {
   const widths = header.map((title, column) => Math.max(title.length, ...rows.map(row => row[column]!.length)))
   const line = (cells: string[]) =>
     cells
       .map((cell, column) => cell.padEnd(widths[column]!))
       .join('  ')
       .trimEnd()
-  return [header, ...rows].map(line).join('\n')
+  const lines = [header, ...rows].map(line)
+  const isWide = terminalColumns !== undefined && lines.some(({ length }) => length > terminalColumns)
+  if (!isWide) return lines.join('\n')
+  const titles = header.map((title, column) => [title, column] as const)
+  const factsOf = (row: string[]) =>
+    facts(titles.flatMap(([title, column]) => (row[column] === '' ? [] : [[title, row[column]!]])))
+  return rows.map(factsOf).join('\n\n')
 }
 
 /** `name  value`, one each line, the values below each other; several values of one name too. */

@@ -55,6 +55,18 @@ test('nothing to do is done', () => {
   expect(text()).toBe('fetching: 100 %, 0 of 0 blocks\n')
 })
 
+test('a table that is wider than the terminal is a list of facts for each row', () => {
+  const [header, rows] = [
+    ['NAME', 'STATE', 'NOTE'],
+    [
+      ['one', 'attached', ''],
+      ['two', '-', 'before the update']
+    ]
+  ]
+  expect(table(header, rows, 36)).toBe('NAME  STATE     NOTE\none   attached\ntwo   -         before the update')
+  expect(table(header, rows, 30)).toBe('NAME   one\nSTATE  attached\n\nNAME   two\nSTATE  -\nNOTE   before the update')
+})
+
 test('tables and facts', () => {
   expect(
     table(
