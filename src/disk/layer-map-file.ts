@@ -25,7 +25,7 @@
  *
  * Owns: the map file. Does not decide when to write it (layer-checkpoints.ts).
  */
-import { RowanError } from '../errors.ts'
+import { asRowanError, RowanError } from '../errors.ts'
 import type { LayerFile } from './layer-files.ts'
 import {
   checkIdentity,
@@ -55,6 +55,12 @@ const MAX_RECORDS_PER_CALL = 64
 /** In the directory, beside the states of sectors: the page has a record. */
 const DIFFER = 3
 const PAGES_PER_WORD = 16
+/**
+ * A merge may write while somebody reads: the same disk's thread, or, for an export, another one. Whole sectors are promised for power losses
+ * alone; a reader gets half of what is being written (measured on ext4: within a piece, 116 of 40,000 reads of a record that is written all the
+ * time). What is damaged stays so, however often it is read: 0.2 ms.
+ */
+const MAX_READS = 64
 
 export class LayerMapFile {
   readonly #file: LayerFile
@@ -126,8 +132,10 @@ export class LayerMapFile {
   readPage(page: number): Int32Array {
     const uniform = this.uniformState(page)
     if (uniform !== undefined) return uniformPage(uniform)
-    this.#file.readSync(this.#record, 0, RECORD_BYTES, this.#positionOf(page))
-    return this.#decodePage(page, this.#record, 0)
+    return wholeRead(() => {
+      this.#file.readSync(this.#record, 0, RECORD_BYTES, this.#positionOf(page))
+      return this.#decodePage(page, this.#record, 0)
+    })
   }
 
   /** Puts every page into the map that has anything in it; if those to be read are too many to stay there, it will ask for each. */
@@ -222,8 +230,10 @@ export class LayerMapFile {
 
   #readPieces(position: number, words: Int32Array): void {
     const bytes = Buffer.alloc(piecesFor(words.length) * PIECE_BYTES)
-    this.#file.readSync(bytes, 0, bytes.length, position)
-    this.#pieces.decode(position, words, bytes, 0)
+    wholeRead(() => {
+      this.#file.readSync(bytes, 0, bytes.length, position)
+      this.#pieces.decode(position, words, bytes, 0)
+    })
   }
 
   /** Writes the pieces that have changed, those in a row with one call. */
@@ -279,6 +289,17 @@ export class LayerMapFile {
       }
     }
     return words
+  }
+}
+
+/** Reads once more what is not whole, so many times. */
+function wholeRead<T>(read: () => T): T {
+  for (let reads = 1; ; reads++) {
+    try {
+      return read()
+    } catch (error) {
+      if (reads === MAX_READS || asRowanError(error).code !== 'LAYER_CORRUPT') throw error
+    }
   }
 }
 

@@ -49,6 +49,31 @@ describe('LayerMapFile', () => {
     expect(again.changedPages).toBe(0)
   })
 
+  test('what is read while another thread writes it is read again, and is no damage', async () => {
+    const { files, load, save } = setUp()
+    const { map, file } = load()
+    map.set(0, SECTORS_PER_PAGE - 1, SECTOR_DATA)
+    await save(map, file)
+    // Half of a piece as it was, half as it becomes: what ext4 gives to whoever reads beside a write.
+    let torn = 0
+    const open = files.open.bind(files)
+    files.open = path => {
+      const file = open(path)
+      const readSync = file.readSync.bind(file)
+      file.readSync = (target, offset, length, position) => {
+        readSync(target, offset, length, position)
+        if (position >= PAGES_AT && torn-- > 0) target.fill(0x55, offset + 256, offset + PIECE_BYTES)
+      }
+      return file
+    }
+    torn = 2
+    const again = LayerMapFile.open(files.open('map'), identity)
+    torn = 2
+    expect(again.readPage(0)).toEqual(file.readPage(0))
+    torn = Number.POSITIVE_INFINITY
+    expect(() => again.readPage(0)).toThrow(expect.objectContaining({ code: 'LAYER_CORRUPT' }))
+  })
+
   test('a piece that was never written reads as absent, one that is damaged is refused by file and place', async () => {
     const { files, load, save } = setUp()
     const { map, file } = load()
