@@ -8,6 +8,7 @@
  * preads a second, against 47,000 through the thread pool. What waits for the disk (`sync`) is not, but where sync-place.ts
  * says that the wait is short and nobody's.
  */
+import { execFile } from 'node:child_process'
 import {
   closeSync,
   existsSync,
@@ -49,6 +50,8 @@ export interface LayerFile {
   sync(): Promise<void>
   /** `sync` on this thread. */
   syncSync(): void
+  /** Has the system forget what it has of the file in its cache and calls written. TOOL_MISSING where it cannot be asked. */
+  forgetCached(): Promise<void>
   close(): void
 }
 
@@ -78,6 +81,7 @@ export interface LayerFiles {
 /** The unit of `blocks` in a stat, whatever the file system's own is (POSIX leaves it open; on Linux it is this). */
 const STAT_BLOCK_BYTES = 512
 
+const execFileAsync = promisify(execFile)
 const fdatasyncAsync = promisify(fdatasync)
 const readAsync = promisify(read)
 const writeAsync = promisify(write)
@@ -213,6 +217,15 @@ class SystemFile implements LayerFile {
       }
     } catch (error) {
       throw asRowanError(error, 'STORE_IO', `write ${this.path}`)
+    }
+  }
+
+  /** With GNU dd: Node has no posix_fadvise. */
+  async forgetCached(): Promise<void> {
+    try {
+      await execFileAsync('dd', [`if=${this.path}`, 'of=/dev/null', 'iflag=nocache', 'count=0', 'status=none'])
+    } catch (error) {
+      throw new RowanError('TOOL_MISSING', `the cache of ${this.path} cannot be forgotten`, { cause: error })
     }
   }
 

@@ -183,6 +183,10 @@ export class LayerMapFile {
     await this.#writeDirectory()
   }
 
+  forgetCached(): Promise<void> {
+    return this.#file.forgetCached()
+  }
+
   sync(): Promise<void> {
     return this.#file.sync()
   }

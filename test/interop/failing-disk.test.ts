@@ -60,6 +60,36 @@ describeDisk('a host’s disk that refuses to write', () => {
       await withFailingDisk(error, work, () => Promise.allSettled(opened.splice(0).map(disk => disk.close())))
     }
   )
+
+  test.skipIf(!fuseCanBeHad()).each<['EIO' | 'ENOSPC', number]>([
+    ['ENOSPC', LARGE_BYTES],
+    ['ENOSPC', SMALL_BYTES],
+    ['EIO', LARGE_BYTES],
+    ['EIO', SMALL_BYTES]
+  ])(
+    'what is written and flushed where a first write had failed with %s (%i bytes) is there when nothing is in memory',
+    async (error, length) => {
+      const work = async ({ folder, refuse, accept, forget }: FailingDisk) => {
+        const first = await openDisk(folder, 'boot-1', true)
+        await refuse()
+        await first.write(0, new Uint8Array(length).fill(2))
+        await expect(first.flush()).rejects.toMatchObject({ code: 'LAYER_FAILED' })
+        await accept()
+        await first.close()
+
+        const second = await openDisk(folder, 'boot-1')
+        await second.write(0, new Uint8Array(LARGE_BYTES).fill(3))
+        await second.flush()
+        await second.close()
+
+        await forget()
+        const third = await openDisk(folder, 'boot-2')
+        expect(new Set(await readAll(third))).toEqual(new Set([3]))
+        await third.close()
+      }
+      await withFailingDisk(error, work, () => Promise.allSettled(opened.splice(0).map(disk => disk.close())))
+    }
+  )
 })
 
 async function openDisk(folder: string, bootId: string, create = false): Promise<RowanDisk> {
