@@ -133,7 +133,8 @@ function drive({ socketPath, readOnly }: QemuOptions, name: string, number: numb
     discard: 'unmap',
     'detect-zeroes': 'off'
   }
-  const device = `virtio-blk-pci,drive=disk${number},write-cache=on,discard=on${more}`
+  // Where there is no space for a write QEMU would stop the guest without a word, until somebody finds its monitor.
+  const device = `virtio-blk-pci,drive=disk${number},write-cache=on,discard=on,werror=report${more}`
   return ['-blockdev', JSON.stringify(wire), '-blockdev', JSON.stringify(raw), '-device', device]
 }
 

@@ -70,7 +70,9 @@ describe('the command', () => {
       'detect-zeroes': 'off'
     })
     expect(raw).toMatchObject({ driver: 'raw', file: 'wire0', 'read-only': false, discard: 'unmap' })
-    expect(values(args, '-device')).toEqual(['virtio-blk-pci,drive=disk0,write-cache=on,discard=on,bootindex=0'])
+    expect(values(args, '-device')).toEqual([
+      'virtio-blk-pci,drive=disk0,write-cache=on,discard=on,werror=report,bootindex=0'
+    ])
     expect(args.filter(arg => /^-(drive|hda|monitor|qmp|vnc)$/.test(arg))).toEqual([])
   })
 
