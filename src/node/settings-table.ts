@@ -175,7 +175,7 @@ export const DEFAULTS = {
       meaning: 'The most that the layers of one machine, those of its snapshots included, may take on this disk.',
       caveat:
         'The log of its latest writes, up to 32 MiB a disk, counts too. ' +
-        'At the quota a guest gets "no space left on device" for writes to new places; nothing before is lost, and ' +
+        'At the quota writes to new places are refused: ENOSPC over NBD, which QEMU has to tell its guest as an I/O error; nothing before is lost, and ' +
         'what it has written it can write again. In any case the last 16 MiB of the disk are left free.'
     }
   },
