@@ -32,6 +32,7 @@ import {
 import { rm } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { asRowanError, RowanError } from '../errors.ts'
+import { forgetCached } from '../page-cache.ts'
 
 export interface LayerFile {
   readonly path: string
@@ -72,6 +73,8 @@ export interface LayerFiles {
   rename(from: string, to: string): void
   /** What was made, renamed or removed in the folder survives power loss. */
   syncFolder(path: string): void
+  /** See forgetCached. */
+  forget(path: string): Promise<void>
   /** What may still be written on the disk that the folder is on; Infinity where the system does not tell. */
   freeBytes(path: string): number
   /** What a file takes on the disk; 0 where there is none, or the system does not tell. */
@@ -143,6 +146,7 @@ export const systemFiles: LayerFiles = {
       }
     })
   },
+  forget: forgetCached,
   allocatedBytes(path) {
     const found = guarded(path, 'look at', () => statSync(path, { throwIfNoEntry: false }))
     return (found?.blocks ?? 0) * STAT_BLOCK_BYTES

@@ -3,30 +3,39 @@
  * log of the first format.
  */
 import { join } from 'node:path'
-import { RowanError } from '../errors.ts'
+import type { Log } from '../environment.ts'
+import { asRowanError, RowanError } from '../errors.ts'
 import type { LayerFile, LayerFiles } from './layer-files.ts'
-import { checkIdentity, checkSize, IDENTITY_BYTES, identityPosition, type LayerIdentity } from './layer-identity.ts'
+import {
+  checkIdentity,
+  checkSize,
+  IDENTITY_BYTES,
+  identityPosition,
+  type LayerIdentity,
+  readIdentity
+} from './layer-identity.ts'
 import { LayerLog, type LogRecord } from './layer-log.ts'
 import { readFirstFormatLog } from './layer-log-v1.ts'
-import { type LayerMap, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO } from './layer-map.ts'
-import type { LayerMapFile } from './layer-map-file.ts'
+import { LayerMap, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO } from './layer-map.ts'
+import { LayerMapFile } from './layer-map-file.ts'
+import { layerFailed } from './layer-syncs.ts'
 
 /** The files of a layer that is being opened: each is there, or all are closed again. */
 export class OpeningFiles {
-  readonly #files: LayerFiles
-  readonly #folder: string
+  readonly files: LayerFiles
+  readonly folder: string
   readonly #opened = new Set<LayerFile>()
 
   constructor(files: LayerFiles, folder: string) {
-    this.#files = files
-    this.#folder = folder
+    this.files = files
+    this.folder = folder
   }
 
   /** LAYER_CORRUPT where it is missing. */
   open(name: 'data' | 'map' | 'log'): LayerFile {
-    const path = join(this.#folder, name)
-    if (!this.#files.exists(path)) throw new RowanError('LAYER_CORRUPT', `${path} is missing`)
-    const file = this.#files.open(path)
+    const path = join(this.folder, name)
+    if (!this.files.exists(path)) throw new RowanError('LAYER_CORRUPT', `${path} is missing`)
+    const file = this.files.open(path)
     this.#opened.add(file)
     return file
   }
@@ -47,7 +56,79 @@ export class OpeningFiles {
 
   closeAll(): void {
     for (const file of this.#opened) file.close()
+    this.#opened.clear()
   }
+}
+
+export interface LayerParts {
+  data: LayerFile
+  map: LayerMap
+  mapFile: LayerMapFile
+  pending: LayerLog
+}
+
+/** What `openParts` needs to know of a layer's components and limits. */
+interface PartsSettings {
+  log: Log
+  bootId: string
+}
+interface PartsLimits {
+  logAreaBytes: number
+  maxCleanPages?: number
+}
+
+/**
+ * Opens the files of a layer; of one that failed, as they are on the disk. LAYER_CORRUPT; LAYER_FAILED where the disk still refuses.
+ *
+ * After a failed sync Linux shows what it has not written, and calls it written. And where that was the first write of a place,
+ * ext4 never writes down that there is anything, also when later ones end well: after a power loss it reads as zeros. Both end
+ * when the cache is forgotten.
+ */
+export async function openParts(
+  opening: OpeningFiles,
+  settings: PartsSettings,
+  identity: LayerIdentity,
+  limits: PartsLimits
+): Promise<LayerParts> {
+  const parts = await openOnce(opening, settings, identity, limits)
+  if (parts.pending.condition !== 'failed') return parts
+  try {
+    // The mark is in the cache, too.
+    parts.pending.markFailed()
+    await parts.pending.sync()
+  } catch (error) {
+    throw layerFailed(opening.folder, error)
+  }
+  opening.closeAll()
+  for (const name of ['data', 'map', 'log']) {
+    try {
+      await opening.files.forget(join(opening.folder, name))
+    } catch (error) {
+      const { code, message } = asRowanError(error)
+      settings.log.warn('what the cache holds of a layer that failed may not be on the disk', { code, message })
+    }
+  }
+  return await openOnce(opening, settings, identity, limits)
+}
+
+async function openOnce(
+  opening: OpeningFiles,
+  { bootId }: PartsSettings,
+  identity: LayerIdentity,
+  limits: PartsLimits
+): Promise<LayerParts> {
+  const { files, folder } = opening
+  const data = opening.openData(identity)
+  const mapFile = LayerMapFile.open(opening.open('map'), identity)
+  const map = new LayerMap(Math.ceil(identity.sizeBytes / SECTOR_BYTES), mapFile, limits.maxCleanPages)
+  mapFile.load(map)
+  let log = opening.open('log')
+  if (readIdentity(log, 0)?.format === 1) {
+    await replaceFirstFormatLog(log, { data, map, mapFile }, bootId, { files, folder, identity, limits })
+    opening.close(log)
+    log = opening.open('log')
+  }
+  return { data, map, mapFile, pending: LayerLog.open(log, identity, bootId, limits.logAreaBytes) }
 }
 
 /** Pages of the map that are in memory at once while it is written. */
@@ -110,7 +191,7 @@ async function isReadable(data: LayerFile, target: Buffer, position: number): Pr
 }
 
 /** Brings a log of the first format into the map file, and puts an empty one of the present format in its place. */
-export async function replaceFirstFormatLog(
+async function replaceFirstFormatLog(
   log: LayerFile,
   { data, map, mapFile }: { data: LayerFile; map: LayerMap; mapFile: LayerMapFile },
   bootId: string,

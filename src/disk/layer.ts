@@ -35,11 +35,11 @@ import { DiskReserve } from './disk-reserve.ts'
 import { LayerCheckpoints } from './layer-checkpoints.ts'
 import { type LayerFile, type LayerFiles, systemFiles } from './layer-files.ts'
 import { LayerFlushes } from './layer-flushes.ts'
-import { encodeIdentity, IDENTITY_BYTES, identityPosition, type LayerIdentity, readIdentity } from './layer-identity.ts'
+import { encodeIdentity, IDENTITY_BYTES, identityPosition, type LayerIdentity } from './layer-identity.ts'
 import { DEFAULT_LOG_AREA_BYTES, LayerLog } from './layer-log.ts'
-import { LayerMap, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, type SectorState } from './layer-map.ts'
+import { type LayerMap, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_DATA, SECTOR_ZERO, type SectorState } from './layer-map.ts'
 import { LayerMapFile } from './layer-map-file.ts'
-import { applyRecord, makeDurable, makeFile, OpeningFiles, replaceFirstFormatLog, writeAgain } from './layer-opening.ts'
+import { applyRecord, makeDurable, makeFile, OpeningFiles, openParts, writeAgain } from './layer-opening.ts'
 import { LayerSyncs, layerFailed } from './layer-syncs.ts'
 import type { PunchHoles } from './punch-tool.ts'
 import type { SyncPlace } from './sync-place.ts'
@@ -168,17 +168,7 @@ export class Layer {
     openFolders.add(place)
     const opening = new OpeningFiles(files, folder)
     try {
-      const data = opening.openData(identity)
-      const mapFile = LayerMapFile.open(opening.open('map'), identity)
-      const map = new LayerMap(Math.ceil(identity.sizeBytes / SECTOR_BYTES), mapFile, limits.maxCleanPages)
-      mapFile.load(map)
-      let log = opening.open('log')
-      if (readIdentity(log, 0)?.format === 1) {
-        await replaceFirstFormatLog(log, { data, map, mapFile }, components.bootId, { files, folder, identity, limits })
-        opening.close(log)
-        log = opening.open('log')
-      }
-      const pending = LayerLog.open(log, identity, components.bootId, limits.logAreaBytes)
+      const { data, map, mapFile, pending } = await openParts(opening, components, identity, limits)
       const reserve = new DiskReserve(folder, files, components.quotaRoom)
       const layer = new Layer(folder, data, map, mapFile, pending, components, limits, reserve)
       await layer.#recover()
@@ -369,7 +359,7 @@ export class Layer {
     )
     if (found || condition === 'failed') {
       try {
-        // What the cache says of the map file and the data may be missing on the disk, where nothing would write it again.
+        // What the cache says in spite of all may be missing on the disk, where nothing would write it again.
         if (condition === 'failed') {
           this.#mapFile.markAllChanged(this.map)
           await writeAgain(this.#data, this.map)

@@ -11,7 +11,6 @@
  *
  * Owns: the files and their descriptors. Does not own: which slot holds what.
  */
-import { execFile } from 'node:child_process'
 import {
   close,
   closeSync,
@@ -30,6 +29,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { BLOCK_SIZE_BYTES } from '../cluster.ts'
 import { asRowanError, type RowanError } from '../errors.ts'
+import { forgetCached } from '../page-cache.ts'
 import {
   positionOf,
   readSlotSync,
@@ -48,7 +48,6 @@ export const MAX_OPEN_SEGMENTS = 256
 const MAX_BLOCKS_PER_WRITE = 64
 const EARLY_SYNC_BYTES = 32 * 1024 * 1024
 
-const execFileAsync = promisify(execFile)
 const openAsync = promisify(open)
 const closeAsync = promisify(close)
 const readAsync = promisify(read)
@@ -119,24 +118,9 @@ export class SegmentFiles {
     for (const segment of segments) if (!this.#unsynced.has(segment)) this.#unsynced.set(segment, new Set())
   }
 
-  /**
-   * Has the system forget what it has of these segments in its cache, where it may differ from the disk. With GNU dd: Node has no
-   * posix_fadvise. Throws STORE_IO where that is missing.
-   */
+  /** See forgetCached. */
   async dropCache(segments: Iterable<number>): Promise<void> {
-    for (const segment of segments) {
-      try {
-        await execFileAsync('dd', [
-          `if=${this.#path(segment)}`,
-          'of=/dev/null',
-          'iflag=nocache',
-          'count=0',
-          'status=none'
-        ])
-      } catch (error) {
-        throw this.#failed(error, segment, 'forgetting what is cached')
-      }
-    }
+    for (const segment of segments) await forgetCached(this.#path(segment))
   }
 
   /** Fills `target` from `offsetInBlock` of the block in `slot`. Throws STORE_IO. */

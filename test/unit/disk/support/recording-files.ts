@@ -102,6 +102,9 @@ export class RecordingFiles implements LayerFiles {
     return 0
   }
 
+  /** It may keep all of it: the system is only asked. */
+  async forget(): Promise<void> {}
+
   freeBytes(): number {
     return this.free
   }

@@ -160,6 +160,9 @@ export class SimulatedFiles implements LayerFiles {
     return this.exists(path) ? this.open(path).allocatedBytes : 0
   }
 
+  /** It may keep all of it: the system is only asked. */
+  async forget(): Promise<void> {}
+
   freeBytes(): number {
     return Number.POSITIVE_INFINITY
   }
