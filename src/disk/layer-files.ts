@@ -8,7 +8,6 @@
  * preads a second, against 47,000 through the thread pool. What waits for the disk (`sync`) is not, but where sync-place.ts
  * says that the wait is short and nobody's.
  */
-import { execFile } from 'node:child_process'
 import {
   closeSync,
   existsSync,
@@ -51,8 +50,6 @@ export interface LayerFile {
   sync(): Promise<void>
   /** `sync` on this thread. */
   syncSync(): void
-  /** Has the system forget what it has of the file in its cache and calls written. TOOL_MISSING where it cannot be asked. */
-  forgetCached(): Promise<void>
   close(): void
 }
 
@@ -84,7 +81,6 @@ export interface LayerFiles {
 /** The unit of `blocks` in a stat, whatever the file system's own is (POSIX leaves it open; on Linux it is this). */
 const STAT_BLOCK_BYTES = 512
 
-const execFileAsync = promisify(execFile)
 const fdatasyncAsync = promisify(fdatasync)
 const readAsync = promisify(read)
 const writeAsync = promisify(write)
@@ -221,15 +217,6 @@ class SystemFile implements LayerFile {
       }
     } catch (error) {
       throw asRowanError(error, 'STORE_IO', `write ${this.path}`)
-    }
-  }
-
-  /** With GNU dd: Node has no posix_fadvise. */
-  async forgetCached(): Promise<void> {
-    try {
-      await execFileAsync('dd', [`if=${this.path}`, 'of=/dev/null', 'iflag=nocache', 'count=0', 'status=none'])
-    } catch (error) {
-      throw new RowanError('TOOL_MISSING', `the cache of ${this.path} cannot be forgotten`, { cause: error })
     }
   }
 

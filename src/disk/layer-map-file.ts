@@ -107,6 +107,10 @@ export class LayerMapFile {
     return mapFile
   }
 
+  get path(): string {
+    return this.#file.path
+  }
+
   /** Whether a page has anything in it; if not, all its sectors are absent. */
   hasPage(page: number): boolean {
     return this.#entry(page) !== SECTOR_ABSENT
@@ -181,10 +185,6 @@ export class LayerMapFile {
     await this.#writeRecords(pages.filter(page => hasRecord(page) && this.#entry(page.number) === DIFFER))
     for (const { number, words } of pages) this.#setEntry(number, uniformState(words) ?? DIFFER)
     await this.#writeDirectory()
-  }
-
-  forgetCached(): Promise<void> {
-    return this.#file.forgetCached()
   }
 
   sync(): Promise<void> {

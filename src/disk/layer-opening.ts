@@ -92,17 +92,19 @@ export async function openParts(
 ): Promise<LayerParts> {
   const parts = await openOnce(opening, settings, identity, limits)
   if (parts.pending.condition !== 'failed') return parts
+  const { folder } = opening
+  settings.log.warn('a layer had failed: all of it is written once more', { folder, bytes: parts.data.allocatedBytes })
   try {
     // The mark is in the cache, too.
     parts.pending.markFailed()
     await parts.pending.sync()
   } catch (error) {
-    throw layerFailed(opening.folder, error)
+    throw layerFailed(folder, error)
   }
   opening.closeAll()
   for (const name of ['data', 'map', 'log']) {
     try {
-      await opening.files.forget(join(opening.folder, name))
+      await opening.files.forget(join(folder, name))
     } catch (error) {
       const { code, message } = asRowanError(error)
       settings.log.warn('what the cache holds of a layer that failed may not be on the disk', { code, message })

@@ -87,7 +87,6 @@ export class Layer {
   readonly #flushes: LayerFlushes
   readonly #syncs: LayerSyncs
   readonly #checkpoints: LayerCheckpoints
-  readonly #log: Log
   #closing: Promise<void> | undefined
 
   private constructor(
@@ -101,7 +100,6 @@ export class Layer {
     reserve: DiskReserve
   ) {
     this.#folder = folder
-    this.#log = log
     this.#data = data
     this.map = map
     this.#mapFile = mapFile
@@ -327,23 +325,6 @@ export class Layer {
     this.#checkpoints.changed()
   }
 
-  /**
-   * What the cache shows of a layer that failed may not be on the disk. Written again over it, it need not get there either: ext4
-   * keeps the extent of a first write that failed down as unwritten, and takes the page for one that has its place.
-   */
-  async #forgetCached(): Promise<void> {
-    try {
-      await this.#data.forgetCached()
-      await this.#mapFile.forgetCached()
-    } catch (error) {
-      const { code, message } = asRowanError(error)
-      this.#log.warn('a layer that failed is opened with what the cache has of it; restart the computer', {
-        code,
-        message
-      })
-    }
-  }
-
   async #recover(): Promise<void> {
     const condition = this.#pending.condition
     if (condition === 'same-boot') {
@@ -352,7 +333,6 @@ export class Layer {
       this.#checkpoints.mapMayBeUnsynced()
       return
     }
-    if (condition === 'failed') await this.#forgetCached()
     const found = this.#pending.recover(
       record => applyRecord(this.map, record, join(this.#folder, 'log')),
       (position, bytes) => this.#data.writeSync(bytes, 0, bytes.length, position)

@@ -21,7 +21,10 @@ export class OpenPair {
   readonly from: FrozenLayer
   readonly into: FrozenLayer
 
-  private constructor(lower: FrozenLayer, upper: FrozenLayer, areShown: boolean) {
+  readonly #files: LayerFiles
+
+  private constructor(files: LayerFiles, lower: FrozenLayer, upper: FrozenLayer, areShown: boolean) {
+    this.#files = files
     this.lower = lower
     this.upper = upper
     this.areShown = areShown
@@ -33,22 +36,28 @@ export class OpenPair {
   /** @throws RowanError as `FrozenLayer.open` */
   static open(files: LayerFiles, folder: string, chain: Chain, pair: MergePair, stack: LayerStack): OpenPair {
     const [lower, upper] = [stack.find(pair.lower), stack.find(pair.upper)]
-    if (lower !== undefined && upper !== undefined) return new OpenPair(lower, upper, true)
+    if (lower !== undefined && upper !== undefined) return new OpenPair(files, lower, upper, true)
     const opened: FrozenLayer[] = []
     try {
       for (const name of [pair.lower, pair.upper]) {
         opened.push(FrozenLayer.open(files, join(folder, name), identityOf(chain, chain.disks[pair.disk]!, name)))
       }
-      return new OpenPair(opened[0]!, opened[1]!, false)
+      return new OpenPair(files, opened[0]!, opened[1]!, false)
     } catch (error) {
       for (const layer of opened) layer.close()
       throw error
     }
   }
 
-  /** As `mergeLayers`. */
-  merge(sizeBytes: number, pace: MergePace, onZero?: (zero: Sectors) => void): Promise<boolean> {
-    return mergeLayers(this.from, this.into, this.into === this.lower ? 'down' : 'up', sizeBytes, pace, onZero)
+  /** As `mergeLayers`. After an error the next attempt finds what is on the disk (`openParts` says why). */
+  async merge(sizeBytes: number, pace: MergePace, onZero?: (zero: Sectors) => void): Promise<boolean> {
+    const { from, into } = this
+    try {
+      return await mergeLayers(from, into, into === this.lower ? 'down' : 'up', sizeBytes, pace, onZero)
+    } catch (error) {
+      await Promise.allSettled([into.data.path, into.mapFile.path].map(path => this.#files.forget(path)))
+      throw error
+    }
   }
 
   /** Closes what was opened for the occasion. */

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path'
 import { afterAll, afterEach, expect, test } from 'vitest'
+import { mergeable } from '../../src/disk/chain.ts'
 import { RowanDisk } from '../../src/disk/rowan-disk.ts'
 import { FAILING_DISK_TOOLS, type FailingDisk, withFailingDisk } from '../tools/failing-disk.ts'
 import { removeFolders } from '../tools/folders.ts'
@@ -16,6 +17,8 @@ const DISK_BYTES = 8 * KIB * KIB
 /** A flush of more than this is a sync of the data, one of less a sync of the log. */
 const LARGE_BYTES = 256 * KIB
 const SMALL_BYTES = 4 * KIB
+
+const PACE = { signal: new AbortController().signal, breathe: async () => {} }
 
 const opened: RowanDisk[] = []
 
@@ -90,6 +93,33 @@ describeDisk('a host’s disk that refuses to write', () => {
       await withFailingDisk(error, work, () => Promise.allSettled(opened.splice(0).map(disk => disk.close())))
     }
   )
+
+  test.skipIf(!fuseCanBeHad())('a merge that failed, and was made again, is on the disk', async () => {
+    const work = async ({ folder, refuse, accept, forget }: FailingDisk) => {
+      const first = await openDisk(folder, 'boot-1', true)
+      const snapshot = () => first.snapshot({ note: '', taken: '2026-01-02T03:04:05.678Z' })
+      await first.write(0, new Uint8Array(LARGE_BYTES / 2).fill(1))
+      const { name } = await snapshot()
+      await first.write(LARGE_BYTES / 2, new Uint8Array(SMALL_BYTES).fill(2))
+      await snapshot()
+      await first.discard(name)
+      const layers = first.layers!
+      const [pair] = mergeable(layers.chain)
+      await refuse()
+      await expect(layers.merge(pair!, PACE)).rejects.toMatchObject({ code: 'STORE_IO' })
+      await accept()
+      expect(await layers.merge(pair!, PACE)).toBe(true)
+      const shown = await readAll(first)
+      expect(new Set(shown)).toContain(2)
+      await first.close()
+
+      await forget()
+      const second = await openDisk(folder, 'boot-2')
+      expect(Buffer.compare(await readAll(second), shown)).toBe(0)
+      await second.close()
+    }
+    await withFailingDisk('EIO', work, () => Promise.allSettled(opened.splice(0).map(disk => disk.close())))
+  })
 })
 
 async function openDisk(folder: string, bootId: string, create = false): Promise<RowanDisk> {

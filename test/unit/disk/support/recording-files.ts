@@ -158,8 +158,6 @@ class RecordingFile implements LayerFile {
     this.writeSync(source, 0, source.length, position)
   }
 
-  async forgetCached(): Promise<void> {}
-
   async sync(): Promise<void> {
     const id = this.#files.nextSync()
     this.#files.record({ kind: 'sync-begin', file: this.#name, id })

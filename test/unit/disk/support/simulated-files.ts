@@ -214,8 +214,6 @@ class SimulatedFile implements LayerFile {
     this.writeSync(source, 0, source.length, position)
   }
 
-  async forgetCached(): Promise<void> {}
-
   async sync(): Promise<void> {
     this.syncSync()
   }
