@@ -87,8 +87,8 @@ export function addDiscard(program: Command, session: Session): void {
     .addHelpText(
       'after',
       `
-The machine itself and its other snapshots stay as they are. What it has overwritten or trimmed since the latest one that
-is gone takes its space until the next snapshot: with that, the two are put together while nobody is at the disk.
+The machine itself and its other snapshots stay as they are. What it has overwritten or trimmed since then
+gives its space back a little later: what was kept apart is put together while nobody is at the disk.
 
 Examples:
   rowan discard worker s1`

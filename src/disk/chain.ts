@@ -11,6 +11,7 @@
  *   there is one of that very place that stays: nothing is ever lost.
  * - *discard*: forgets a snapshot. Layers that nothing leads to any more are given up; one that is only on the way to a
  *   single other frozen one may be merged with it.
+ * - *fold*: a top on a layer that nobody else needs is frozen, without a snapshot, so that those two may be merged.
  *
  * Pure functions on plain values; chain-file.ts keeps them, machine-layers.ts carries them out.
  */
@@ -195,6 +196,24 @@ export function mergeable(chain: Chain): MergePair[] {
       return [{ disk, lower, upper }]
     })
   })
+}
+
+/** Disks whose top stands on a layer that is nobody's place and under nobody else, and that may have another one. */
+export function foldable(chain: Chain): DiskName[] {
+  return disksOf(chain).flatMap(([name, disk]) => {
+    const below = layerOf(disk, disk.top).parent
+    const isNeeded =
+      below === null ||
+      disk.layers.length >= MAX_LAYERS ||
+      chain.snapshots.some(({ at }) => at[name] === below) ||
+      disk.layers.some(layer => layer.parent === below && layer.name !== disk.top)
+    return isNeeded ? [] : [name]
+  })
+}
+
+/** The chain with empty tops on those of some disks. LIMIT_EXCEEDED. */
+export function withNewTops(chain: Chain, disks: ReadonlySet<DiskName>): Chain {
+  return mapDisks(chain, (disk, name) => (disks.has(name) ? withNewTop(disk, name, disk.top) : disk))
 }
 
 /** The chain once all of one layer of a pair is in the other; `kept` is the name of that. */

@@ -9,7 +9,7 @@ import type { LayerFiles } from './layer-files.ts'
 /** For the catalog and the maps of the layers; what the pool leaves (free-space.ts) is more. */
 export const RESERVED_BYTES = 16 * 1024 * 1024
 /** Bytes that are written between two looks at the disk and the quota, which cost a few microseconds each. */
-const LOOK_EVERY_BYTES = 4 * 1024 * 1024
+export const LOOK_EVERY_BYTES = 4 * 1024 * 1024
 
 export class DiskReserve {
   readonly #folder: string

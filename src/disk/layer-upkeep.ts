@@ -1,6 +1,6 @@
 /**
- * Work on a machine's layers in the background: giving back the space of what was trimmed before they were frozen, merging those
- * that nobody needs apart, saving the merged map.
+ * Work on a machine's layers in the background: giving back the space of what was trimmed before they were frozen, freezing a top
+ * that can be put together with the layer below, merging those that nobody needs apart, saving the merged map.
  *
  * It begins when it is woken (after opening, and after each command) and paces itself by upkeep-pace.ts. An error ends it
  * until it is woken again; what was done by then is not lost.
@@ -8,7 +8,7 @@
 import type { Clock, Log } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
 import { disksOf, MAX_LAYERS } from './chain.ts'
-import type { MachineLayers } from './machine-layers.ts'
+import type { Hold, MachineLayers } from './machine-layers.ts'
 import { beginPace, nextWait, type PaceState } from './upkeep-pace.ts'
 
 /** From so many layers on, it does not wait for a busy guest for ever. */
@@ -16,6 +16,8 @@ const URGENT_LAYERS = MAX_LAYERS * 0.75
 
 export interface LayerUpkeepComponents {
   layers: MachineLayers
+  /** How changes of the disks are held back. */
+  hold: Hold
   /** Requests that the disks have had. */
   requests: () => number
   clock: Pick<Clock, 'monotonicMs' | 'after'>
@@ -56,7 +58,7 @@ export class LayerUpkeep {
   }
 
   async #run(): Promise<void> {
-    const { layers, log, clock } = this.#components
+    const { layers, hold, log, clock } = this.#components
     const { signal } = this.#stopping
     while (this.#isWoken && !signal.aborted) {
       this.#isWoken = false
@@ -68,7 +70,7 @@ export class LayerUpkeep {
       }
       try {
         await this.#rest(0)
-        await layers.upkeep({ signal, breathe })
+        await layers.upkeep({ signal, breathe }, hold)
       } catch (error) {
         const { code, message } = asRowanError(error)
         log.warn('layers could not be merged, which is tried again later', { code, message, folder: layers.folder })

@@ -26,6 +26,7 @@ import {
   type Chain,
   type DiskName,
   disksOf,
+  foldable,
   layerOf,
   type MergePair,
   mergeable,
@@ -33,6 +34,7 @@ import {
   type Snapshot,
   type SnapshotRequest,
   withMerged,
+  withNewTops,
   withoutSnapshot,
   withRollback,
   withSnapshot
@@ -45,6 +47,7 @@ import { Layer, type LayerComponents, type LayerLimits } from './layer.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
 import { SECTOR_BYTES } from './layer-map.ts'
 import type { MergePace } from './layer-merge.ts'
+import { LayerSpace } from './layer-space.ts'
 import { identityOf, LayerStack, savedIdentity } from './layer-stack.ts'
 import { LayersFolder, type LayersFolderSettings, layerNames } from './layers-folder.ts'
 import { OpenPair } from './open-pair.ts'
@@ -73,9 +76,7 @@ export class MachineLayers {
   readonly #maxUnsavedLayers: number
   readonly #stacks = new Map<DiskName, LayerStack>()
   #chain: Chain
-  readonly #quotaBytes: number
-  /** What all layers but the tops take. */
-  #frozenBytes = 0
+  readonly #space: LayerSpace
   #turn: Promise<unknown> = Promise.resolve()
   /** Old tops that are being closed. */
   readonly #retiring = new Set<Promise<void>>()
@@ -92,8 +93,10 @@ export class MachineLayers {
     onDisk: LayersFolder,
     chain: Chain
   ) {
-    this.#components = { ...components, quotaRoom: () => this.#quotaBytes - this.allocatedBytes }
-    this.#quotaBytes = settings.quotaBytes ?? Number.POSITIVE_INFINITY
+    const { quotaBytes = Number.POSITIVE_INFINITY } = settings
+    const tops = () => [...this.#stacks.values()].map(({ top }) => top)
+    this.#space = new LayerSpace(quotaBytes, tops, () => this.onUpkeep())
+    this.#components = { ...components, quotaRoom: () => this.#space.room() }
     this.#limits = settings.limits
     this.#maxUnsavedLayers = settings.maxUnsavedLayers ?? DEFAULT_MAX_UNSAVED_LAYERS
     this.folder = settings.folder
@@ -134,9 +137,7 @@ export class MachineLayers {
 
   /** What the data of all layers, and the logs of the tops, take on the host's disk. */
   get allocatedBytes(): number {
-    let sum = this.#frozenBytes
-    for (const { top } of this.#stacks.values()) sum += top.allocatedBytes
-    return sum
+    return this.#space.allocatedBytes
   }
 
   stack(disk: DiskName): LayerStack | undefined {
@@ -151,25 +152,39 @@ export class MachineLayers {
    *   the layers have failed
    */
   snapshot(request: SnapshotRequest, hold: Hold = NOBODY): Promise<Snapshot> {
+    const plan = () => withSnapshot(this.#chain, { ...request, emptyTops: this.#emptyTops() })
+    return this.#alone(async () => (await this.#freeze(plan, hold)).snapshot)
+  }
+
+  /**
+   * Freezes each top that stands on a layer which nobody else needs, so that `upkeep` puts the two together: what the guest has overwritten
+   * or trimmed has its space in the lower one, too. Errors as `snapshot`.
+   */
+  fold(hold: Hold = NOBODY): Promise<void> {
     return this.#alone(async () => {
-      const plan = () => withSnapshot(this.#chain, { ...request, emptyTops: this.#emptyTops() })
-      const made = new Set<string>()
-      try {
-        await this.#onDisk.makeTops(plan().chain, this.#chain, made)
-        for (const stack of this.#stacks.values()) await stack.top.persist()
-        return await hold(async () => {
-          const { chain, snapshot } = plan()
-          await this.#onDisk.makeTops(chain, this.#chain, made)
-          for (const stack of this.#stacks.values()) await stack.top.persist()
-          await this.#switchTo(chain)
-          return snapshot
-        })
-      } finally {
-        // What the chain does not name was made in vain.
-        const names = new Set(layerNames(this.#chain))
-        if (this.#inDoubt === undefined) await this.#delete([...made].filter(name => !names.has(name)))
-      }
+      const disks = this.#toFold
+      if (disks.size > 0) await this.#freeze(() => ({ chain: withNewTops(this.#chain, disks) }), hold)
     })
+  }
+
+  /** The chain becomes what `plan` says, in which tops may be frozen. It is asked twice: the guest goes on in between. */
+  async #freeze<Plan extends { chain: Chain }>(plan: () => Plan, hold: Hold): Promise<Plan> {
+    const made = new Set<string>()
+    try {
+      await this.#onDisk.makeTops(plan().chain, this.#chain, made)
+      for (const stack of this.#stacks.values()) await stack.top.persist()
+      return await hold(async () => {
+        const planned = plan()
+        await this.#onDisk.makeTops(planned.chain, this.#chain, made)
+        for (const stack of this.#stacks.values()) await stack.top.persist()
+        await this.#switchTo(planned.chain)
+        return planned
+      })
+    } finally {
+      // What the chain does not name was made in vain.
+      const names = new Set(layerNames(this.#chain))
+      if (this.#inDoubt === undefined) await this.#delete([...made].filter(name => !names.has(name)))
+    }
   }
 
   /**
@@ -195,6 +210,7 @@ export class MachineLayers {
       const { chain, unused } = withoutSnapshot(this.#chain, name)
       await this.#onDisk.write(chain)
       this.#chain = chain
+      this.#space.want()
       await this.#delete(unused)
     })
   }
@@ -263,12 +279,17 @@ export class MachineLayers {
 
   /** Whether there is something to do for `upkeep`. */
   get needsUpkeep(): boolean {
-    return !this.#holes.isEmpty || mergeable(this.#chain).length > 0 || this.#mapsToSave.length > 0
+    const { isEmpty } = this.#holes
+    return !isEmpty || this.#isFoldDue || mergeable(this.#chain).length > 0 || this.#mapsToSave.length > 0
   }
 
   /** Does all there is to do, one thing after the other: a merge must not write where holes are punched. Errors as `merge`. */
-  async upkeep(pace: MergePace): Promise<void> {
+  async upkeep(pace: MergePace, hold: Hold = NOBODY): Promise<void> {
     await this.#giveBack(() => pace.breathe(0), pace.signal)
+    if (this.#isFoldDue) {
+      this.#space.folded()
+      await this.fold(hold)
+    }
     for (let pair = mergeable(this.#chain)[0]; pair !== undefined; pair = mergeable(this.#chain)[0]) {
       if (!(await this.merge(pair, pace)) && pace.signal.aborted) return
     }
@@ -282,6 +303,15 @@ export class MachineLayers {
       return layer === undefined ? undefined : { layer, sectors: stack!.top.map.sectors }
     }
     await this.#holes.giveBack(find, breathe, signal)
+  }
+
+  get #isFoldDue(): boolean {
+    return this.#space.isWorthFolding([...this.#toFold].map(disk => this.#stacks.get(disk)!.top))
+  }
+
+  get #toFold(): Set<DiskName> {
+    const empty = this.#emptyTops()
+    return new Set(foldable(this.#chain).filter(disk => !empty.has(disk)))
   }
 
   get #mapsToSave(): DiskName[] {
@@ -398,9 +428,8 @@ export class MachineLayers {
     }
   }
 
-  /** Needed only where there is a quota. */
   #measure(): void {
-    if (this.#quotaBytes !== Number.POSITIVE_INFINITY) this.#frozenBytes = this.#onDisk.frozenBytes(this.#chain)
+    this.#space.measure(() => this.#onDisk.frozenBytes(this.#chain))
   }
 
   /** Removes what a crash left, and what the chain does not name any more. */

@@ -29,7 +29,7 @@ import { endSector, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_ZERO, sectorOf } from '.
 import type { LayerStack } from './layer-stack.ts'
 import { LayerUpkeep } from './layer-upkeep.ts'
 import { LayersFolder } from './layers-folder.ts'
-import { MachineLayers } from './machine-layers.ts'
+import { type Hold, MachineLayers } from './machine-layers.ts'
 import { type PunchHoles, punchHoles } from './punch-tool.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { StackStates } from './stack-states.ts'
@@ -149,7 +149,8 @@ export class RowanDisk implements BlockDevice {
       this.data = new RowanDisk({ ...others, image: new EmptyImage(dataBytes) }, readOnly, layers, 'data', traffic)
     }
     if (layers === undefined || timing === undefined) return
-    const upkeep = new LayerUpkeep({ layers, requests, clock: timing, log })
+    const hold: Hold = work => this.#holdAll(work)
+    const upkeep = new LayerUpkeep({ layers, hold, requests, clock: timing, log })
     this.#upkeep = upkeep
     layers.onUpkeep = () => upkeep.wake()
     upkeep.wake()

@@ -17,7 +17,12 @@ const change = fc.record({
 const step: fc.Arbitrary<ChainStep> = fc.oneof(
   { weight: 8, arbitrary: change },
   { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('flush' as const, 'reopen' as const) }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('merge' as const, 'merge' as const, 'save-map' as const) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constantFrom('merge' as const, 'merge' as const, 'fold' as const, 'save-map' as const)
+    })
+  },
   { weight: 5, arbitrary: fc.record({ do: fc.constant('snapshot' as const), meanwhile: fc.nat(3) }) },
   {
     weight: 4,

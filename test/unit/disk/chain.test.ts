@@ -6,6 +6,7 @@ import {
   type DiskName,
   disksOf,
   EMPTY_IMAGE,
+  foldable,
   layerOf,
   MAX_LAYERS,
   mergeable,
@@ -13,6 +14,7 @@ import {
   newDisk,
   pathTo,
   withMerged,
+  withNewTops,
   withoutSnapshot,
   withRollback,
   withSnapshot
@@ -54,6 +56,22 @@ describe('a chain', () => {
     expect(forth.left.name).toBe('s1')
     expect(path(forth.chain)).toEqual(['0001', '0002', '0003'])
     expect(forth.chain.snapshots).toHaveLength(2)
+  })
+
+  test('can be folded where the top stands on a layer that nobody else needs', () => {
+    expect(foldable(fresh())).toEqual([])
+    const { chain } = withSnapshot(fresh(), written)
+    expect(foldable(chain)).toEqual([])
+    const discarded = withoutSnapshot(chain, 's1').chain
+    expect(foldable(discarded)).toEqual(['system'])
+    // A branch stands there, too.
+    const more = withSnapshot(chain, written).chain
+    const branched = withoutSnapshot(withRollback(more, 's1', written).chain, 's1').chain
+    expect(foldable(branched)).toEqual([])
+    const folded = withNewTops(discarded, new Set<DiskName>(['system']))
+    expect(path(folded)).toEqual(['0001', '0002', '0003'])
+    expect(mergeable(folded)).toEqual([{ disk: 'system', lower: '0001', upper: '0002' }])
+    expect(folded.snapshots).toEqual([])
   })
 
   test('gives up the layers that only a discarded snapshot led to', () => {

@@ -1,13 +1,15 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { LayerUpkeep } from '../../../src/disk/layer-upkeep.ts'
-import type { MachineLayers } from '../../../src/disk/machine-layers.ts'
+import type { Hold, MachineLayers } from '../../../src/disk/machine-layers.ts'
 import { RowanDisk } from '../../../src/disk/rowan-disk.ts'
 import { beginPace, nextWait, QUIET_MS } from '../../../src/disk/upkeep-pace.ts'
 import { HeldClock } from './support/held-clock.ts'
 import { components, TestImage } from './support/test-image.ts'
+
+const HOLD: Hold = work => work()
 
 describe('the pace of work at layers', () => {
   const look = { workedMs: 0, urgent: false, requests: 5 }
@@ -72,7 +74,7 @@ describe('merging in the background', () => {
     const clock = new HeldClock()
     const { log } = components(new TestImage(0))
     let requests = 0
-    const upkeep = new LayerUpkeep({ layers: disk.layers!, requests: () => requests, clock, log })
+    const upkeep = new LayerUpkeep({ layers: disk.layers!, hold: HOLD, requests: () => requests, clock, log })
     upkeep.wake()
     for (let turn = 0; turn < 30; turn++) {
       requests++
@@ -89,12 +91,110 @@ describe('merging in the background', () => {
   test('stops between two pieces when the disk is closed', async () => {
     const clock = new HeldClock()
     const { log } = components(new TestImage(0))
-    const upkeep = new LayerUpkeep({ layers: disk.layers!, requests: () => 0, clock, log })
+    const upkeep = new LayerUpkeep({ layers: disk.layers!, hold: HOLD, requests: () => 0, clock, log })
     upkeep.wake()
     await clock.pass(QUIET_MS)
     await clock.pass(QUIET_MS)
     await upkeep.stop()
     expect(layers()).toHaveLength(4)
+  })
+})
+
+describe('a top on a layer that nobody needs apart', () => {
+  const MIB = 1024 * 1024
+  const taken = '2026-01-02T03:04:05.678Z'
+  let folder: string
+  let clock: HeldClock
+  let disk: RowanDisk
+  const layers = () => readdirSync(folder).filter(name => /^\d{4}$/.test(name))
+  const open = async (quotaBytes?: number) => {
+    clock = new HeldClock()
+    const parts = { ...components(new TestImage(64 * MIB)), clock }
+    const quota = quotaBytes === undefined ? {} : { quotaBytes }
+    disk = await RowanDisk.open(parts, { folder, machine: 'm', readOnly: false, create: true, ...quota })
+  }
+  /** Writes up to `mib`, a MiB at a time, and says where it came to. */
+  const fill = async (mib: number, value: number, from = 0) => {
+    for (let at = from; at < mib; at++) {
+      try {
+        await disk.write(at * MIB, new Uint8Array(MIB).fill(value))
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'LAYERS_FULL' })
+        return at
+      }
+    }
+    return mib
+  }
+  /** Until nothing is left to be done in the background. */
+  const rest = async () => {
+    for (let turn = 0; turn < 400; turn++) await clock.pass(50)
+  }
+  const shown = (at: number) => {
+    const target = new Uint8Array(1)
+    disk.read(at * MIB, target)
+    return target[0]
+  }
+  beforeEach(() => {
+    folder = join(mkdtempSync(join(tmpdir(), 'rowan-fold-')), 'layers')
+  })
+  afterEach(async () => {
+    await disk.close()
+    rmSync(join(folder, '..'), { recursive: true })
+  })
+
+  test('is put together with it once the snapshot is discarded: what was written twice has its space once', async () => {
+    await open()
+    await fill(12, 1)
+    await disk.snapshot({ note: '', taken })
+    await fill(10, 2)
+    await disk.flush()
+    const { layers: machine } = disk
+    const allocated = () => layers().reduce((sum, name) => sum + statSync(join(folder, name, 'data')).blocks * 512, 0)
+    await rest()
+    expect(allocated()).toBeGreaterThan(21 * MIB)
+    await disk.discard('s1')
+    await rest()
+    await vi.waitFor(() => expect(machine!.needsUpkeep).toBe(false))
+    expect(allocated()).toBeLessThan(13 * MIB)
+    expect([0, 9, 10, 11].map(shown)).toEqual([2, 2, 1, 1])
+    const names = layers()
+    expect(names).toHaveLength(2)
+    // It is done once: what is written from now on makes no further layers.
+    await fill(4, 3)
+    await disk.flush()
+    await rest()
+    expect(layers()).toEqual(names)
+    expect(machine!.needsUpkeep).toBe(false)
+  })
+
+  test('is left alone while a snapshot names the layer', async () => {
+    await open()
+    await fill(4, 1)
+    await disk.snapshot({ note: '', taken })
+    await disk.snapshot({ note: '', taken })
+    await fill(4, 2)
+    await disk.discard('s1')
+    const before = layers()
+    await rest()
+    expect(layers()).toEqual(before)
+  })
+
+  test('gives a guest room that was refused a write for what it had written twice', async () => {
+    await open(36 * MIB)
+    await fill(20, 1)
+    await disk.snapshot({ note: '', taken })
+    await fill(10, 2)
+    await disk.discard('s1')
+    await rest()
+    // It is 20 MiB again, of which 16 may be written twice.
+    for (const value of [3, 4, 5]) {
+      const refused = await fill(20, value)
+      expect(refused).toBeLessThan(20)
+      await rest()
+      expect(await fill(20, value, refused)).toBe(20)
+      await rest()
+    }
+    expect([0, 19].map(shown)).toEqual([5, 5])
   })
 })
 
@@ -112,7 +212,7 @@ test.each(Array.from({ length: 12 }, (_, turns) => turns))(
       }
     } as unknown as MachineLayers
     const { log } = components(new TestImage(0))
-    const upkeep = new LayerUpkeep({ layers, requests: () => 0, clock, log })
+    const upkeep = new LayerUpkeep({ layers, hold: HOLD, requests: () => 0, clock, log })
     upkeep.wake()
     clock.pass(QUIET_MS).catch(() => {})
     while (done === 0) await null

@@ -33,7 +33,7 @@ import { components, TestImage } from './test-image.ts'
 
 export type ChainStep =
   | { do: 'write' | 'trim'; region: number; from: number; length: number }
-  | { do: 'flush' | 'reopen' | 'merge' | 'save-map' }
+  | { do: 'flush' | 'reopen' | 'merge' | 'save-map' | 'fold' }
   /** `meanwhile`: writes of the guest while it is taken. */
   | { do: 'snapshot'; meanwhile: number }
   | { do: 'rollback' | 'discard'; which: number }
@@ -113,7 +113,7 @@ export class ChainHistory {
     const durable = new Map([...told.durable].map(([at, set]) => [at, union(set, new Set([found.get(at)!]))]))
     this.#become({ snapshots, now: multiple(found), durable })
     // As whoever asked for it would, and as the background does by itself.
-    if (step.do === 'merge' || step.do === 'flush' || step.do === 'save-map') await this.#take(step)
+    if (['merge', 'fold', 'flush', 'save-map'].includes(step.do)) await this.#take(step)
   }
 
   #maybeFail(operation: string): void {
@@ -147,8 +147,10 @@ export class ChainHistory {
       case 'discard':
         return await this.#discard(step.which)
       case 'merge':
+      case 'fold':
         return await this.#step(this.#told, async () => {
           const layers = this.#disk.layers!
+          if (step.do === 'fold') await layers.fold()
           for (let [pair] = mergeable(layers.chain); pair !== undefined; [pair] = mergeable(layers.chain)) {
             if (!(await layers.merge(pair, PACE))) throw new Error('the merge was given up')
             this.merges++
