@@ -62,13 +62,13 @@ export class LayerUpkeep {
     const { signal } = this.#stopping
     while (this.#isWoken && !signal.aborted) {
       this.#isWoken = false
-      if (!layers.needsUpkeep) continue
       let beganMs = clock.monotonicMs()
       const breathe = async () => {
         await this.#rest(Math.max(1, clock.monotonicMs() - beganMs))
         beganMs = clock.monotonicMs()
       }
       try {
+        if (!layers.needsUpkeep) continue
         await this.#rest(0)
         await layers.upkeep({ signal, breathe }, hold)
       } catch (error) {

@@ -277,7 +277,7 @@ export class MachineLayers {
     this.onUpkeep()
   }
 
-  /** Whether there is something to do for `upkeep`. */
+  /** Whether there is something to do for `upkeep`. LAYER_CORRUPT, STORE_IO. */
   get needsUpkeep(): boolean {
     const { isEmpty } = this.#holes
     return !isEmpty || this.#isFoldDue || mergeable(this.#chain).length > 0 || this.#mapsToSave.length > 0
@@ -310,8 +310,7 @@ export class MachineLayers {
   }
 
   get #toFold(): Set<DiskName> {
-    const empty = this.#emptyTops()
-    return new Set(foldable(this.#chain).filter(disk => !empty.has(disk)))
+    return new Set(foldable(this.#chain).filter(disk => !this.#stacks.get(disk)!.top.isEmpty))
   }
 
   get #mapsToSave(): DiskName[] {

@@ -233,7 +233,18 @@ export class Machine {
       throw new RowanError('MACHINE_RUNNING', `the snapshot ${snapshot} of ${this.#description.name} is being exported`)
     }
     if (this.#disk !== undefined) return await this.#disk.discard(snapshot)
-    await this.#withLayers(layers => layers.discard(snapshot))
+    await this.#withLayers(async layers => {
+      await layers.discard(snapshot)
+      // Here nobody writes; they are merged when the disk is served again.
+      await layers.fold().catch((error: unknown) => {
+        const { code, message } = asRowanError(error)
+        this.#components.log.warn('a layer keeps space that is taken twice', {
+          name: this.#description.name,
+          code,
+          message
+        })
+      })
+    })
   }
 
   /**

@@ -6,6 +6,7 @@ import { LayerUpkeep } from '../../../src/disk/layer-upkeep.ts'
 import type { Hold, MachineLayers } from '../../../src/disk/machine-layers.ts'
 import { RowanDisk } from '../../../src/disk/rowan-disk.ts'
 import { beginPace, nextWait, QUIET_MS } from '../../../src/disk/upkeep-pace.ts'
+import { RowanError } from '../../../src/errors.ts'
 import { HeldClock } from './support/held-clock.ts'
 import { components, TestImage } from './support/test-image.ts'
 
@@ -222,3 +223,20 @@ test.each(Array.from({ length: 12 }, (_, turns) => turns))(
     expect(done).toBe(2)
   }
 )
+
+test('a map that cannot be read ends the work of now, and nothing else', async () => {
+  const clock = new HeldClock()
+  const warned: string[] = []
+  const layers = {
+    chain: { disks: { system: { layers: [] } } },
+    folder: '',
+    get needsUpkeep(): boolean {
+      throw new RowanError('LAYER_CORRUPT', 'page 0 is damaged')
+    }
+  } as unknown as MachineLayers
+  const log = { ...components(new TestImage(0)).log, warn: (message: string) => warned.push(message) }
+  const upkeep = new LayerUpkeep({ layers, hold: HOLD, requests: () => 0, clock, log })
+  upkeep.wake()
+  await upkeep.idle()
+  expect(warned).toHaveLength(1)
+})

@@ -134,6 +134,20 @@ describe('snapshots of a machine', () => {
     await expect(peer.machines.discard('m', 's4')).rejects.toMatchObject({ code: 'SNAPSHOT_UNKNOWN' })
   })
 
+  test('of a machine that is not attached give back what was written twice once it is', async () => {
+    await write('a')
+    await write('a', 4096)
+    await peer.machines.snapshot('m', '')
+    await write('b')
+    await peer.machines.detach('m')
+    await peer.machines.discard('m', 's1')
+    expect(folders()).toEqual(['0001', '0002', '0003'])
+    await peer.machines.attach({ name: 'm', ref: 'grid' })
+    await expect.poll(folders).toHaveLength(2)
+    expect(folders()).toContain('0003')
+    expect([await read(), await read(4096)]).toEqual(['b', 'a'])
+  })
+
   test('are refused beyond 256 layers, and the machine goes on', async () => {
     for (let count = 1; count < MAX_LAYERS; count++) {
       await write(String(count % 10))
