@@ -6,7 +6,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { REGION_SECTORS, REGIONS } from '../unit/disk/support/chain-contents.ts'
-import { ChainHistory, type ChainStep } from '../unit/disk/support/chain-history.ts'
+import { ChainHistory, type ChainStep, type FailingStep } from '../unit/disk/support/chain-history.ts'
 
 const change = fc.record({
   do: fc.constantFrom('write' as const, 'write' as const, 'trim' as const),
@@ -41,47 +41,39 @@ const step: fc.Arbitrary<ChainStep> = fc.oneof(
 )
 
 test('a crash at any moment leaves the machine and its snapshots as before the command or as after it', async () => {
-  const sum = { moments: 0, snapshots: 0, merges: 0 }
-  const property = fc.asyncProperty(
-    fc.array(step, { minLength: 10, maxLength: 40, size: 'max' }),
-    fc.nat(),
-    async (steps, seed) => {
-      const history = new ChainHistory({ random: randomRow(seed), momentsTried: 6 })
-      await history.run(steps)
-      sum.moments += history.moments
-      sum.snapshots += history.snapshotsTaken
-      sum.merges += history.merges
-    }
-  )
-  await fc.assert(property, { seed: 20_261_124, numRuns: 30 })
+  const sum = await tryHistories(step, 20_261_124)
   expect(sum.moments).toBeGreaterThan(3_000)
   expect(sum.snapshots).toBeGreaterThan(100)
   expect(sum.merges).toBeGreaterThan(20)
 }, 240_000)
 
 /** One of five steps fails, if it syncs so often, and more of those that are seldom. */
-const failing = fc.tuple(step, fc.nat(20)).map(([each, fails]) => {
+const failing: fc.Arbitrary<FailingStep> = fc.tuple(step, fc.nat(20)).map(([each, fails]) => {
   const often = each.do === 'merge' ? 12 : 4
   return fails < often ? { ...each, fails: fails % 6 } : each
 })
 
 test('after a sync that fails in any command, all that is found then and flushed stays', async () => {
-  const sum = { moments: 0, failures: 0, merges: 0 }
-  const property = fc.asyncProperty(
-    fc.array(failing, { minLength: 10, maxLength: 40, size: 'max' }),
-    fc.nat(),
-    async (steps, seed) => {
-      const history = new ChainHistory({ random: randomRow(seed), momentsTried: 6 })
-      await history.run(steps)
-      sum.moments += history.moments
-      sum.failures += history.failures
-      sum.merges += history.merges
-    }
-  )
-  await fc.assert(property, { seed: 20_261_128, numRuns: 30 })
+  const sum = await tryHistories(failing, 20_261_128)
   expect(sum.moments).toBeGreaterThan(3_000)
   expect(sum.failures).toBeGreaterThan(10)
 }, 240_000)
+
+/** Runs histories of such steps, and says what was in all of them together. */
+async function tryHistories(steps: fc.Arbitrary<FailingStep>, seed: number) {
+  const sum = { moments: 0, snapshots: 0, merges: 0, failures: 0 }
+  const rows = fc.array(steps, { minLength: 10, maxLength: 40, size: 'max' })
+  const property = fc.asyncProperty(rows, fc.nat(), async (row, choices) => {
+    const history = new ChainHistory({ random: randomRow(choices), momentsTried: 6 })
+    await history.run(row)
+    sum.moments += history.moments
+    sum.snapshots += history.snapshotsTaken
+    sum.merges += history.merges
+    sum.failures += history.failures
+  })
+  await fc.assert(property, { seed, numRuns: 30 })
+  return sum
+}
 
 /** A linear congruential generator (Numerical Recipes); good enough to choose. */
 function randomRow(seed: number): () => number {
