@@ -82,10 +82,12 @@ export class LayerFlushes {
    * What these sectors hold now is durable when it is done, whatever else was written. Errors as `flush`.
    *
    * A write with FUA promises no more, and so it does not wait for what others have written.
+   *
+   * @param content - what they hold, if that is at hand
    */
-  flushRange(start: number, end: number, options?: FlushOptions): void | Promise<void> {
+  flushRange(start: number, end: number, content?: Uint8Array, options?: FlushOptions): void | Promise<void> {
     const { pending, syncs } = this.#components
-    if (!this.#appendContent([{ start, count: end - start, content: undefined }])) return this.flush()
+    if (!this.#appendContent([{ start, count: end - start, content }])) return this.flush()
     this.#unflushed.forget(start, end)
     if (pending.isSynced) return
     if (options?.alone !== true || !syncs.mayLogHere) return syncs.log()

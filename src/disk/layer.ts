@@ -279,9 +279,9 @@ export class Layer {
   }
 
   /** See LayerFlushes. */
-  flushRange(start: number, end: number, options?: FlushOptions): void | Promise<void> {
+  flushRange(start: number, end: number, content?: Uint8Array, options?: FlushOptions): void | Promise<void> {
     this.#checkWritable()
-    return this.#flushes.flushRange(start, end, options)
+    return this.#flushes.flushRange(start, end, content, options)
   }
 
   /** As `flush`, and all of it is in the data and the map file: the log says nothing more. Errors as `flush`. */

@@ -197,7 +197,7 @@ export class RowanDisk implements BlockDevice {
     if (data.length === 0) return
     this.#writtenBytes += data.length
     const done = changes.write(offset, data)
-    return options?.fua === true ? this.#flushAfter(done, offset, data.length, options) : done
+    return options?.fua === true ? this.#flushAfter(done, offset, data.length, data, options) : done
   }
 
   trim(offset: number, lengthBytes: number, options?: { fua?: boolean }): void | Promise<void> {
@@ -305,15 +305,20 @@ export class RowanDisk implements BlockDevice {
     return this.#changes!.hold(data === undefined ? work : () => data.#changes!.hold(work))
   }
 
-  /** Once a change is done, it is made durable. */
+  /** Once a change is done, it is made durable. @param data - what was written, if it is that */
   #flushAfter(
     done: void | Promise<void>,
     offset: number,
     lengthBytes: number,
+    data?: Uint8Array,
     options?: FlushOptions
   ): void | Promise<void> {
-    const flush = () => this.#stack!.top.flushRange(sectorOf(offset), endSector(offset + lengthBytes), options)
-    return done === undefined ? flush() : done.then(flush)
+    const [start, end] = [sectorOf(offset), endSector(offset + lengthBytes)]
+    // Others may have written there since.
+    if (done !== undefined) return done.then(() => this.#stack!.top.flushRange(start, end, undefined, options))
+    const isWhole =
+      offset === start * SECTOR_BYTES && offset + lengthBytes === Math.min(end * SECTOR_BYTES, this.sizeBytes)
+    return this.#stack!.top.flushRange(start, end, isWhole ? data : undefined, options)
   }
 
   /** Changes the machine's chain; afterwards there may be something to merge. */

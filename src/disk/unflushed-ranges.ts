@@ -5,7 +5,8 @@
  *
  * **Why a copy.** Reading it from the data file again would be reading what the page cache has by then. The kernel writes back by itself
  * whenever it likes, and where that fails (a broken disk; ext4, which looks for space only then, and finds none) it may drop the page, so
- * that the file reads as before the write, or as zeros; only a sync of the data file tells, and a flush of little makes none.
+ * that the file reads as before the write, or as zeros; only a sync of the data file tells, and a flush of little makes none. A write with
+ * FUA, whose bytes are at hand, is logged from these.
  */
 import type { SectorRange } from './layer-log.ts'
 import { SECTOR_BYTES } from './layer-map.ts'

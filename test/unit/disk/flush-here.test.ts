@@ -41,6 +41,23 @@ describe('what is to be durable for somebody who waits alone', () => {
     expect(synced()).toEqual([])
   })
 
+  test('is logged as it was written, and not read again; what begins inside a sector has that as it is now', async () => {
+    const { fault } = files
+    files.fault = operation => {
+      if (operation === 'read') throw new RowanError('STORE_IO', 'the cache has lost it')
+    }
+    const long = new Uint8Array(3 * 512).map((_, at) => at)
+    files.events.length = 0
+    expect(disk.write(20 * 512, long, { fua: true, alone: true })).toBeUndefined()
+    const logged = files.events.flatMap(event => (event.kind === 'write' && event.file === 'log' ? [event.bytes] : []))
+    expect(Buffer.from(logged.at(-1)!).subarray(-long.length)).toEqual(Buffer.from(long))
+    files.fault = fault
+    await disk.write(20 * 512 + 10, new Uint8Array(100).fill(9), { fua: true, alone: true })
+    const sector = long.slice(0, 512).fill(9, 10, 110)
+    const last = files.events.findLast(event => event.kind === 'write' && event.file === 'log')
+    expect(last?.kind === 'write' && Buffer.from(last.bytes).subarray(-512)).toEqual(Buffer.from(sector))
+  })
+
   test('is waited for where he is not alone, or nobody said so', async () => {
     const writes = [20, 21].map(sector => disk.write(sector * 512, SECTOR, { fua: true }))
     for (const done of writes) expect(done).toBeInstanceOf(Promise)
