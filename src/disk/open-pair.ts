@@ -5,6 +5,7 @@
  * the occasion. The smaller one is put into the larger (layer-merge.ts).
  */
 import { join } from 'node:path'
+import { asRowanError, RowanError } from '../errors.ts'
 import type { Chain, MergePair } from './chain.ts'
 import { FrozenLayer } from './frozen-layer.ts'
 import type { LayerFiles } from './layer-files.ts'
@@ -55,8 +56,13 @@ export class OpenPair {
     try {
       return await mergeLayers(from, into, into === this.lower ? 'down' : 'up', sizeBytes, pace, onZero)
     } catch (error) {
-      await Promise.allSettled([into.data.path, into.mapFile.path].map(path => this.#files.forget(path)))
-      throw error
+      const forgotten = await Promise.allSettled(
+        [into.data.path, into.mapFile.path].map(path => this.#files.forget(path))
+      )
+      const failed = forgotten.find(({ status }) => status === 'rejected') as PromiseRejectedResult | undefined
+      if (failed === undefined) throw error
+      const { code, message } = asRowanError(error)
+      throw new RowanError(code, `${message}; ${asRowanError(failed.reason).message}`, { cause: error })
     }
   }
 

@@ -10,6 +10,7 @@ import { asRowanError, errorKind, RowanError } from '../errors.ts'
 import { kvmUsable } from '../machine/guest.ts'
 import { checkSocketFolder } from '../machine/machine-socket.ts'
 import { QEMU } from '../machine/qemu.ts'
+import { forgetArguments } from '../page-cache.ts'
 import { checkSocketPath } from '../socket-path.ts'
 import { Catalog } from '../store/catalog.ts'
 import type { DoctorRow } from './command-results.ts'
@@ -21,13 +22,25 @@ const MIN_NODE_MAJOR = 24
 const LOW_SPACE_BYTES = 2e9
 const TOOL_TIMEOUT_MS = 10_000
 
+interface Tool {
+  name: string
+  package: string
+  use: string
+  /** What it must be able to do, where its version does not say. */
+  tries?: string[]
+}
+
+const TOOLS: Tool[] = [
+  { name: QEMU, package: 'qemu-system-x86', use: '`rowan run`' },
+  { name: 'qemu-img', package: 'qemu-utils', use: 'publishing qcow2 images' },
+  { name: 'passt', package: 'passt', use: '`rowan run --net user`' },
+  { name: 'fallocate', package: 'util-linux', use: 'the space of what a guest trims' },
+  { name: 'flock', package: 'util-linux', use: 'the space of what a guest trims' },
+  { name: 'dd', package: 'coreutils', use: 'what is left of a disk that failed', tries: forgetArguments('/dev/null') }
+]
+
 /** @returns one row for each check, in the order in which problems are best solved */
 export async function checkHost(home: HomePaths): Promise<DoctorRow[]> {
-  const tools = [
-    { name: QEMU, package: 'qemu-system-x86', use: '`rowan run`' },
-    { name: 'qemu-img', package: 'qemu-utils', use: 'publishing qcow2 images' },
-    { name: 'passt', package: 'passt', use: '`rowan run --net user`' }
-  ]
   return [
     checkNode(),
     row('home', () => checkHome(home)),
@@ -41,7 +54,7 @@ export async function checkHost(home: HomePaths): Promise<DoctorRow[]> {
       loadSettings(home.config, { optional: true })
       return { detail: existsSync(home.config) ? home.config : 'defaults; there is no config.toml' }
     }),
-    ...(await Promise.all(tools.map(checkTool))),
+    ...(await Promise.all(TOOLS.map(checkTool))),
     kvmUsable()
       ? { check: 'kvm', ok: true, detail: 'it can be used; `rowan run` tries once whether it is faster', advice: '' }
       : {
@@ -101,14 +114,21 @@ function checkSpace({ directory }: HomePaths): { detail: string; problem?: strin
   return bavail * bsize >= LOW_SPACE_BYTES ? { detail } : { detail, problem: 'Free some space, or move the home.' }
 }
 
-async function checkTool(tool: { name: string; package: string; use: string }): Promise<DoctorRow> {
+async function checkTool(tool: Tool): Promise<DoctorRow> {
   const [failure, output] = await new Promise<[NodeJS.ErrnoException | null, string]>(resolve =>
-    execFile(tool.name, ['--version'], { timeout: TOOL_TIMEOUT_MS }, (error, stdout) =>
+    execFile(tool.name, tool.tries ?? ['--version'], { timeout: TOOL_TIMEOUT_MS }, (error, stdout) =>
       resolve([error as NodeJS.ErrnoException | null, stdout])
     )
   )
   const advice = `For ${tool.use}: \`sudo apt install ${tool.package}\`.`
   if (failure?.code === 'ENOENT') return { check: tool.name, ok: false, detail: 'not installed', advice }
-  if (failure !== null) return { check: tool.name, ok: false, detail: `does not run: ${failure.message}`, advice }
-  return { check: tool.name, ok: true, detail: output.split('\n')[0]!.trim(), advice: '' }
+  if (failure !== null)
+    return { check: tool.name, ok: false, detail: `does not run: ${lastLine(failure.message)}`, advice }
+  const detail = tool.tries === undefined ? output.split('\n')[0]!.trim() : 'it can do what is needed'
+  return { check: tool.name, ok: true, detail, advice: '' }
+}
+
+/** Of what a program complained, or of the command where it said nothing. */
+function lastLine(text: string): string {
+  return text.trim().split('\n').at(-1)!
 }

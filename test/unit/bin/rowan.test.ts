@@ -470,6 +470,9 @@ describe('doctor', () => {
         'settings',
         'qemu-system-x86_64',
         'passt',
+        'fallocate',
+        'flock',
+        'dd',
         'kvm',
         'daemon',
         'catalog'
@@ -477,6 +480,9 @@ describe('doctor', () => {
     )
     for (const { ok, advice } of rows) expect(ok || advice !== '').toBe(true)
     expect(rows.find(({ check }) => check === 'daemon')).toMatchObject({ ok: false })
+    for (const tool of ['fallocate', 'flock', 'dd']) {
+      expect(rows.find(({ check }) => check === tool)).toMatchObject({ ok: true })
+    }
     expect(await readdir(join(home, '..'))).toEqual([])
   })
 
@@ -493,7 +499,24 @@ describe('doctor', () => {
     const of = (check: string) => rows.find(row => row.check === check)
     expect(of('qemu-system-x86_64')).toMatchObject({ ok: false, advice: expect.stringContaining('qemu-system-x86`') })
     expect(of('passt')).toMatchObject({ ok: false, advice: expect.stringContaining('apt install passt') })
+    expect(of('fallocate')).toMatchObject({ ok: false, advice: expect.stringContaining('apt install util-linux') })
     expect(of('settings')).toMatchObject({ ok: false, detail: expect.stringContaining('[pool] quota') })
+  })
+
+  test('tries a tool that may be of another kind than it is needed', async () => {
+    const home = await temporaryFolder()
+    const tools = await temporaryFolder()
+    await writeFile(join(tools, 'dd'), '#!/bin/sh\necho "dd: bad argument" >&2; exit 1\n', { mode: 0o755 })
+    const node = join(ROWAN, '../../node_modules/.bin/node')
+    const result = await run(node, [`${ROWAN}.ts`, 'doctor', '--home', home, '--json'], {
+      env: { HOME: home, PATH: `${tools}:${process.env.PATH}` }
+    })
+    const rows = JSON.parse(result.stdout) as { check: string; ok: boolean; detail: string; advice: string }[]
+    expect(rows.find(({ check }) => check === 'dd')).toMatchObject({
+      ok: false,
+      detail: expect.stringContaining('bad argument'),
+      advice: expect.stringContaining('apt install coreutils')
+    })
   })
 
   test('adds what the daemon says, and repairs only without one', async () => {

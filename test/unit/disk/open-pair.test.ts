@@ -104,6 +104,22 @@ describe('OpenPair', () => {
     }
   })
 
+  test('says so where what the system keeps of a merge that failed could not be forgotten', async () => {
+    const { files, folder, stack } = await setUp({ shown: false, lowerSectors: 16, upperSectors: 2 })
+    files.fault = operation => {
+      if (operation === 'sync') throw new RowanError('STORE_IO', 'the disk is broken')
+    }
+    files.forget = async () => {
+      throw new RowanError('TOOL_MISSING', 'the cache cannot be forgotten')
+    }
+    const pair = OpenPair.open(files, folder, chain, PAIR, stack)
+    await expect(pair.merge(SIZE_BYTES, PACE)).rejects.toMatchObject({
+      code: 'STORE_IO',
+      message: expect.stringContaining('the disk is broken; the cache cannot be forgotten')
+    })
+    pair.close()
+  })
+
   test('a merge after one whose sync failed is on the disk when it is done', async () => {
     for (const [lowerSectors, upperSectors, into] of [
       [16, 2, '0001'],
