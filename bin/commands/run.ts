@@ -15,6 +15,7 @@ import { choosesAccelerator, openings, type QemuNetwork, qemuCommand, shellLine 
 import type { AttachResult } from '../../src/node/command-results.ts'
 import { lineLog, readBootId, systemClock } from '../../src/node/system.ts'
 import { formatDuration } from '../../src/node/units.ts'
+import { claimGuest, type GuestClaim } from '../guest-claim.ts'
 import type { Session } from '../session.ts'
 import { shortAppliance } from '../text.ts'
 import { dataDiskOption } from './machines.ts'
@@ -66,7 +67,7 @@ async function run(session: Session, target: string, extra: string[], options: R
     throw new RowanError('USAGE', `"${extra[0]}" was not expected; options for QEMU stand behind --`)
   }
   const attached = await attach(session, target, options)
-  await beAlone(session, attached)
+  const claim = await beAlone(session, attached)
   const log = lineLog('warn', line => process.stderr.write(line))
   const signals = untilSignal()
   let starting: Promise<GuestNetwork> | undefined
@@ -103,6 +104,7 @@ async function run(session: Session, target: string, extra: string[], options: R
     signals.ignore()
     const relay = await starting?.catch(() => undefined)
     relay?.stop()
+    claim?.release()
   }
 }
 
@@ -125,16 +127,28 @@ function untilSignal(): { came: Promise<never>; ignore(): void } {
   }
 }
 
-/** Two guests that write to one file system destroy it. @throws RowanError MACHINE_RUNNING */
-async function beAlone(session: Session, { machine, readOnly, clients: before }: AttachResult): Promise<void> {
-  let clients = readOnly ? 0 : before
+/**
+ * Two guests that write to one file system destroy it.
+ *
+ * @returns what keeps others away; undefined where there is no need. @throws RowanError MACHINE_RUNNING
+ */
+async function beAlone(session: Session, attached: AttachResult): Promise<GuestClaim | undefined> {
+  const { machine, readOnly } = attached
+  if (readOnly) return undefined
+  const { directory } = session.home
+  let { clients } = attached
+  let claim = await claimGuest(directory, machine)
   // The guest before may be leaving just now.
-  for (let waitedMs = 0; clients > 0 && waitedMs < LEAVING_MS; waitedMs += LOOK_MS) {
+  for (let waitedMs = 0; (claim === undefined || clients > 0) && waitedMs < LEAVING_MS; waitedMs += LOOK_MS) {
     await sleep(LOOK_MS)
+    claim ??= await claimGuest(directory, machine)
     const { machines } = await session.call('status', {})
     clients = machines.find(({ name }) => name === machine)?.clients ?? clients
   }
-  if (clients === 0) return
+  if (claim === undefined) {
+    throw new RowanError('MACHINE_RUNNING', `another \`rowan run\` has ${machine}, or is about to`)
+  }
+  if (clients === 0) return claim
   const says = `${machine} has a client at its disk already, perhaps another guest`
   throw new RowanError('MACHINE_RUNNING', `${says}; \`rowan attach\` gives its disk to several`)
 }

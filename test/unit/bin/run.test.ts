@@ -171,6 +171,26 @@ test('a machine whose disk somebody writes to is not booted a second time', asyn
   expect((await daemon.rowan(['run', 'grid', '--as', 'busy-readers'], { env })).status).toBe(0)
 })
 
+test('a machine whose guest is being prepared is not started a second time, and is free when that has ended', async () => {
+  const env = await qemuIs('exit 0')
+  const temporary = join(tools, 'tmp')
+  await mkdir(temporary)
+  await writeFile(join(tools, 'passt'), '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 })
+  const first = start(ROWAN, ['run', 'old', '--net', 'user', '--home', daemon.home], {
+    env: { ...env, TMPDIR: temporary }
+  })
+  await waitUntil('its network', async () => (await readdir(temporary)).some(name => name.startsWith('rowan-net-')))
+  const second = await daemon.rowan(['run', 'old'], { env })
+  expect(second.status).toBe(1)
+  expect(second.stderr).toMatch(/^error: another `rowan run` has old, or is about to \[MACHINE_RUNNING\]$/m)
+  await expect(args()).rejects.toThrow()
+  // Another machine has nothing to do with it, nor has one without a guest that writes.
+  expect((await daemon.rowan(['run', 'grid'], { env })).status).toBe(0)
+  first.kill('SIGTERM')
+  await first.exited
+  expect((await daemon.rowan(['run', 'old'], { env })).status).toBe(0)
+})
+
 test('a QEMU that cannot be started is said in one line, without a stack', async () => {
   const env = await qemuIs('exit 0')
   await chmod(join(tools, 'qemu-system-x86_64'), 0o644)
