@@ -1,13 +1,13 @@
 /**
  * The serving side: whoever asks gets blocks of the images that are here, full or partial, as far as the limits allow.
  *
- * All requesters share one queue (upload-queue.ts), one upload rate and a few reads at a time. The rate is of all that is large: blocks,
- * and the index, which somebody could ask for over and over. A block is read and hashed just before
- * it is sent (block-reader.ts), so a rotten disk never makes this peer a liar. Nothing is read for a requester whose stream does not take it: what a
- * requester can tie up here is a window of its muxer, and no more.
+ * Here requesters come in and go. Who may stay, and who has to go for another, is serving-places.ts; what one says and hears on its
+ * stream, served-requester.ts; what it asks for waits in a queue that all share (asked-items.ts), and goes out from there (uploads.ts).
  *
  * A requester above the number of places, or above what one network may have of them, gets BUSY with other replicas' addresses, once it
- * said which image it wants.
+ * said which image it wants. Those that are served hear here what came to this peer and what went.
+ *
+ * Owns: the streams of all requesters.
  */
 
 import type { Connection, Stream } from '@libp2p/interface'
@@ -15,43 +15,24 @@ import type { Multiaddr } from '@multiformats/multiaddr'
 import { PROTOCOL } from '../cluster.ts'
 import { crowdOf } from '../directory/addresses.ts'
 import type { Clock, Log, Timer } from '../environment.ts'
-import { asRowanError, RowanError } from '../errors.ts'
-import { type LocalImage, ZERO } from '../store/images.ts'
-import { BlockReader, type BlockReaderComponents } from './block-reader.ts'
-import { CompressedCache } from './compression.ts'
+import { RowanError } from '../errors.ts'
+import type { LocalImage } from '../store/images.ts'
+import type { AskedItems, UploadJob } from './asked-items.ts'
 import type { RecordExchange } from './greeting.ts'
-import {
-  COMPRESSED_CACHE_BYTES,
-  GREETING_TIMEOUT_MS,
-  HAVE_INTERVAL_MS,
-  IDLE_STREAM_MS,
-  MAX_NETWORK_SHARE,
-  MAX_READS_AT_ONCE,
-  MIN_PLACES_PER_NETWORK,
-  NEAR_HAVE_INTERVAL_MS
-} from './limits.ts'
-import { busyFrame, type PeerHint, type Rank } from './messages.ts'
+import { GREETING_TIMEOUT_MS, HAVE_INTERVAL_MS, NEAR_HAVE_INTERVAL_MS } from './limits.ts'
+import { busyFrame, type PeerHint } from './messages.ts'
 import { NEAR_RTT_MS } from './neighbours.ts'
 import { type FetchedOnBehalf, OnBehalf } from './on-behalf.ts'
-import type { BlockRead } from './outgoing-blocks.ts'
 import { carriesBlocks } from './relayed.ts'
-import { itemOf } from './scheduler-types.ts'
-import { ServedRequester, type UploadJob } from './served-requester.ts'
-import { TokenBucket } from './token-bucket.ts'
+import { ServedRequester } from './served-requester.ts'
+import { LOBBY_IS_FULL, ServingPlaces } from './serving-places.ts'
 import type { TrafficLimits } from './traffic-limits.ts'
 import { UploadQueue } from './upload-queue.ts'
+import { Uploads, type UploadsComponents } from './uploads.ts'
 
-/** Served without letting anybody else in this process have a turn: about 2 ms. */
-const BLOCKS_AT_A_STRETCH = 32
-/** Requesters that are connected but have no place (yet). */
-const MAX_LOBBY = 64
 const BUSY_RETRY_MS = 5_000
 /** Whoever serves nobody now is not asked again soon. */
 const QUIET_RETRY_MS = 60_000
-/** What may go out at once after a silence, in time of the upload rate. */
-const BURST_SECONDS = 0.02
-const MIN_BURST_BYTES = 64 * 1024
-const MAX_RATE_WAIT_MS = 1_000
 
 export interface BlockServerComponents {
   libp2p: {
@@ -63,7 +44,7 @@ export interface BlockServerComponents {
     unhandle(protocol: string): Promise<void>
   }
   images: { open(id: string): Promise<LocalImage | undefined> }
-  pool: BlockReaderComponents['pool']
+  pool: UploadsComponents['pool']
   records: RecordExchange | undefined
   /** The boot profile that a requester of this image is given. */
   profileOf(image: string): Uint8Array | undefined
@@ -99,52 +80,38 @@ export interface ServedPeer {
 
 export class BlockServer {
   readonly #components: BlockServerComponents
-  readonly #settings: BlockServerSettings
-  readonly #queue = new UploadQueue<ServedRequester, UploadJob>()
-  readonly #onBehalf: OnBehalf<ServedRequester, UploadJob>
-  /** `usedMs`: when it was sent something last. */
-  readonly #requesters = new Map<ServedRequester, { usedMs: number; greeting: Timer; network: string | undefined }>()
-  readonly #reader: BlockReader
-  #bucket: TokenBucket | undefined
-  #courtesyBucket: TokenBucket | undefined
+  readonly #queue = new UploadQueue<AskedItems, UploadJob>()
+  readonly #uploads: Uploads
+  readonly #onBehalf: OnBehalf<AskedItems, UploadJob>
+  readonly #places: ServingPlaces<ServedRequester>
+  /** Each with the time-out by which it has to say what it wants. */
+  readonly #requesters = new Map<ServedRequester, Timer>()
   #quiet = false
-  #reads = 0
-  #rateTimer: Timer | undefined
   #newsTimer: Timer | undefined
   #nearNewsTimer: Timer | undefined
-  #restTimer: Timer | undefined
   #stopped = false
 
-  constructor(components: BlockServerComponents, settings: BlockServerSettings) {
+  constructor(components: BlockServerComponents, { maxPeers }: BlockServerSettings) {
     this.#components = components
-    this.#settings = settings
-    const { pool, clock } = components
-    this.#reader = new BlockReader({ pool, cache: new CompressedCache(COMPRESSED_CACHE_BYTES, clock), clock })
+    const { pool, clock, log } = components
+    this.#places = new ServingPlaces({ places: maxPeers, isBusy: ({ asked }) => asked.outgoing.reading > 0 })
+    this.#uploads = new Uploads({ queue: this.#queue, pool, clock, log })
     this.#onBehalf = new OnBehalf({
-      arrived: (requester, key, rank, job) => {
-        if (this.#queue.add(requester, key, rank, job)) this.#work()
-        else requester.answerMissing(key, 'refused')
+      arrived: (asked, key, rank, job) => {
+        if (this.#queue.add(asked, key, rank, job)) this.#uploads.work()
+        else asked.answerMissing(key, 'refused')
       },
-      failed: (requester, key) => requester.answerMissing(key, 'refused'),
+      failed: (asked, key) => asked.answerMissing(key, 'refused'),
       clock
     })
   }
 
   /** From now on. Where it is quiet, requesters from beyond the local network are sent to others. */
-  limit({ maxUploadBytesPerSecond, maxCourtesyBytesPerSecond, quiet }: TrafficLimits): void {
-    this.#bucket = this.#bucketOf(maxUploadBytesPerSecond)
-    this.#courtesyBucket = this.#bucketOf(maxCourtesyBytesPerSecond)
-    this.#quiet = quiet
-    if (quiet) for (const requester of [...this.#requesters.keys()]) if (!requester.isNear) this.#sendAway(requester)
-    this.#rateTimer?.cancel()
-    this.#rateTimer = undefined
-    this.#work()
-  }
-
-  #bucketOf(rate: number): TokenBucket | undefined {
-    if (!Number.isFinite(rate)) return undefined
-    const burstBytes = Math.max(MIN_BURST_BYTES, rate * BURST_SECONDS)
-    return new TokenBucket(rate, burstBytes, this.#components.clock.monotonicMs())
+  limit(limits: TrafficLimits): void {
+    this.#quiet = limits.quiet
+    const others = limits.quiet ? [...this.#requesters.keys()].filter(({ isNear }) => !isNear) : []
+    for (const requester of others) this.#sendAway(requester)
+    this.#uploads.limit(limits)
   }
 
   async start(): Promise<void> {
@@ -159,10 +126,9 @@ export class BlockServer {
 
   async stop(): Promise<void> {
     this.#stopped = true
-    this.#rateTimer?.cancel()
+    this.#uploads.stop()
     this.#newsTimer?.cancel()
     this.#nearNewsTimer?.cancel()
-    this.#restTimer?.cancel()
     await this.#components.libp2p.unhandle(PROTOCOL.blocks)
     for (const requester of [...this.#requesters.keys()]) requester.end()
   }
@@ -193,12 +159,12 @@ export class BlockServer {
 
   /** Those who are served, and what they got. */
   view(): ServedPeer[] {
-    return [...this.#requesters.keys()].map(requester => ({
-      peer: requester.peer,
-      servedBlocks: requester.servedBlocks,
-      servedBytes: requester.servedBytes,
-      queued: this.#queue.count(requester),
-      unsentBytes: requester.unsentBytes
+    return [...this.#requesters.keys()].map(({ peer, asked, unsentBytes }) => ({
+      peer,
+      servedBlocks: asked.servedBlocks,
+      servedBytes: asked.servedBytes,
+      queued: this.#queue.count(asked),
+      unsentBytes
     }))
   }
 
@@ -219,80 +185,58 @@ export class BlockServer {
   }
 
   #accept(stream: Stream, connection: Connection): void {
-    const nowMs = this.#components.clock.monotonicMs()
+    const { clock } = this.#components
     const isNear = this.#components.isNear(connection.remoteAddr)
     const network = isNear ? undefined : crowdOf(connection.remoteAddr.toString())
-    const lobby = [...this.#requesters.keys()].filter(({ admitted }) => !admitted)
-    const isFull = lobby.length >= MAX_LOBBY || this.#ofNetwork(network, lobby).length >= shareOf(MAX_LOBBY)
-    if (this.#stopped || isFull) {
-      const says = `more than ${MAX_LOBBY} requesters wait to be admitted, or ${shareOf(MAX_LOBBY)} of one network`
-      stream.abort(new RowanError('LIMIT_EXCEEDED', says))
+    if (this.#stopped || !this.#places.hasRoom(network)) {
+      stream.abort(new RowanError('LIMIT_EXCEEDED', LOBBY_IS_FULL))
       return
     }
     if (!carriesBlocks(connection)) {
       stream.abort(new RowanError('LIMIT_EXCEEDED', 'no blocks through a relay that does not carry them'))
       return
     }
-    const peer = connection.remotePeer.toString()
-    const requester = new ServedRequester({ peer, isNear }, stream, {
-      images: this.#components.images,
-      queue: this.#queue,
-      records: this.#components.records,
+    const requester = this.#requesterOf(connection.remotePeer.toString(), isNear, stream)
+    const greeting = clock.after(GREETING_TIMEOUT_MS, () => {
+      if (!this.#places.isAdmitted(requester)) requester.end(new RowanError('TIMEOUT_RESPONSE', 'no OPEN in time'))
+    })
+    this.#places.enter(requester, network, clock.monotonicMs())
+    this.#requesters.set(requester, greeting)
+    // A peer has one stream: its new one says that it gave up the old one.
+    for (const older of [...this.#requesters.keys()]) {
+      if (older !== requester && older.peer === requester.peer) older.end()
+    }
+  }
+
+  #requesterOf(peer: string, isNear: boolean, stream: Stream): ServedRequester {
+    const { images, records, clock, log } = this.#components
+    return new ServedRequester({ peer, isNear }, stream, {
+      ...{ images, queue: this.#queue, onBehalf: this.#onBehalf, records, log },
       profileOf: image => this.#components.profileOf(image),
-      log: this.#components.log,
       openedImage: id => this.#components.openedImage(id),
       helperOf: (who, id) => (this.#isNeighbour(who) ? this.#components.helperOf(id) : undefined),
-      onBehalf: this.#onBehalf,
-      admit: (newcomer, image) => this.#admit(newcomer, image),
-      gave: who => {
-        const use = this.#requesters.get(who)
-        if (use !== undefined) use.usedMs = this.#components.clock.monotonicMs()
-      },
-      spent: (who, bytes) => this.#spend(who, bytes),
-      rateAllows: () => this.#rateAllows(),
-      work: () => this.#work(),
+      admit: (newcomer, image) => this.#places.isAdmitted(newcomer) || this.#admit(newcomer, image),
+      gave: who => this.#places.used(who, clock.monotonicMs()),
+      spent: (asked, bytes) => this.#uploads.spend(asked, bytes),
+      rateAllows: () => this.#uploads.rateAllows(),
+      work: () => this.#uploads.work(),
       ended: gone => {
-        this.#queue.drop(gone)
-        this.#onBehalf.drop(gone)
-        this.#requesters.get(gone)?.greeting.cancel()
+        this.#queue.drop(gone.asked)
+        this.#onBehalf.drop(gone.asked)
+        this.#places.leave(gone)
+        this.#requesters.get(gone)?.cancel()
         this.#requesters.delete(gone)
       }
     })
-    const greeting = this.#components.clock.after(GREETING_TIMEOUT_MS, () => {
-      if (!requester.admitted) requester.end(new RowanError('TIMEOUT_RESPONSE', 'no OPEN in time'))
-    })
-    this.#requesters.set(requester, { usedMs: nowMs, greeting, network })
-    // A peer has one stream: its new one says that it gave up the old one.
-    for (const older of [...this.#requesters.keys()]) if (older !== requester && older.peer === peer) older.end()
   }
 
   #admit(newcomer: ServedRequester, image: string): boolean {
-    const { maxPeers } = this.#settings
-    const network = this.#requesters.get(newcomer)?.network
-    newcomer.isCourtesy = !newcomer.isNear && !this.#components.isDonated(image)
-    const hasPlace =
-      this.#hasPlace(this.#ofNetwork(network, this.#admitted()), shareOf(maxPeers)) &&
-      this.#hasPlace(this.#admitted(), maxPeers)
-    if (!hasPlace || (this.#quiet && !newcomer.isNear)) {
-      this.#sendAway(newcomer, image)
-      return false
-    }
-    newcomer.admitted = true
-    return true
-  }
-
-  /** Those of one network. Who is at home is of none, and counts in none. */
-  #ofNetwork(network: string | undefined, requesters: readonly ServedRequester[]): ServedRequester[] {
-    if (network === undefined) return []
-    return requesters.filter(requester => this.#requesters.get(requester)?.network === network)
-  }
-
-  #admitted(): ServedRequester[] {
-    return [...this.#requesters.keys()].filter(({ admitted }) => admitted)
-  }
-
-  #hasPlace(admitted: ServedRequester[], places: number): boolean {
-    return admitted.length < places || this.#freePlace(admitted)
+    newcomer.asked.isCourtesy = !newcomer.isNear && !this.#components.isDonated(image)
+    const { isAdmitted, gone } = this.#places.admit(newcomer, this.#components.clock.monotonicMs())
+    for (const idle of gone) idle.end()
+    if (isAdmitted && !(this.#quiet && !newcomer.isNear)) return true
+    this.#sendAway(newcomer, image)
+    return false
   }
 
   /** @param image - that others are named for; none if absent */
@@ -301,129 +245,4 @@ export class BlockServer {
     requester.send(busyFrame(others, this.#quiet ? QUIET_RETRY_MS : BUSY_RETRY_MS))
     requester.end()
   }
-
-  /** Ends the requester that was sent nothing for the longest time, if that was long. What it asked for says nothing: it may let nothing come. */
-  #freePlace(admitted: ServedRequester[]): boolean {
-    const nowMs = this.#components.clock.monotonicMs()
-    let idlest: ServedRequester | undefined
-    let idleMs = IDLE_STREAM_MS
-    for (const requester of admitted) {
-      const silentMs = nowMs - (this.#requesters.get(requester)?.usedMs ?? nowMs)
-      if (requester.outgoing.reading > 0 || silentMs < idleMs) continue
-      idlest = requester
-      idleMs = silentMs
-    }
-    idlest?.end()
-    return idlest !== undefined
-  }
-
-  /** Serves as long as there is something to serve, and somewhere to put it. */
-  #work(): void {
-    for (let served = 0; this.#reads < MAX_READS_AT_ONCE && !this.#stopped; served++) {
-      if (served >= BLOCKS_AT_A_STRETCH) {
-        this.#restTimer ??= this.#components.clock.after(0, () => {
-          this.#restTimer = undefined
-          this.#work()
-        })
-        return
-      }
-      const nowMs = this.#components.clock.monotonicMs()
-      const waitMs = this.#bucket?.waitMs(nowMs) ?? 0
-      if (waitMs > 0) {
-        this.#workIn(waitMs)
-        return
-      }
-      const courtesyWaitMs = this.#courtesyBucket?.waitMs(nowMs) ?? 0
-      const next = this.#queue.next(
-        (requester, rank) => requester.canTake(rank) && !(requester.isCourtesy && courtesyWaitMs > 0)
-      )
-      if (next === undefined) {
-        if (courtesyWaitMs > 0) this.#workIn(courtesyWaitMs)
-        return
-      }
-      const { requester, key, rank, job } = next
-      if (itemOf(key).kind === 'node') {
-        requester.answerNode(key)
-        continue
-      }
-      this.#serve(requester, key, rank, job)
-    }
-  }
-
-  #workIn(waitMs: number): void {
-    this.#rateTimer ??= this.#components.clock.after(waitMs, () => {
-      this.#rateTimer = undefined
-      this.#work()
-    })
-  }
-
-  #serve(requester: ServedRequester, key: number, rank: Rank, job: UploadJob): void {
-    const item = itemOf(key)
-    const image = requester.imageOf(key)
-    if (item.kind !== 'block' || image === undefined || requester.ended) return
-    try {
-      const frame = this.#reader.frame(image, item.block, item.image, job.acceptZstd)
-      if (frame instanceof Promise) this.#serveLater(requester, key, rank, image, frame)
-      else this.#answer(requester, key, rank, image, frame)
-    } catch (cause) {
-      this.#failed(requester, key, cause)
-    }
-  }
-
-  #serveLater(
-    requester: ServedRequester,
-    key: number,
-    rank: Rank,
-    image: LocalImage,
-    pending: Promise<Uint8Array | undefined>
-  ): void {
-    this.#reads++
-    const read = requester.outgoing.readBegins(key, rank)
-    pending
-      .then(frame => (read.isOver ? undefined : this.#answer(requester, key, read.rank, image, frame)))
-      .catch(cause => this.#failed(requester, key, cause, read))
-      .finally(() => {
-        this.#reads--
-        requester.outgoing.readEnds(read)
-        this.#work()
-      })
-  }
-
-  #answer(requester: ServedRequester, key: number, rank: Rank, image: LocalImage, frame: Uint8Array | undefined): void {
-    const item = itemOf(key)
-    if (requester.ended || item.kind !== 'block') return
-    if (frame === undefined) {
-      // Its page may not be at the requester yet, so it could not know that there is nothing to ask for.
-      requester.answerMissing(key, image.locate(item.block) === ZERO ? 'zero' : 'absent')
-      return
-    }
-    this.#spend(requester, frame.byteLength)
-    requester.outgoing.add(key, rank, frame)
-  }
-
-  #spend(requester: ServedRequester, bytes: number): void {
-    const nowMs = this.#components.clock.monotonicMs()
-    this.#bucket?.take(bytes, nowMs)
-    if (requester.isCourtesy) this.#courtesyBucket?.take(bytes, nowMs)
-  }
-
-  /** For what does not stand in the queue. The rate may be changed meanwhile, or the server stop. */
-  async #rateAllows(): Promise<void> {
-    const { clock } = this.#components
-    const waitMs = () => (this.#stopped ? 0 : (this.#bucket?.waitMs(clock.monotonicMs()) ?? 0))
-    for (let ms = waitMs(); ms > 0; ms = waitMs()) {
-      await new Promise<void>(resolve => void clock.after(Math.min(ms, MAX_RATE_WAIT_MS), resolve))
-    }
-  }
-
-  #failed(requester: ServedRequester, key: number, cause: unknown, read?: BlockRead): void {
-    const { code, message } = asRowanError(cause, 'STORE_IO', 'a block could not be read')
-    this.#components.log.warn('a block that is here could not be served', { code, message })
-    if (read?.isOver !== true) requester.answerMissing(key, 'absent')
-  }
-}
-
-/** What one network may have of so many places. */
-function shareOf(places: number): number {
-  return Math.max(MIN_PLACES_PER_NETWORK, Math.floor(places * MAX_NETWORK_SHARE))
 }

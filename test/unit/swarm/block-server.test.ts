@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { RowanError } from '../../../src/errors.ts'
 import { BlockServer, type BlockServerComponents } from '../../../src/swarm/block-server.ts'
 import { FRAME } from '../../../src/swarm/frames.ts'
-import { GREETING_TIMEOUT_MS, MAX_NETWORK_SHARE } from '../../../src/swarm/limits.ts'
+import { GREETING_TIMEOUT_MS, IDLE_STREAM_MS, MAX_NETWORK_SHARE } from '../../../src/swarm/limits.ts'
 import { helloFrame, OPEN_INDEX, openFrame } from '../../../src/swarm/messages.ts'
 import { MIN_RELAYED_BYTES } from '../../../src/swarm/relayed.ts'
 import { ManualClock } from '../release/support/clock.ts'
@@ -21,6 +21,7 @@ class SilentStream extends EventTarget {
   readonly writeStatus = 'writable'
   maxReadBufferLength = 0
   why: RowanError | undefined
+  isClosed = false
 
   readonly sent: number[] = []
 
@@ -36,7 +37,9 @@ class SilentStream extends EventTarget {
   }
   pause() {}
   resume() {}
-  async close() {}
+  async close() {
+    this.isClosed = true
+  }
   abort(error: RowanError) {
     this.why = error
   }
@@ -110,6 +113,19 @@ describe('requesters that want to be served', () => {
     expect(
       await served(n => (n % 2 === 0 ? `/ip4/10.0.0.${n + 1}/tcp/1` : `/ip4/127.0.0.1/tcp/${n}`), MAX_PEERS + 5)
     ).toBe(MAX_PEERS)
+  })
+
+  test('and find all places taken are sent away, and later get that of one who was sent nothing', async () => {
+    const streams = Array.from({ length: MAX_PEERS }, (_, n) => come(`peer ${n}`))
+    for (const stream of streams) stream.ask()
+    const early = come('an early one')
+    early.ask()
+    expect([gotPlace(early), early.isClosed]).toEqual([false, true])
+    clock.advance(IDLE_STREAM_MS)
+    const late = come('a late one')
+    late.ask()
+    expect(gotPlace(late)).toBe(true)
+    expect(streams.filter(({ isClosed }) => isClosed)).toHaveLength(1)
   })
 
   test('from one network who say nothing do not keep others out', () => {

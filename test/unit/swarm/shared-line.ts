@@ -126,7 +126,7 @@ export class SharedLine {
     this.#work(peer)
   }
 
-  /** As served-requester.ts and block-server.ts do it. */
+  /** As uploads.ts, asked-items.ts and outgoing-blocks.ts do it. */
   #work(peer: string): void {
     const replica = this.#replicas.get(peer)!
     const { queue, credit } = replica
