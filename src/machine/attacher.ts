@@ -142,7 +142,7 @@ export class Attacher {
     const readOnly = request.readOnly ?? description.readOnly
     const tcp = request.tcp === undefined ? description.tcp : tcpOf(request.tcp)
     const dataBytes = checkDataDisk(request.dataBytes, readOnly)
-    const hasBytes = machine.dataBytes
+    const hasBytes = machine.layers.dataBytes
     if (dataBytes !== undefined && hasBytes !== undefined && hasBytes !== dataBytes) {
       throw new RowanError('MACHINE_DIFFERS', `the data disk of ${name} has ${hasBytes} bytes, not ${dataBytes}`)
     }
@@ -203,7 +203,8 @@ export class Attacher {
 
 /** What an attach says of a machine that is served. */
 export async function attachAnswer(machine: Machine, created: boolean): Promise<AttachAnswer> {
-  const { description, disk, socketPath, servedTcp, dataBytes } = machine
+  const { description, disk, socketPath, servedTcp } = machine
+  const { dataBytes } = machine.layers
   const { name, appliance, version, image, sizeBytes } = description
   const uri = nbdUri(name, socketPath)
   const data = dataBytes === undefined ? {} : { data: { size: dataBytes, uri: nbdUri(dataExport(name), socketPath) } }

@@ -40,8 +40,8 @@ export async function stateOf(
   if (machine === undefined) return { ...base, clients: 0, ...nothing, ...noStats(), ...failed }
   const known = { ...base, clients: await machine.clients(), ...(await machine.stats()) }
   try {
-    const { layers, layerBytes, dataBytes } = machine
-    return { ...known, layers, layerBytes, dataBytes, local: await machine.local(), ...failed }
+    const { count, bytes, dataBytes } = machine.layers
+    return { ...known, layers: count, layerBytes: bytes, dataBytes, local: await machine.local(), ...failed }
   } catch (problem) {
     return { ...known, ...nothing, error: error ?? asRowanError(problem, 'STORE_IO', name) }
   }

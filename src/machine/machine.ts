@@ -1,16 +1,14 @@
 /**
  * One machine: its description, and its disk while it is attached.
  *
- * Owns: the machine's folder and its served disk; what it costs is counted by stats-keeper.ts, and who reads its snapshots
- * by snapshot-exports.ts. Whoever calls sees to it that only one operation runs at a time (machines.ts). Does not own: the
- * image.
+ * Owns: the machine's folder and its served disk, and with it the machine's life: opened, served, closed, and what becomes of it
+ * when the disk's thread dies or does not end. What its layers are, and the commands for its snapshots, is layers-keeper.ts; what
+ * it costs is counted by stats-keeper.ts. Whoever calls sees to it that only one operation runs at a time (machines.ts). Does
+ * not own: the image.
  */
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Chain, type DiskName, newChain, type Snapshot, type SnapshotRequest } from '../disk/chain.ts'
-import { readChain } from '../disk/chain-file.ts'
-import { systemFiles } from '../disk/layer-files.ts'
-import { MachineLayers } from '../disk/machine-layers.ts'
+import type { Snapshot } from '../disk/chain.ts'
 import { asRowanError, RowanError } from '../errors.ts'
 import type { ListenerSettings } from '../nbd/listener.ts'
 import { readTlsFolder } from '../nbd/tls-folder.ts'
@@ -20,11 +18,10 @@ import { type BootProgress, BootWatch } from './boot-watch.ts'
 import type { MachineComponents, MachineSettings } from './components.ts'
 import { type MachineDescription, writeDescription } from './description.ts'
 import { DiskThread } from './disk-thread.ts'
-import { layerBytes, type SnapshotState, snapshotStates } from './machine-snapshots.ts'
+import { LayersKeeper } from './layers-keeper.ts'
 import { machineSocket } from './machine-socket.ts'
 import type { MachineStats } from './machine-stats.ts'
 import type { DiskReport } from './served-disk.ts'
-import { type OpenedSnapshot, SnapshotExports } from './snapshot-exports.ts'
 import { type StartTrace, startTrace } from './start-trace.ts'
 import { StatsKeeper } from './stats-keeper.ts'
 import type { TcpAddress } from './tcp-address.ts'
@@ -39,6 +36,7 @@ interface OpenOptions {
 
 export class Machine {
   readonly folder: string
+  readonly layers: LayersKeeper
   /** Called when the thread of the disk has died: the machine is not served any more, and may be opened again. */
   onDied: (error: RowanError) => void = () => undefined
   /** From the last attach on. */
@@ -52,7 +50,6 @@ export class Machine {
   /** One that was to be closed, and whose thread has not left. */
   #leaving: { disk: DiskThread; error: RowanError } | undefined
   #boot: BootWatch | undefined
-  readonly #exports: SnapshotExports
   readonly #stats: StatsKeeper
   #announcedComplete: boolean | undefined
 
@@ -62,7 +59,7 @@ export class Machine {
     this.folder = join(settings.folder, description.name)
     this.#description = description
     this.#line = new Timeline(components.clock)
-    this.#exports = new SnapshotExports(components)
+    this.layers = new LayersKeeper(components, { folder: join(this.folder, 'layers'), bootId: settings.bootId }, this)
     const { name, image } = description
     this.#stats = new StatsKeeper(components, { name, image, folder: this.folder })
   }
@@ -79,10 +76,6 @@ export class Machine {
   /** Where it is served while it is. */
   get socketPath(): string {
     return machineSocket(this.#settings.socketFolder, this.#description.name)
-  }
-
-  get layersFolder(): string {
-    return join(this.folder, 'layers')
   }
 
   /** Where it is served over TCP while it is. */
@@ -111,7 +104,7 @@ export class Machine {
     const tcp = 'tcp' in options ? options.tcp : this.#description.tcp
     const servedTcp = options.withoutTcp === true ? undefined : tcp
     const listener = servedTcp === undefined ? {} : { tcp: await this.listenerAt(servedTcp) }
-    if (!hasLayer) rmSync(this.layersFolder, { recursive: true, force: true })
+    if (!hasLayer) rmSync(this.layers.folder, { recursive: true, force: true })
     const { swarm, pool, startThread, profiles, clock, log } = this.#components
     this.#stats.begins()
     const touches = new BootWatch(image, { profiles, swarm, clock, log }, { isFresh: !hasLayer })
@@ -127,7 +120,7 @@ export class Machine {
         { image, pool, source: swarm, touches, startThread, clock, log, bootId: this.#settings.bootId },
         {
           disk: {
-            folder: this.layersFolder,
+            folder: this.layers.folder,
             machine: id,
             readOnly,
             create: !hasLayer && !readOnly,
@@ -173,111 +166,25 @@ export class Machine {
     }
   }
 
-  /** The chain of the machine's layers; undefined for one that never had any. LAYER_CORRUPT. */
-  get chain(): Chain | undefined {
-    return this.#description.hasLayer ? readChain(systemFiles, this.layersFolder) : undefined
-  }
-
-  /** Of its data disk; undefined if it has none. */
-  get dataBytes(): number | undefined {
-    return this.chain?.disks.data?.sizeBytes
-  }
-
-  /** What its layers take on this host's disk. */
-  get layerBytes(): number {
-    const { chain } = this
-    return chain === undefined ? 0 : layerBytes(this.layersFolder, chain)
-  }
-
-  get snapshots(): SnapshotState[] {
-    const { chain } = this
-    return chain === undefined ? [] : snapshotStates(this.layersFolder, chain)
-  }
-
-  /** Errors as `MachineLayers.snapshot`, READ_ONLY for a machine that has no layers. */
-  snapshot(note: string): Promise<Snapshot> {
-    return this.#snapshot({ note, taken: this.#now() })
-  }
-
-  async #snapshot(request: SnapshotRequest): Promise<Snapshot> {
-    return this.#disk === undefined
-      ? await this.#withLayers(layers => layers.snapshot(request))
-      : await this.#disk.snapshot(request)
-  }
-
   /**
    * Goes back to a snapshot; nobody may have the disk.
    *
    * @returns the snapshot of what the machine left
-   * @throws RowanError MACHINE_RUNNING; as `MachineLayers.rollback`, and the disk is served as before
+   * @throws RowanError MACHINE_RUNNING; as `LayersKeeper.rollback`, and the disk is served as before
    */
   async rollback(to: string): Promise<Snapshot> {
     const clients = await this.clients()
     const { name, attached } = this.#description
     if (clients > 0)
       throw new RowanError('MACHINE_RUNNING', `${name} is in use by ${clients} NBD client${clients > 1 ? 's' : ''}`)
-    if (this.#disk === undefined) return await this.#withLayers(layers => this.#rollback(layers, to))
+    if (this.#disk === undefined) return await this.layers.rollback(to)
     const image = this.#image!
     const endUse = image.use()
     try {
       await this.close({ stayAttached: attached })
-      return await this.#withLayers(layers => this.#rollback(layers, to))
+      return await this.layers.rollback(to)
     } finally {
       await this.openAsBefore(image).finally(endUse)
-    }
-  }
-
-  /** Errors as `MachineLayers.discard`; MACHINE_RUNNING while the snapshot is being exported. */
-  async discard(snapshot: string): Promise<void> {
-    if (this.#exports.isRead(snapshot)) {
-      throw new RowanError('MACHINE_RUNNING', `the snapshot ${snapshot} of ${this.#description.name} is being exported`)
-    }
-    if (this.#disk !== undefined) return await this.#disk.discard(snapshot)
-    await this.#withLayers(async layers => {
-      await layers.discard(snapshot)
-      // Here nobody writes; they are merged when the disk is served again.
-      await layers.fold().catch((error: unknown) => {
-        const { code, message } = asRowanError(error)
-        this.#components.log.warn('a layer keeps space that is taken twice', {
-          name: this.#description.name,
-          code,
-          message
-        })
-      })
-    })
-  }
-
-  /**
-   * Opens what the machine's disk was at a snapshot, to be read beside whoever uses it; without one, what it is
-   * now, for which a snapshot is made that is forgotten afterwards.
-   *
-   * @returns the reader, and what is to be called when it is not needed any more
-   */
-  async openSnapshot(name: string | undefined, disk: DiskName): Promise<OpenedSnapshot> {
-    const image = await this.#openImage()
-    if (image === undefined) {
-      const says = `the image of ${this.#description.name} is not here any more; attach the machine to fetch it`
-      throw new RowanError('NO_REPLICA', says)
-    }
-    const { layersFolder, chain: before } = this
-    // Nothing is frozen for a disk that is not there.
-    if (disk !== 'system' && before?.disks[disk] === undefined) {
-      throw new RowanError('SNAPSHOT_UNKNOWN', `${this.#description.name} has no ${disk} disk`)
-    }
-    const isOurs = name === undefined && before !== undefined
-    const ours = { note: 'being exported', taken: this.#now(), isTemporary: true } as const
-    const snapshot = isOurs ? (await this.#snapshot(ours)).name : name
-    const readChain = () => this.chain ?? newChain(this.#description.id, image.id, image.root.sizeBytes)
-    const place = { machine: this.#description.name, image, layersFolder, readChain, snapshot, disk }
-    return await this.#exports.open(place, async () => {
-      if (isOurs) await this.discard(snapshot!)
-    })
-  }
-
-  /** Forgets the snapshots of exports that a daemon before this one did not live to end. Errors as `discard`. */
-  async discardLeftovers(): Promise<void> {
-    for (const { name, isTemporary } of this.chain?.snapshots ?? []) {
-      if (isTemporary === true && !this.#exports.isRead(name)) await this.discard(name)
     }
   }
 
@@ -289,29 +196,6 @@ export class Machine {
       const { name } = this.#description
       this.#components.log.warn('what was begun for a machine is not all taken back', { name, code, message })
     }
-  }
-
-  #rollback(layers: MachineLayers, to: string): Promise<Snapshot> {
-    return layers.rollback(to, { note: `before the rollback to ${to}`, taken: this.#now() })
-  }
-
-  /** The layers of a machine that is not served. */
-  async #withLayers<T>(work: (layers: MachineLayers) => Promise<T>): Promise<T> {
-    const { id, image, sizeBytes, hasLayer, name } = this.#description
-    if (!hasLayer) throw new RowanError('READ_ONLY', `${name} is read-only and has no layers`)
-    this.checkLeft()
-    const { log } = this.#components
-    const settings = { folder: this.layersFolder, machine: id, image, sizeBytes }
-    const layers = await MachineLayers.open({ log, bootId: this.#settings.bootId }, settings)
-    try {
-      return await work(layers)
-    } finally {
-      await layers.close()
-    }
-  }
-
-  #now(): string {
-    return new Date(this.#components.clock.now()).toISOString()
   }
 
   /**
@@ -418,18 +302,13 @@ export class Machine {
 
   /** Blocks of the image that are here, of those that are not zero. */
   async local(): Promise<{ blocks: number; of: number }> {
-    return (await this.#openImage())?.local ?? { blocks: 0, of: 0 }
+    return (await this.openImage())?.local ?? { blocks: 0, of: 0 }
   }
 
   /** It may have been closed for others while the machine was not served. */
-  async #openImage(): Promise<LocalImage | undefined> {
+  async openImage(): Promise<LocalImage | undefined> {
     if (this.#image?.isClosed !== false) this.#image = await this.#components.images.open(this.#description.image)
     return this.#image
-  }
-
-  /** Layers of the system disk, those of all snapshots included. */
-  get layers(): number {
-    return this.chain?.disks.system.layers.length ?? (this.#description.hasLayer ? 1 : 0)
   }
 
   /** What serves the disk at an address. TLS_INVALID. */

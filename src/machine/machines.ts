@@ -164,14 +164,14 @@ export class Machines {
     await deleteFolder(aside)
   }
 
-  /** Keeps what a machine's disk holds now, whoever is writing to it. Errors as `Machine.snapshot`. */
+  /** Keeps what a machine's disk holds now, whoever is writing to it. Errors as `LayersKeeper.snapshot`. */
   snapshot(name: string, note: string): Promise<Snapshot> {
-    return this.#turns.run(name, () => this.#usable(name).snapshot(note))
+    return this.#turns.run(name, () => this.#usable(name).layers.snapshot(note))
   }
 
   /** @throws RowanError MACHINE_UNKNOWN, LAYER_CORRUPT */
   snapshots(name: string): SnapshotState[] {
-    return this.#usable(name).snapshots
+    return this.#usable(name).layers.snapshots
   }
 
   /** @returns the snapshot of what the machine left. Errors as `Machine.rollback`. */
@@ -179,9 +179,9 @@ export class Machines {
     return this.#turns.run(name, () => this.#usable(name).rollback(to))
   }
 
-  /** Errors as `Machine.discard`. */
+  /** Errors as `LayersKeeper.discard`. */
   discard(name: string, snapshot: string): Promise<void> {
-    return this.#turns.run(name, () => this.#usable(name).discard(snapshot))
+    return this.#turns.run(name, () => this.#usable(name).layers.discard(snapshot))
   }
 
   /**
@@ -197,7 +197,7 @@ export class Machines {
   ): Promise<{ sizeBytes: number; dataBytes: number }> {
     // In its turn: whoever asked before may have removed it, and made another of its name.
     const { reader, release } = await this.#turns.run(name, () =>
-      this.#usable(name).openSnapshot(from.snapshot, from.disk)
+      this.#usable(name).layers.openSnapshot(from.snapshot, from.disk)
     )
     try {
       const dataBytes = await exportDisk(reader, this.#components.parts, request)
@@ -285,7 +285,7 @@ export class Machines {
       log.warn('a machine cannot be served', { name, error: entry.error })
       return
     }
-    await entry.machine.discardLeftovers().catch((error: unknown) => {
+    await entry.machine.layers.discardLeftovers().catch((error: unknown) => {
       log.warn('what was made for an export is not all gone', { name, error: asRowanError(error) })
     })
   }

@@ -265,7 +265,7 @@ describe('a machine that exists', () => {
 
     // Any other failure is one.
     await machine.close({ stayAttached: true })
-    await rm(machine.layersFolder, { recursive: true })
+    await rm(machine.layers.folder, { recursive: true })
     await expect(machine.openAsBefore(image)).rejects.toMatchObject({ code: 'LAYER_CORRUPT' })
   })
 })
