@@ -224,14 +224,10 @@ export class RowanDisk implements BlockDevice {
   mayBeZero(offset: number, lengthBytes: number): boolean {
     const block = Math.floor(offset / BLOCK_SIZE_BYTES)
     if (offset + lengthBytes > (block + 1) * BLOCK_SIZE_BYTES) return true
-    const stack = this.#stack
-    if (stack !== undefined) {
-      const { map } = stack.top
-      const state = map.stateAt(sectorOf(offset))
-      if (map.runEnd(sectorOf(offset), endSector(offset + lengthBytes)) * SECTOR_BYTES < offset + lengthBytes)
-        return true
+    if (this.#states !== undefined) {
+      const state = this.#states.commonState(sectorOf(offset), endSector(offset + lengthBytes))
+      if (state === undefined) return true
       if (state !== SECTOR_ABSENT) return state === SECTOR_ZERO
-      if (stack.frozen !== undefined) return true
     }
     return this.#image.peek(block) === ZERO
   }

@@ -18,9 +18,17 @@ export class StackStates implements SectorStates {
     const { top, frozen } = this.#stack
     const state = top.map.stateAt(sector)
     if (state !== SECTOR_ABSENT || frozen === undefined) return state
-    const code = frozen.find(sector, sector + 1)
-    if (code === CODE_ABSENT) return SECTOR_ABSENT
-    return code === CODE_ZERO ? SECTOR_ZERO : SECTOR_DATA
+    return stateOf(frozen.find(sector, sector + 1))
+  }
+
+  /** The state that all of these sectors have; undefined where they differ, or it would take more than one look. */
+  commonState(start: number, end: number): SectorState | undefined {
+    const { top, frozen } = this.#stack
+    if (top.map.runEnd(start, end) < end) return undefined
+    const state = top.map.stateAt(start)
+    if (state !== SECTOR_ABSENT || frozen === undefined) return state
+    const code = frozen.find(start, end)
+    return frozen.end < end ? undefined : stateOf(code)
   }
 
   runEnd(sector: number, end: number): number {
@@ -32,4 +40,9 @@ export class StackStates implements SectorStates {
     frozen.find(sector, top.map.runEnd(sector, Math.min(end, pageEnd)))
     return frozen.end
   }
+}
+
+function stateOf(code: number): SectorState {
+  if (code === CODE_ABSENT) return SECTOR_ABSENT
+  return code === CODE_ZERO ? SECTOR_ZERO : SECTOR_DATA
 }

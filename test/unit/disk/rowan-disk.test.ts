@@ -183,6 +183,31 @@ describe('RowanDisk: reads', () => {
     expect(disk.mayBeZero(2 * BLOCK_SIZE_BYTES, 2 * BLOCK_SIZE_BYTES)).toBe(true)
   })
 
+  test('says so of frozen layers, too: never that there are no zeros where there are some', async () => {
+    const disk = await openDisk()
+    image.zeros.add(1)
+    disk.write(BLOCK_SIZE_BYTES, new Uint8Array(8192).fill(1))
+    disk.trim(0, 512)
+    await disk.snapshot({ note: '', taken: '2030-01-01T00:00:00.000Z' })
+    disk.trim(BLOCK_SIZE_BYTES, 512)
+    disk.write(0, new Uint8Array(512).fill(2))
+    await disk.snapshot({ note: '', taken: '2030-01-01T00:00:01.000Z' })
+    expect(disk.mayBeZero(BLOCK_SIZE_BYTES + 4096, 4096)).toBe(false)
+    expect(disk.mayBeZero(BLOCK_SIZE_BYTES + 4096, 8192)).toBe(true)
+    expect(disk.mayBeZero(BLOCK_SIZE_BYTES, 4096)).toBe(true)
+    expect(disk.mayBeZero(0, 512)).toBe(false)
+    // What the layers leave to the image.
+    expect(disk.mayBeZero(4096, 4096)).toBe(false)
+    expect(disk.mayBeZero(BLOCK_SIZE_BYTES + 16384, 512)).toBe(true)
+    disk.trim(4096, 512)
+    for (let at = 0; at < 2 * BLOCK_SIZE_BYTES; at += 512) {
+      for (const count of [512, 1024, 4096]) {
+        const zeros = disk.extents(at, count, 99).filter(({ isZero }) => isZero)
+        expect(disk.mayBeZero(at, count) || zeros.length === 0, `${count} bytes at ${at}`).toBe(true)
+      }
+    }
+  })
+
   test('a block that turns out to be zero while it is waited for reads as zeros', async () => {
     const disk = await openDisk()
     image.missing.add(1)
