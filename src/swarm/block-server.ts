@@ -232,11 +232,14 @@ export class BlockServer {
 
   #admit(newcomer: ServedRequester, image: string): boolean {
     newcomer.asked.isCourtesy = !newcomer.isNear && !this.#components.isDonated(image)
+    if (this.#quiet && !newcomer.isNear) {
+      this.#sendAway(newcomer, image)
+      return false
+    }
     const { isAdmitted, gone } = this.#places.admit(newcomer, this.#components.clock.monotonicMs())
     for (const idle of gone) idle.end()
-    if (isAdmitted && !(this.#quiet && !newcomer.isNear)) return true
-    this.#sendAway(newcomer, image)
-    return false
+    if (!isAdmitted) this.#sendAway(newcomer, image)
+    return isAdmitted
   }
 
   /** @param image - that others are named for; none if absent */

@@ -1,5 +1,5 @@
 import type { Connection, Stream } from '@libp2p/interface'
-import { multiaddr } from '@multiformats/multiaddr'
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { RowanError } from '../../../src/errors.ts'
 import { BlockServer, type BlockServerComponents } from '../../../src/swarm/block-server.ts'
@@ -7,10 +7,12 @@ import { FRAME } from '../../../src/swarm/frames.ts'
 import { GREETING_TIMEOUT_MS, IDLE_STREAM_MS, MAX_NETWORK_SHARE } from '../../../src/swarm/limits.ts'
 import { helloFrame, OPEN_INDEX, openFrame } from '../../../src/swarm/messages.ts'
 import { MIN_RELAYED_BYTES } from '../../../src/swarm/relayed.ts'
+import { UNLIMITED_TRAFFIC } from '../../../src/swarm/traffic-limits.ts'
 import { ManualClock } from '../release/support/clock.ts'
 import { silentLog } from './support.ts'
 
 const MAX_PEERS = 24
+const AT_HOME = '/ip4/192.168.7.7/tcp/1'
 const RELAY = '12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN'
 
 /** A stream whose other end says nothing by itself. */
@@ -48,6 +50,7 @@ class SilentStream extends EventTarget {
 describe('requesters that want to be served', () => {
   let accept: (stream: Stream, connection: Connection) => void
   let clock: ManualClock
+  let server: BlockServer
 
   beforeEach(async () => {
     clock = new ManualClock()
@@ -63,9 +66,10 @@ describe('requesters that want to be served', () => {
       openedImage: () => undefined,
       isDonated: () => true,
       others: () => [],
-      isNear: () => false
+      isNear: (address: Multiaddr) => address.toString() === AT_HOME
     } as unknown as BlockServerComponents
-    await new BlockServer(components, { maxPeers: MAX_PEERS }).start()
+    server = new BlockServer(components, { maxPeers: MAX_PEERS })
+    await server.start()
   })
 
   function come(peer: string, options: { limits?: Connection['limits']; from?: string } = {}): SilentStream {
@@ -126,6 +130,17 @@ describe('requesters that want to be served', () => {
     late.ask()
     expect(gotPlace(late)).toBe(true)
     expect(streams.filter(({ isClosed }) => isClosed)).toHaveLength(1)
+  })
+
+  test("from far away while it is quiet take nobody's place, for they get none", () => {
+    const streams = Array.from({ length: MAX_PEERS }, (_, n) => come(`peer ${n}`, { from: AT_HOME }))
+    for (const stream of streams) stream.ask()
+    clock.advance(IDLE_STREAM_MS)
+    server.limit({ ...UNLIMITED_TRAFFIC, quiet: true })
+    const far = come('a far one')
+    far.ask()
+    expect([gotPlace(far), far.isClosed]).toEqual([false, true])
+    expect(streams.some(({ isClosed }) => isClosed)).toBe(false)
   })
 
   test('from one network who say nothing do not keep others out', () => {
