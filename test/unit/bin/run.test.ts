@@ -5,7 +5,7 @@ import { RowanError } from '../../../src/errors.ts'
 import { keepAnswer } from '../../../src/machine/accelerator.ts'
 import { readBootId } from '../../../src/node/system.ts'
 import { removeFolders, temporaryFolder } from '../../tools/folders.ts'
-import { endProcesses, start } from '../../tools/processes.ts'
+import { endProcesses, type RunningProcess, start } from '../../tools/processes.ts'
 import { waitUntil } from '../../tools/wait.ts'
 import { DaemonDouble, ROWAN } from './daemon-double.ts'
 
@@ -60,6 +60,18 @@ async function endQemu(): Promise<void> {
   if (pid === undefined) return
   const commandLine = await readFile(`/proc/${pid.trim()}/cmdline`, 'utf8').catch(() => '')
   if (commandLine.includes(tools)) process.kill(Number(pid), 'SIGKILL')
+}
+
+/** A `rowan run` whose guest waits for its network, which does not come. */
+async function beingPrepared(env: NodeJS.ProcessEnv): Promise<{ child: RunningProcess; temporary: string }> {
+  const temporary = join(tools, 'tmp')
+  await mkdir(temporary)
+  await writeFile(join(tools, 'passt'), '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 })
+  const child = start(ROWAN, ['run', 'old', '--net', 'user', '--home', daemon.home], {
+    env: { ...env, TMPDIR: temporary }
+  })
+  await waitUntil('its network', async () => (await readdir(temporary)).some(name => name.startsWith('rowan-net-')))
+  return { child, temporary }
 }
 
 const args = async () => (await readFile(join(tools, 'args'), 'utf8')).trimEnd().split('\n')
@@ -173,13 +185,7 @@ test('a machine whose disk somebody writes to is not booted a second time', asyn
 
 test('a machine whose guest is being prepared is not started a second time, and is free when that has ended', async () => {
   const env = await qemuIs('exit 0')
-  const temporary = join(tools, 'tmp')
-  await mkdir(temporary)
-  await writeFile(join(tools, 'passt'), '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 })
-  const first = start(ROWAN, ['run', 'old', '--net', 'user', '--home', daemon.home], {
-    env: { ...env, TMPDIR: temporary }
-  })
-  await waitUntil('its network', async () => (await readdir(temporary)).some(name => name.startsWith('rowan-net-')))
+  const { child: first } = await beingPrepared(env)
   const second = await daemon.rowan(['run', 'old'], { env })
   expect(second.status).toBe(1)
   expect(second.stderr).toMatch(/^error: another `rowan run` has old, or is about to \[MACHINE_RUNNING\]$/m)
@@ -202,14 +208,7 @@ test('a QEMU that cannot be started is said in one line, without a stack', async
 })
 
 test('a signal that comes before there is a guest leaves nothing of what was made for it', async () => {
-  const env = await qemuIs('exit 0')
-  const temporary = join(tools, 'tmp')
-  await mkdir(temporary)
-  await writeFile(join(tools, 'passt'), '#!/bin/sh\nexec sleep 60\n', { mode: 0o755 })
-  const child = start(ROWAN, ['run', 'old', '--net', 'user', '--home', daemon.home], {
-    env: { ...env, TMPDIR: temporary }
-  })
-  await waitUntil('its network', async () => (await readdir(temporary)).some(name => name.startsWith('rowan-net-')))
+  const { child, temporary } = await beingPrepared(await qemuIs('exit 0'))
   child.kill('SIGTERM')
   expect((await child.exited).status).toBe(1)
   expect(child.stderr).toMatch(/^error: SIGTERM came before there was a guest \[ABORTED\]$/m)
