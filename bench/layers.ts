@@ -63,7 +63,7 @@ try {
   const { snapshotMs } = await makeLayers()
   const unsaved = await openings()
   const saver = await open()
-  const [, saveMs] = await timed(() => saver.layers!.saveMap('system', pace))
+  const [, saveMs] = await timed(() => saver.layers!.compaction.saveMap('system', pace))
   await saver.close()
   const saved = await openings()
   const shown = (ms: number) => `${ms.toFixed(ms < 10 ? 2 : 0)} ms`

@@ -20,6 +20,9 @@ import type { LayerStack } from './layer-stack.ts'
 import type { PunchHoles } from './punch-tool.ts'
 import { RangeQueue } from './range-queue.ts'
 
+/** Runs `work` while changes of the machine's disks wait, and those that were under way are done. */
+export type Hold = <T>(work: () => Promise<T>) => Promise<T>
+
 /** So often somebody who wants a moment without changes waits for those under way, before new ones have to wait for it. */
 const PATIENT_ROUNDS = 8
 

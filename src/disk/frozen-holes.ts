@@ -6,7 +6,7 @@
  *
  * **Why that is safe.** A layer is frozen only once its map is durable, and no guest writes to it: what its map says to be zero is
  * read from nowhere, now or after a power loss. Only a merge writes there, and its data lies in the file before the map says so. So the holes
- * are punched in turn with merges, never beside one (machine-layers.ts), and the map is asked anew: what a merge that broke off had
+ * are punched in turn with merges, never beside one (layer-compaction.ts), and the map is asked anew: what a merge that broke off had
  * copied where the map still says zero is copied again by the next one.
  *
  * Bounded: what is beyond MAX_WAITING keeps its space; so does all of a layer that is not under the top any more.

@@ -16,28 +16,31 @@ interface Allocated {
   allocatedBytes: number
 }
 
+export interface LayerSpaceComponents {
+  /** The layers that take writes now. */
+  tops: () => Iterable<Allocated>
+  /** What all layers but the tops take. */
+  frozenBytes: () => number
+  /** Called when a guest asks for room and there is little. */
+  onShort: () => void
+}
+
 export class LayerSpace {
   readonly #quotaBytes: number
-  readonly #tops: () => Iterable<Allocated>
-  readonly #onShort: () => void
+  readonly #components: LayerSpaceComponents
   #frozenBytes = 0
   #isWanted = false
 
-  /**
-   * @param quotaBytes - Infinity: there is none
-   * @param tops - the layers that take writes now
-   * @param onShort - called when a guest asks for room and there is little
-   */
-  constructor(quotaBytes: number, tops: () => Iterable<Allocated>, onShort: () => void) {
+  /** @param quotaBytes - Infinity: there is none */
+  constructor(quotaBytes: number, components: LayerSpaceComponents) {
     this.#quotaBytes = quotaBytes
-    this.#tops = tops
-    this.#onShort = onShort
+    this.#components = components
   }
 
   /** What the data of all layers, and the logs of the tops, take. */
   get allocatedBytes(): number {
     let sum = this.#frozenBytes
-    for (const top of this.#tops()) sum += top.allocatedBytes
+    for (const top of this.#components.tops()) sum += top.allocatedBytes
     return sum
   }
 
@@ -45,13 +48,13 @@ export class LayerSpace {
   room(): number {
     const room = this.#quotaBytes - this.allocatedBytes
     if (room < LOOK_EVERY_BYTES) this.#isWanted = true
-    if (this.#isShort(room)) this.#onShort()
+    if (this.#isShort(room)) this.#components.onShort()
     return room
   }
 
-  /** @param frozenBytes - what all layers but the tops take; looked at only where there is a quota */
-  measure(frozenBytes: () => number): void {
-    if (this.#quotaBytes !== Number.POSITIVE_INFINITY) this.#frozenBytes = frozenBytes()
+  /** Looks at the frozen layers anew, where there is a quota. */
+  measure(): void {
+    if (this.#quotaBytes !== Number.POSITIVE_INFINITY) this.#frozenBytes = this.#components.frozenBytes()
   }
 
   /** Somebody has given something up to have space. */

@@ -1,6 +1,5 @@
 /**
- * Work on a machine's layers in the background: giving back the space of what was trimmed before they were frozen, freezing a top
- * that can be put together with the layer below, merging those that nobody needs apart, saving the merged map.
+ * When the layers of a machine are compacted (layer-compaction.ts): in the background.
  *
  * It begins when it is woken (after opening, and after each command) and paces itself by upkeep-pace.ts. An error ends it
  * until it is woken again; what was done by then is not lost.
@@ -8,7 +7,8 @@
 import type { Clock, Log } from '../environment.ts'
 import { asRowanError } from '../errors.ts'
 import { disksOf, MAX_LAYERS } from './chain.ts'
-import type { Hold, MachineLayers } from './machine-layers.ts'
+import type { Hold } from './disk-changes.ts'
+import type { MachineLayers } from './machine-layers.ts'
 import { beginPace, nextWait, type PaceState } from './upkeep-pace.ts'
 
 /** From so many layers on, it does not wait for a busy guest for ever. */
@@ -68,9 +68,9 @@ export class LayerUpkeep {
         beganMs = clock.monotonicMs()
       }
       try {
-        if (!layers.needsUpkeep) continue
+        if (!layers.compaction.isDue) continue
         await this.#rest(0)
-        await layers.upkeep({ signal, breathe }, hold)
+        await layers.compaction.run({ signal, breathe }, hold)
       } catch (error) {
         const { code, message } = asRowanError(error)
         log.warn('layers could not be merged, which is tried again later', { code, message, folder: layers.folder })

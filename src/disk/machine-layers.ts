@@ -17,7 +17,7 @@
  * opened again.
  *
  * Owns: the chain that holds, the open layers, and, through layers-folder.ts, what is in their folder. One change of the chain at a
- * time.
+ * time: a command, or the end of a merge. What goes on beside them, in the background, is layer-compaction.ts's.
  */
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
@@ -27,10 +27,8 @@ import {
   type DiskName,
   disksOf,
   foldable,
-  layerOf,
   type MergePair,
   mergeable,
-  pathTo,
   type Snapshot,
   type SnapshotRequest,
   withMerged,
@@ -39,18 +37,16 @@ import {
   withRollback,
   withSnapshot
 } from './chain.ts'
-import { FrozenHoles } from './frozen-holes.ts'
+import type { Hold } from './disk-changes.ts'
 import { FrozenLayer } from './frozen-layer.ts'
 import { FrozenMap } from './frozen-map.ts'
-import { FrozenMapFile } from './frozen-map-file.ts'
 import { Layer, type LayerComponents, type LayerLimits } from './layer.ts'
+import { LayerCompaction } from './layer-compaction.ts'
 import { type LayerFiles, systemFiles } from './layer-files.ts'
-import { SECTOR_BYTES } from './layer-map.ts'
-import type { MergePace } from './layer-merge.ts'
 import { LayerSpace } from './layer-space.ts'
-import { identityOf, LayerStack, savedIdentity } from './layer-stack.ts'
+import { identityOf, LayerStack } from './layer-stack.ts'
 import { LayersFolder, type LayersFolderSettings, layerNames } from './layers-folder.ts'
-import { OpenPair } from './open-pair.ts'
+import type { OpenPair } from './open-pair.ts'
 
 export interface MachineLayersSettings extends LayersFolderSettings {
   /** What the data and logs of all the machine's layers may take on the host's disk; a write beyond is LAYERS_FULL. */
@@ -58,11 +54,6 @@ export interface MachineLayersSettings extends LayersFolderSettings {
   /** As many layers are put together from their own maps, page by page, before the merged map is saved anew. */
   maxUnsavedLayers?: number
 }
-
-/** Runs `work` while changes of the machine's disks wait, and those that were under way are done. */
-export type Hold = <T>(work: () => Promise<T>) => Promise<T>
-
-const DEFAULT_MAX_UNSAVED_LAYERS = 8
 
 /** Nobody has the disks. */
 const NOBODY: Hold = work => work()
@@ -73,7 +64,6 @@ export class MachineLayers {
   readonly #onDisk: LayersFolder
   readonly #components: LayerComponents & { files: LayerFiles }
   readonly #limits: LayerLimits | undefined
-  readonly #maxUnsavedLayers: number
   readonly #stacks = new Map<DiskName, LayerStack>()
   #chain: Chain
   readonly #space: LayerSpace
@@ -83,9 +73,8 @@ export class MachineLayers {
   #closing = false
   /** It is open which chain is on the host's disk. */
   #inDoubt: RowanError | undefined
-  readonly #holes: FrozenHoles
-  /** Called when there is something to do in the background that no command has brought. */
-  onUpkeep: () => void = () => undefined
+  /** What there is to do in the background. */
+  readonly compaction: LayerCompaction
 
   private constructor(
     components: LayerComponents & { files: LayerFiles },
@@ -94,15 +83,18 @@ export class MachineLayers {
     chain: Chain
   ) {
     const { quotaBytes = Number.POSITIVE_INFINITY } = settings
-    const tops = () => [...this.#stacks.values()].map(({ top }) => top)
-    this.#space = new LayerSpace(quotaBytes, tops, () => this.onUpkeep())
+    this.#space = new LayerSpace(quotaBytes, {
+      tops: () => [...this.#stacks.values()].map(({ top }) => top),
+      frozenBytes: () => onDisk.frozenBytes(this.#chain),
+      onShort: () => this.compaction.onDue()
+    })
     this.#components = { ...components, quotaRoom: () => this.#space.room() }
     this.#limits = settings.limits
-    this.#maxUnsavedLayers = settings.maxUnsavedLayers ?? DEFAULT_MAX_UNSAVED_LAYERS
     this.folder = settings.folder
     this.#onDisk = onDisk
     this.#chain = chain
-    this.#holes = new FrozenHoles(components.punch, components.log)
+    const parts = { ...components, layers: this, space: this.#space }
+    this.compaction = new LayerCompaction(parts, settings.maxUnsavedLayers)
   }
 
   /**
@@ -117,17 +109,15 @@ export class MachineLayers {
     const layers = new MachineLayers(known, settings, layersFolder, chain)
     try {
       for (const [disk] of disksOf(chain)) {
-        layers.#stacks.set(
-          disk,
-          await LayerStack.open(layers.#components, settings.folder, chain, disk, settings.limits)
-        )
+        const stack = await LayerStack.open(layers.#components, settings.folder, chain, disk, settings.limits)
+        layers.#stacks.set(disk, stack)
       }
     } catch (error) {
       for (const stack of layers.#stacks.values()) await stack.close()
       throw error
     }
     layers.#sweep()
-    layers.#measure()
+    layers.#space.measure()
     return layers
   }
 
@@ -157,14 +147,19 @@ export class MachineLayers {
   }
 
   /**
-   * Freezes each top that stands on a layer which nobody else needs, so that `upkeep` puts the two together: what the guest has overwritten
+   * Freezes each top that stands on a layer which nobody else needs, so that compaction puts the two together: what the guest has overwritten
    * or trimmed has its space in the lower one, too. Errors as `snapshot`.
    */
   fold(hold: Hold = NOBODY): Promise<void> {
     return this.#alone(async () => {
-      const disks = this.#toFold
+      const disks = this.toFold
       if (disks.size > 0) await this.#freeze(() => ({ chain: withNewTops(this.#chain, disks) }), hold)
     })
+  }
+
+  /** Disks for `fold`. */
+  get toFold(): Set<DiskName> {
+    return new Set(foldable(this.#chain).filter(disk => !this.#stacks.get(disk)!.top.isEmpty))
   }
 
   /** The chain becomes what `plan` says, in which tops may be frozen. It is asked twice: the guest goes on in between. */
@@ -216,111 +211,24 @@ export class MachineLayers {
   }
 
   /**
-   * Makes one of two neighbours that nobody needs apart. Long, and beside all else; only its end is a change of the chain.
+   * From here on one of a pair stands for both, and the other is deleted. STORE_IO, DISK_FULL.
    *
-   * @returns false if `pace.signal` fired, or the pair is no pair any more
-   * @throws RowanError LAYER_CORRUPT, DISK_FULL, STORE_IO; nothing is lost
+   * @param open - merged; it is not closed
+   * @returns false if they are no pair any more, and nothing was done
    */
-  async merge(pair: MergePair, pace: MergePace): Promise<boolean> {
-    const { sizeBytes } = this.#chain.disks[pair.disk]!
-    const { files, punch, log } = this.#components
-    const open = OpenPair.open(files, this.folder, this.#chain, pair, this.#stacks.get(pair.disk)!)
-    const { disk } = pair
-    const { into } = open
-    const holes = new FrozenHoles(punch, log)
-    try {
-      if (!(await open.merge(sizeBytes, pace, zero => holes.add(disk, into.name, zero)))) return false
-      const isMerged = await this.#alone(async () => {
-        if (!mergeable(this.#chain).some(each => isDeepStrictEqual(each, pair))) return false
-        const chain = withMerged(this.#chain, pair, open.into.name)
-        await this.#onDisk.write(chain)
-        this.#chain = chain
-        if (open.areShown) {
-          this.#stacks.get(pair.disk)!.frozen!.merged(open.lower, open.upper, open.into)
-          open.from.close()
-        }
-        await this.#delete([open.from.name])
-        return true
-      })
-      // What the upper one had trimmed may still have its space in the lower one.
-      const frozen = { layer: into, sectors: Math.ceil(sizeBytes / SECTOR_BYTES) }
-      const find = () => (layerNames(this.#chain).includes(into.name) ? frozen : undefined)
-      if (isMerged) await holes.giveBack(find, () => pace.breathe(0), pace.signal)
-      if (isMerged) this.#measure()
-      return isMerged
-    } finally {
-      open.close()
-    }
-  }
-
-  /**
-   * Saves the merged map of a disk's frozen layers, if enough has changed since it was saved.
-   *
-   * @returns false if the layers changed meanwhile, or `pace.signal` fired
-   */
-  async saveMap(disk: DiskName, pace: MergePace): Promise<boolean> {
-    const { files, log } = this.#components
-    const map = this.#stacks.get(disk)?.frozen
-    if (map === undefined || !this.#isWorthSaving(map)) return true
-    const state = this.#chain.disks[disk]!
-    const identity = savedIdentity(this.#chain, disk, pathTo(state, layerOf(state, state.top).parent))
-    if (!(await FrozenMapFile.save(files, this.folder, map, identity, pace))) return false
-    const saved = FrozenMapFile.open(files, this.folder, identity, map.pageCount)
-    if (saved === undefined) log.warn('a map that was just saved does not fit', { folder: this.folder, disk })
-    map.load(map.path, saved)
-    return true
-  }
-
-  /** These sectors of a layer were trimmed just before it was frozen, and have their space still. */
-  leaveHoles(disk: DiskName, layer: string, start: number, end: number): void {
-    this.#holes.add(disk, layer, { start, end })
-    this.onUpkeep()
-  }
-
-  /** Whether there is something to do for `upkeep`. LAYER_CORRUPT, STORE_IO. */
-  get needsUpkeep(): boolean {
-    const { isEmpty } = this.#holes
-    return !isEmpty || this.#isFoldDue || mergeable(this.#chain).length > 0 || this.#mapsToSave.length > 0
-  }
-
-  /** Does all there is to do, one thing after the other: a merge must not write where holes are punched. Errors as `merge`. */
-  async upkeep(pace: MergePace, hold: Hold = NOBODY): Promise<void> {
-    await this.#giveBack(() => pace.breathe(0), pace.signal)
-    if (this.#isFoldDue) {
-      this.#space.folded()
-      await this.fold(hold)
-    }
-    for (let pair = mergeable(this.#chain)[0]; pair !== undefined; pair = mergeable(this.#chain)[0]) {
-      if (!(await this.merge(pair, pace)) && pace.signal.aborted) return
-    }
-    for (const disk of this.#mapsToSave) await this.saveMap(disk, pace)
-  }
-
-  async #giveBack(breathe: () => Promise<void>, signal?: AbortSignal): Promise<void> {
-    const find = (disk: DiskName, name: string) => {
-      const stack = this.#stacks.get(disk)
-      const layer = stack?.find(name)
-      return layer === undefined ? undefined : { layer, sectors: stack!.top.map.sectors }
-    }
-    await this.#holes.giveBack(find, breathe, signal)
-  }
-
-  get #isFoldDue(): boolean {
-    return this.#space.isWorthFolding([...this.#toFold].map(disk => this.#stacks.get(disk)!.top))
-  }
-
-  get #toFold(): Set<DiskName> {
-    return new Set(foldable(this.#chain).filter(disk => !this.#stacks.get(disk)!.top.isEmpty))
-  }
-
-  get #mapsToSave(): DiskName[] {
-    return [...this.#stacks].flatMap(([disk, { frozen }]) =>
-      frozen !== undefined && this.#isWorthSaving(frozen) ? [disk] : []
-    )
-  }
-
-  #isWorthSaving(map: FrozenMap): boolean {
-    return map.isOutdated || map.unsavedLayers > this.#maxUnsavedLayers
+  merged(pair: MergePair, open: OpenPair): Promise<boolean> {
+    return this.#alone(async () => {
+      if (!mergeable(this.#chain).some(each => isDeepStrictEqual(each, pair))) return false
+      const chain = withMerged(this.#chain, pair, open.into.name)
+      await this.#onDisk.write(chain)
+      this.#chain = chain
+      if (open.areShown) {
+        this.#stacks.get(pair.disk)!.frozen!.merged(open.lower, open.upper, open.into)
+        open.from.close()
+      }
+      await this.#delete([open.from.name])
+      return true
+    })
   }
 
   /** Flushes and closes all; they are closed also when a flush fails, whose error is thrown then. */
@@ -333,7 +241,7 @@ export class MachineLayers {
     if (this.#closing) return
     this.#closing = true
     await Promise.all(this.#retiring)
-    await this.#giveBack(async () => undefined)
+    await this.compaction.giveBack(async () => undefined)
     let failure: unknown
     for (const stack of this.#stacks.values()) {
       try {
@@ -371,12 +279,8 @@ export class MachineLayers {
         if (disk.top === oldName) continue
         const stack = this.#stacks.get(name)!
         const frozen = FrozenLayer.open(files, join(this.folder, oldName), identityOf(chain, disk, oldName))
-        const opened = Layer.open(
-          this.#components,
-          join(this.folder, disk.top),
-          identityOf(chain, disk, disk.top),
-          this.#limits
-        )
+        const identity = identityOf(chain, disk, disk.top)
+        const opened = Layer.open(this.#components, join(this.folder, disk.top), identity, this.#limits)
         const top = await opened.catch((error: unknown) => {
           frozen.close()
           throw error
@@ -400,7 +304,7 @@ export class MachineLayers {
       stack.frozen.push(frozen)
       stack.top = top
     }
-    this.#measure()
+    this.#space.measure()
     // Nothing is left to be flushed; the guest need not wait for it all the same.
     for (const { old, oldName } of switched) {
       const retiring = this.#retire(old, oldName).finally(() => this.#retiring.delete(retiring))
@@ -427,10 +331,6 @@ export class MachineLayers {
     }
   }
 
-  #measure(): void {
-    this.#space.measure(() => this.#onDisk.frozenBytes(this.#chain))
-  }
-
   /** Removes what a crash left, and what the chain does not name any more. */
   #sweep(): void {
     this.#delete(this.#onDisk.leftovers(this.#chain)).catch((error: unknown) => {
@@ -443,6 +343,6 @@ export class MachineLayers {
 
   async #delete(names: readonly string[]): Promise<void> {
     await this.#onDisk.delete(names)
-    this.#measure()
+    this.#space.measure()
   }
 }

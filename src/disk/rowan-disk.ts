@@ -17,7 +17,7 @@ import { ZERO } from '../store/local-image.ts'
 import { behindWrites } from './behind-writes.ts'
 import type { BlockDevice, Extent, FlushOptions, WriteOptions, ZeroOptions } from './block-device.ts'
 import type { DiskName, Snapshot, SnapshotRequest } from './chain.ts'
-import { DiskChanges } from './disk-changes.ts'
+import { DiskChanges, type Hold } from './disk-changes.ts'
 import { diskExtents } from './disk-extents.ts'
 import { DiskReads } from './disk-reads.ts'
 import { EmptyImage } from './empty-image.ts'
@@ -29,7 +29,7 @@ import { endSector, SECTOR_ABSENT, SECTOR_BYTES, SECTOR_ZERO, sectorOf } from '.
 import type { LayerStack } from './layer-stack.ts'
 import { LayerUpkeep } from './layer-upkeep.ts'
 import { LayersFolder } from './layers-folder.ts'
-import { type Hold, MachineLayers } from './machine-layers.ts'
+import { MachineLayers } from './machine-layers.ts'
 import { type PunchHoles, punchHoles } from './punch-tool.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { StackStates } from './stack-states.ts'
@@ -126,7 +126,9 @@ export class RowanDisk implements BlockDevice {
     const stack = this.#stack
     if (stack !== undefined) {
       const read = (offset: number, target: Uint8Array) => this.#reads.readHere(offset, target)
-      const leaveHoles = (layer: Layer, start: number, end: number) => layers!.leaveHoles(name, layer.name, start, end)
+      const { compaction } = layers!
+      const leaveHoles = (layer: Layer, start: number, end: number) =>
+        compaction.leaveHoles(name, layer.name, start, end)
       this.#changes = new DiskChanges({
         sizeBytes: this.sizeBytes,
         stack,
@@ -152,7 +154,7 @@ export class RowanDisk implements BlockDevice {
     const hold: Hold = work => this.#holdAll(work)
     const upkeep = new LayerUpkeep({ layers, hold, requests, clock: timing, log })
     this.#upkeep = upkeep
-    layers.onUpkeep = () => upkeep.wake()
+    layers.compaction.onDue = () => upkeep.wake()
     upkeep.wake()
   }
 

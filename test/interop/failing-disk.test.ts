@@ -106,9 +106,9 @@ describeDisk('a host’s disk that refuses to write', () => {
       const layers = first.layers!
       const [pair] = mergeable(layers.chain)
       await refuse()
-      await expect(layers.merge(pair!, PACE)).rejects.toMatchObject({ code: 'STORE_IO' })
+      await expect(layers.compaction.merge(pair!, PACE)).rejects.toMatchObject({ code: 'STORE_IO' })
       await accept()
-      expect(await layers.merge(pair!, PACE)).toBe(true)
+      expect(await layers.compaction.merge(pair!, PACE)).toBe(true)
       const shown = await readAll(first)
       expect(new Set(shown)).toContain(2)
       await first.close()

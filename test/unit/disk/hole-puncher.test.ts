@@ -226,7 +226,7 @@ describe('punching', () => {
       expect(takenBytes()).toBeGreaterThan(24 * MIB)
       await disk.discard(isLeft ? 's2' : 's1')
       const pace = { signal: new AbortController().signal, breathe: async () => {} }
-      await disk.layers!.upkeep(pace)
+      await disk.layers!.compaction.run(pace)
       expect(disk.layers!.chain.disks.system.layers).toHaveLength(2)
       expect(takenBytes()).toBeLessThan(5 * MIB)
       if (isLeft) {
@@ -253,10 +253,10 @@ describe('punching', () => {
     await disk.write(MIB, Buffer.alloc(4096, 1))
     await disk.snapshot({ note: '', taken })
     await disk.discard('s1')
-    disk.layers!.leaveHoles('system', '0002', 0, 128)
+    disk.layers!.compaction.leaveHoles('system', '0002', 0, 128)
     let isOver = false
     const pace = { signal: new AbortController().signal, breathe: async () => {} }
-    const upkeep = disk.layers!.upkeep(pace).then(() => {
+    const upkeep = disk.layers!.compaction.run(pace).then(() => {
       isOver = true
     })
     await expect.poll(() => asked.length).toBe(1)

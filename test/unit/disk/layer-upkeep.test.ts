@@ -2,8 +2,9 @@ import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import type { Hold } from '../../../src/disk/disk-changes.ts'
 import { LayerUpkeep } from '../../../src/disk/layer-upkeep.ts'
-import type { Hold, MachineLayers } from '../../../src/disk/machine-layers.ts'
+import type { MachineLayers } from '../../../src/disk/machine-layers.ts'
 import { RowanDisk } from '../../../src/disk/rowan-disk.ts'
 import { beginPace, nextWait, QUIET_MS } from '../../../src/disk/upkeep-pace.ts'
 import { RowanError } from '../../../src/errors.ts'
@@ -156,7 +157,7 @@ describe('a top on a layer that nobody needs apart', () => {
     expect(allocated()).toBeGreaterThan(21 * MIB)
     await disk.discard('s1')
     await rest()
-    await vi.waitFor(() => expect(machine!.needsUpkeep).toBe(false))
+    await vi.waitFor(() => expect(machine!.compaction.isDue).toBe(false))
     expect(allocated()).toBeLessThan(13 * MIB)
     expect([0, 9, 10, 11].map(shown)).toEqual([2, 2, 1, 1])
     const names = layers()
@@ -166,7 +167,7 @@ describe('a top on a layer that nobody needs apart', () => {
     await disk.flush()
     await rest()
     expect(layers()).toEqual(names)
-    expect(machine!.needsUpkeep).toBe(false)
+    expect(machine!.compaction.isDue).toBe(false)
   })
 
   test('is left alone while a snapshot names the layer', async () => {
@@ -212,9 +213,11 @@ test.each(Array.from({ length: 12 }, (_, turns) => turns))(
     const layers = {
       chain: { disks: { system: { layers: [] } } },
       folder: '',
-      needsUpkeep: true,
-      upkeep: async () => {
-        done++
+      compaction: {
+        isDue: true,
+        run: async () => {
+          done++
+        }
       }
     } as unknown as MachineLayers
     const { log } = components(new TestImage(0))
@@ -235,8 +238,10 @@ test('a map that cannot be read ends the work of now, and nothing else', async (
   const layers = {
     chain: { disks: { system: { layers: [] } } },
     folder: '',
-    get needsUpkeep(): boolean {
-      throw new RowanError('LAYER_CORRUPT', 'page 0 is damaged')
+    compaction: {
+      get isDue(): boolean {
+        throw new RowanError('LAYER_CORRUPT', 'page 0 is damaged')
+      }
     }
   } as unknown as MachineLayers
   const log = { ...components(new TestImage(0)).log, warn: (message: string) => warned.push(message) }

@@ -27,7 +27,7 @@ test('a snapshot whose layers are merged just when it is to be read is read of w
   }
   const before = layers.chain
   await layers.discard('s1')
-  await layers.merge(mergeable(layers.chain)[0]!, PACE)
+  await layers.compaction.merge(mergeable(layers.chain)[0]!, PACE)
   expect(layers.chain.disks.system.layers).toHaveLength(2)
 
   const unused = {} as never

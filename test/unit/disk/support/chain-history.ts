@@ -152,13 +152,13 @@ export class ChainHistory {
           const layers = this.#disk.layers!
           if (step.do === 'fold') await layers.fold()
           for (let [pair] = mergeable(layers.chain); pair !== undefined; [pair] = mergeable(layers.chain)) {
-            if (!(await layers.merge(pair, PACE))) throw new Error('the merge was given up')
+            if (!(await layers.compaction.merge(pair, PACE))) throw new Error('the merge was given up')
             this.merges++
           }
         })
       case 'save-map':
         return await this.#step(this.#told, async () => {
-          await this.#disk.layers!.saveMap('system', PACE)
+          await this.#disk.layers!.compaction.saveMap('system', PACE)
         })
     }
   }
